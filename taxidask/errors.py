@@ -1,0 +1,68 @@
+"""What can go wrong, as types. A message names the offender and the value; `remedy` says what to do about it."""
+
+from __future__ import annotations
+
+
+class TaxidaskError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        What was wrong, with which value and where.
+    remedy : str, optional
+        What the reader can do about it; shown after the message.
+
+    Examples
+    --------
+    >>> print(TaxidaskError("the lake /tmp/lake has no source", "ingest one: lake.ingest('trips/*.csv')"))
+    the lake /tmp/lake has no source; ingest one: lake.ingest('trips/*.csv')
+    """
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message, remedy)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class SettingsError(TaxidaskError):
+    """A setting that is unknown, malformed or contradicts another."""
+
+
+class StorageError(TaxidaskError):
+    """Bytes that could not be read from or written to a URL."""
+
+
+class SourceError(TaxidaskError):
+    """A file that cannot be read as trips."""
+
+
+class UnknownHeaderError(SourceError):
+    """A header that belongs to no known era."""
+
+
+class LakeError(TaxidaskError):
+    """A lake that does not fit what is asked of it."""
+
+
+class ComputeError(TaxidaskError):
+    """Workers that could not be reached or did not do their work."""
+
+
+class ModelError(TaxidaskError):
+    """Data a model cannot be fitted on or asked about, or a model file that cannot be trusted."""
+
+
+class StoreError(TaxidaskError):
+    """A store that is missing, denies access or did not take what was written."""
+
+
+class RunError(TaxidaskError):
+    """A run that is refused, cancelled or cannot be resumed."""
+
+
+class ReportError(TaxidaskError):
+    """A report that could not be built."""

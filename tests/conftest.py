@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and servers beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the folder of real data ../shared, which is not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def data(shared: Path) -> Path:
+    return shared / "data"
+
+
+@dataclass(frozen=True)
+class Aws:
+    """Two regions of real S3 and DynamoDB servers on this machine."""
+
+    s3: dict[str, str]
+    dynamodb: dict[str, str]
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def aws_servers(shared: Path) -> Aws:
+    subprocess.run([shared / "aws" / "up"], check=True, timeout=300, capture_output=True)
+    text = subprocess.run(
+        ["bash", "-c", ". ./env && env -0"], cwd=shared / "aws", check=True, capture_output=True, timeout=30
+    ).stdout.decode()
+    env = dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
+    keys = [key for key in env if key.startswith("AWS_") and key not in ("AWS_HERE", "AWS_ROOT", "AWS_CA_BUNDLE")]
+    return Aws(
+        s3={"us-east-1": env["S3_EAST"], "us-west-2": env["S3_WEST"]},
+        dynamodb={"us-east-1": env["DYNAMODB_EAST"], "us-west-2": env["DYNAMODB_WEST"]},
+        environment={key: env[key] for key in keys}
+        | {"AWS_ENDPOINT_URL_S3": env["S3_EAST"], "AWS_ENDPOINT_URL_DYNAMODB": env["DYNAMODB_EAST"]},
+    )
+
+
+@pytest.fixture
+def aws(aws_servers: Aws, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    """The servers, with this process's environment pointing at the home region."""
+    for key, value in aws_servers.environment.items():
+        monkeypatch.setenv(key, value)
+    return aws_servers
+
+
+@pytest.fixture
+def bucket(aws: Aws) -> str:
+    """A fresh bucket in the home region; its s3:// URL."""
+    import boto3
+
+    name = f"taxidask-{uuid.uuid4().hex[:12]}"
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=name)
+    return f"s3://{name}"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in [key for key in os.environ if key.startswith("TAXIDASK_")]:
+        monkeypatch.delenv(key)
