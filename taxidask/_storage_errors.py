@@ -1,0 +1,153 @@
+"""What goes wrong below the storage, as one table: a reason and a remedy for each code, exception and errno."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+from pathlib import Path
+
+from taxidask.errors import StorageError
+
+
+class MissingError(StorageError):
+    """Nothing is stored at the URL."""
+
+
+class NoBucketError(Exception):
+    """A HEAD of S3 answered "not found" and the bucket is what is missing."""
+
+
+_CREDENTIALS = "no credentials", "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on a role"
+_DENIED = (
+    "access denied",
+    "ask for s3:GetObject, s3:PutObject and s3:ListBucket on it",
+)
+_REJECTED = (
+    "credentials not accepted",
+    "check AWS_PROFILE, AWS_ACCESS_KEY_ID and the secret key, then log in again",
+)
+_EXPIRED = "credentials expired", "log in again (aws sso login) or renew the session token"
+_CLOCK = "this machine's clock is off", "set its time, then try again"
+_BUCKET = "no such bucket", "check the bucket's name, or make it: aws s3 mb s3://NAME"
+_REGION = (
+    "the bucket is in another region",
+    "set AWS_DEFAULT_REGION (or s3_endpoint) to the bucket's region",
+)
+_BUSY = "the service is busy", "try again later, or use fewer workers"
+_UNREACHABLE = "the service cannot be reached", "check the network, AWS_ENDPOINT_URL_S3 and the region"
+_MISSING = "nothing is stored there", "check the name; list its folder"
+_FORBIDDEN = "permission denied", "check the owner and mode of the file and of its folder"
+
+_SERVICE_CODES: dict[str, tuple[str, str]] = {
+    "AccessDenied": _DENIED,
+    "AllAccessDisabled": _DENIED,
+    "AccountProblem": _DENIED,
+    "403": _DENIED,
+    "InvalidAccessKeyId": _REJECTED,
+    "SignatureDoesNotMatch": _REJECTED,
+    "XAdminUserNotFound": _REJECTED,  # versitygw's name for it
+    "InvalidToken": _REJECTED,
+    "ExpiredToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "RequestTimeTooSkewed": _CLOCK,
+    "NoSuchBucket": _BUCKET,
+    "InvalidBucketName": _BUCKET,
+    "NoSuchKey": _MISSING,
+    "404": _MISSING,
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    "301": _REGION,
+    "SlowDown": _BUSY,
+    "ServiceUnavailable": _BUSY,
+    "InternalError": _BUSY,
+    "RequestTimeout": _BUSY,
+    "OperationAborted": _BUSY,
+    "500": _BUSY,
+    "502": _BUSY,
+    "503": _BUSY,
+    "504": _BUSY,
+}
+_EXCEPTIONS: dict[str, tuple[str, str]] = {
+    "NoCredentialsError": _CREDENTIALS,
+    "PartialCredentialsError": _CREDENTIALS,
+    "CredentialRetrievalError": _CREDENTIALS,
+    "ProfileNotFound": ("the AWS profile does not exist", "check AWS_PROFILE and ~/.aws/config"),
+    "NoBucketError": _BUCKET,
+    "NoRegionError": ("no region is set", "set AWS_DEFAULT_REGION"),
+    "EndpointConnectionError": _UNREACHABLE,
+    "ConnectTimeoutError": _UNREACHABLE,
+    "ReadTimeoutError": _UNREACHABLE,
+    "ConnectionClosedError": _UNREACHABLE,
+    "HTTPClientError": _UNREACHABLE,
+    "FSTimeoutError": _UNREACHABLE,
+    "ClientPayloadError": _UNREACHABLE,
+    "ServerDisconnectedError": _UNREACHABLE,
+    "IncompleteRead": _UNREACHABLE,
+    "ResponseParserError": _UNREACHABLE,
+    "ConnectionError": _UNREACHABLE,
+    "TimeoutError": _UNREACHABLE,
+}
+_ERRNOS: dict[int, tuple[str, str]] = {
+    errno.ENOENT: _MISSING,
+    errno.ENOTDIR: ("a part of its path is a file, not a folder", "check the path"),
+    errno.EISDIR: ("it is a folder, not a file", "name a file in it, or use folder/*.csv"),
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.EROFS: ("the disk is read-only", "choose a folder that can be written"),
+    errno.ENOSPC: ("the disk is full", "free some space or choose another disk; nothing was lost"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space or choose another disk; nothing was lost"),
+    errno.EMFILE: ("too many open files", "raise the limit: ulimit -n 4096"),
+    errno.ENAMETOOLONG: ("the name is too long", "use a shorter name"),
+    errno.EIO: ("the disk failed", "check the disk and its log"),
+}
+
+
+def service_code(error: BaseException) -> str | None:
+    """Code of a service's answer; s3fs keeps the original as the cause of a builtin error."""
+    for one in (error, error.__cause__):
+        response = getattr(one, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code", ""))
+    return None
+
+
+def _cause(error: BaseException) -> tuple[str, str] | None:
+    code = service_code(error)
+    if code is not None:
+        return _SERVICE_CODES.get(code)
+    for one in filter(None, (error, error.__cause__)):
+        for kind in type(one).__mro__:
+            if kind.__name__ in _EXCEPTIONS:
+                return _EXCEPTIONS[kind.__name__]
+    return _ERRNOS.get(error.errno or 0) if isinstance(error, OSError) else None
+
+
+def worth_retrying(error: BaseException) -> bool:
+    return _cause(error) in (_BUSY, _UNREACHABLE)
+
+
+def explained(error: Exception, op: str, url: str, *, needs: int, attempts: int) -> Exception:
+    cause = _cause(error)
+    if cause is None:
+        if not isinstance(error, OSError) and service_code(error) is None:
+            return error  # a mistake in the program, not of the storage
+        code = service_code(error)
+        return StorageError(f"cannot {op} {url}: {code + ': ' if code else ''}{error}")
+    reason, remedy = cause
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason += f": {needs:,} bytes needed{_free(url)}"
+    if cause is _UNREACHABLE:
+        reason += f" ({error})"
+    if attempts > 1:
+        reason += f", tried {attempts} times"
+    kind = MissingError if cause is _MISSING else StorageError
+    return kind(f"cannot {op} {url}: {reason}", remedy)
+
+
+def _free(url: str) -> str:
+    folder = Path(url.removeprefix("file://")).absolute().parent
+    with contextlib.suppress(OSError):
+        return f", {shutil.disk_usage(folder).free:,} free"
+    return ""
