@@ -44,6 +44,14 @@ class UnknownHeaderError(SourceError):
     """A header that belongs to no known era."""
 
 
+class SpaceError(TaxidaskError):
+    """A grid or zones that make no sense, or do not fit the data."""
+
+
+class CubeError(TaxidaskError):
+    """Counts that cannot be a cube, or cubes that do not fit each other."""
+
+
 class LakeError(TaxidaskError):
     """A lake that does not fit what is asked of it."""
 
