@@ -1,0 +1,318 @@
+"""The layouts TLC has published trips in, as one table, and which of them a file has."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from taxidask.errors import SourceError, UnknownHeaderError
+
+_POINTS = [
+    "vendor_id",
+    "pickup_datetime",
+    "dropoff_datetime",
+    "passenger_count",
+    "trip_distance",
+    "pickup_longitude",
+    "pickup_latitude",
+    "rate_code_id",
+    "store_and_fwd_flag",
+    "dropoff_longitude",
+    "dropoff_latitude",
+    "payment_type",
+    "fare_amount",
+    "extra",
+    "mta_tax",
+    "tip_amount",
+    "tolls_amount",
+]
+_ZONES = [
+    "vendor_id",
+    "pickup_datetime",
+    "dropoff_datetime",
+    "passenger_count",
+    "trip_distance",
+    "rate_code_id",
+    "store_and_fwd_flag",
+    "pickup_location_id",
+    "dropoff_location_id",
+    "payment_type",
+    "fare_amount",
+    "extra",
+    "mta_tax",
+    "tip_amount",
+    "tolls_amount",
+]
+_GREEN = [
+    "vendor_id",
+    "pickup_datetime",
+    "dropoff_datetime",
+    "store_and_fwd_flag",
+    "rate_code_id",
+    "pickup_location_id",
+    "dropoff_location_id",
+    "passenger_count",
+    "trip_distance",
+    "fare_amount",
+    "extra",
+    "mta_tax",
+    "tip_amount",
+    "tolls_amount",
+]
+_TPEP_ZONES = (
+    "VendorID,tpep_pickup_datetime,tpep_dropoff_datetime,passenger_count,trip_distance,RatecodeID,store_and_fwd_flag,"
+    "PULocationID,DOLocationID,payment_type,fare_amount,extra,mta_tax,tip_amount,tolls_amount,improvement_surcharge,"
+    "total_amount"
+)
+_SNAKE = (
+    "vendor_id,pickup_datetime,dropoff_datetime,passenger_count,trip_distance,pickup_longitude,pickup_latitude,"
+    "rate_code,store_and_fwd_flag,dropoff_longitude,dropoff_latitude,payment_type,fare_amount,surcharge,mta_tax,"
+    "tip_amount,tolls_amount,total_amount"
+)
+_SURCHARGE = ["improvement_surcharge", "total_amount"]
+
+# One line per layout: name, places, the header as published, the canonical column of each field ("" is left out).
+_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
+    (
+        "2009",
+        "points",
+        "vendor_name,Trip_Pickup_DateTime,Trip_Dropoff_DateTime,Passenger_Count,Trip_Distance,Start_Lon,Start_Lat,"
+        "Rate_Code,store_and_forward,End_Lon,End_Lat,Payment_Type,Fare_Amt,surcharge,mta_tax,Tip_Amt,Tolls_Amt,Total_Amt",
+        [*_POINTS, "total_amount"],
+    ),
+    ("2010 to 2013", "points", _SNAKE, [*_POINTS, "total_amount"]),
+    ("2014", "points", _SNAKE.replace(",", ", "), [*_POINTS, "total_amount"]),
+    (
+        "2015-01 to 2015-06",
+        "points",
+        "VendorID,tpep_pickup_datetime,tpep_dropoff_datetime,passenger_count,trip_distance,pickup_longitude,"
+        "pickup_latitude,RateCodeID,store_and_fwd_flag,dropoff_longitude,dropoff_latitude,payment_type,fare_amount,"
+        "extra,mta_tax,tip_amount,tolls_amount,improvement_surcharge,total_amount",
+        [*_POINTS, *_SURCHARGE],
+    ),
+    (
+        "2015-07 to 2016-06",
+        "points",
+        "VendorID,tpep_pickup_datetime,tpep_dropoff_datetime,passenger_count,trip_distance,pickup_longitude,"
+        "pickup_latitude,RatecodeID,store_and_fwd_flag,dropoff_longitude,dropoff_latitude,payment_type,fare_amount,"
+        "extra,mta_tax,tip_amount,tolls_amount,improvement_surcharge,total_amount",
+        [*_POINTS, *_SURCHARGE],
+    ),
+    ("2016-07 to 2018", "zones", _TPEP_ZONES, [*_ZONES, *_SURCHARGE]),
+    (
+        "2019 to 2020",
+        "zones",
+        _TPEP_ZONES + ",congestion_surcharge",
+        [*_ZONES, *_SURCHARGE, "congestion_surcharge"],
+    ),
+    (
+        "Parquet",
+        "zones",
+        _TPEP_ZONES + ",congestion_surcharge,airport_fee",
+        [*_ZONES, *_SURCHARGE, "congestion_surcharge", "airport_fee"],
+    ),
+    (
+        "Parquet from 2025",
+        "zones",
+        _TPEP_ZONES + ",congestion_surcharge,Airport_fee,cbd_congestion_fee",
+        [*_ZONES, *_SURCHARGE, "congestion_surcharge", "airport_fee", "cbd_congestion_fee"],
+    ),
+    (
+        "green",
+        "zones",
+        "VendorID,lpep_pickup_datetime,lpep_dropoff_datetime,store_and_fwd_flag,RatecodeID,PULocationID,DOLocationID,"
+        "passenger_count,trip_distance,fare_amount,extra,mta_tax,tip_amount,tolls_amount,ehail_fee,"
+        "improvement_surcharge,total_amount,payment_type,trip_type,congestion_surcharge",
+        [*_GREEN, "", *_SURCHARGE, "payment_type", "", "congestion_surcharge"],
+    ),
+    (
+        "snake case with zones",
+        "zones",
+        "vendor_id,pickup_datetime,dropoff_datetime,passenger_count,trip_distance,rate_code_id,store_and_fwd_flag,"
+        "pickup_location_id,dropoff_location_id,payment_type,fare_amount,extra,mta_tax,tip_amount,tolls_amount,"
+        "improvement_surcharge,total_amount,congestion_surcharge",
+        [*_ZONES, *_SURCHARGE, "congestion_surcharge"],
+    ),
+]
+# Fees that came one by one: a file of a layout may have them or not.
+_OPTIONAL = {"improvement_surcharge", "congestion_surcharge", "airport_fee", "cbd_congestion_fee"}
+# Fields that carry no trip data: an unnamed index of whoever exported the file, pandas' index in TLC's Parquet.
+_INDEX = {"", "__index_level_0__", "unnamed: 0"}
+HEAD_BYTES = 1 << 16
+"""How much of a file's beginning is enough to tell its era."""
+
+
+@dataclass(frozen=True)
+class Era:
+    """The layout of one file.
+
+    Parameters
+    ----------
+    name : str
+        The line of the table of eras it belongs to.
+    locations : {"points", "zones"}
+        Whether places are coordinates or taxi zone ids.
+    columns : tuple of (str or None)
+        The canonical column of each named field, None for one that is left out.
+    header : tuple of str
+        The names as the file has them.
+    extra_fields : int
+        Unnamed fields after the last named one (two in 2016-07 to 2016-12).
+    dates : {"iso", "us"}
+        `2015-01-31 23:59:59`, or also `1/31/2015 11:59:59 PM`.
+    """
+
+    name: str
+    locations: str
+    columns: tuple[str | None, ...]
+    header: tuple[str, ...]
+    extra_fields: int = 0
+    dates: str = "iso"
+
+    @property
+    def fields(self) -> int:
+        """How many fields a row has."""
+        return len(self.columns) + self.extra_fields
+
+    def position(self, column: str) -> int:
+        """Which field holds a canonical column; -1 where the era lacks it."""
+        return self.columns.index(column) if column in self.columns else -1
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower()
+
+
+_ALIASES = {
+    _normal(name): column
+    for _, _, header, columns in _LAYOUTS
+    for name, column in zip(header.split(","), columns, strict=True)
+} | dict.fromkeys(_INDEX, "")
+ERAS: tuple[Era, ...] = tuple(
+    Era(name, places, tuple(column or None for column in columns), tuple(header.split(",")))
+    for name, places, header, columns in _LAYOUTS
+)
+"""The table of eras."""
+
+
+def detect_columns(names: Sequence[str], url: str) -> Era:
+    """The era of a list of column names: a known layout in any order, with or without later fees.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The names as the file has them.
+    url : str
+        The file, for the message.
+
+    Raises
+    ------
+    UnknownHeaderError
+        A name is unknown, given twice or missing; the message shows the header and the nearest era.
+
+    Examples
+    --------
+    >>> detect_columns(ERAS[0].header, "month.csv").name
+    '2009'
+    """
+    columns = [_ALIASES.get(_normal(name)) for name in names]
+    known = [column for column in columns if column]
+    nearest = max(ERAS, key=lambda era: _likeness(names, known, era))
+    needed = {column for column in nearest.columns if column} - _OPTIONAL
+    unknown = [name for name, column in zip(names, columns, strict=True) if column is None]
+    twice = [column for column, count in Counter(known).items() if count > 1]
+    missing = sorted(needed - set(known))
+    places = {"longitude", "location_id"} & {place for place in ("longitude", "location_id") if _any(known, place)}
+    if unknown or twice or missing or len(places) != 1:
+        raise UnknownHeaderError(
+            f"{url} has a header of no known era: {','.join(names)!r}; "
+            + "; ".join(
+                text
+                for text in (
+                    unknown and f"unknown: {', '.join(map(repr, unknown))}",
+                    twice and f"given twice: {', '.join(twice)}",
+                    missing and f"missing: {', '.join(missing)}",
+                )
+                if text
+            )
+            + f"; the nearest era is {nearest.name!r} with {','.join(nearest.header)!r}",
+            "check that this is a TLC trip file, or rename its columns",
+        )
+    return Era(nearest.name, nearest.locations, tuple(column or None for column in columns), tuple(names))
+
+
+def _any(columns: list[str], word: str) -> bool:
+    return any(column.endswith(word) for column in columns)
+
+
+def _likeness(names: Sequence[str], known: list[str], era: Era) -> tuple[float, int, int]:
+    theirs = {column for column in era.columns if column}
+    shared = len(theirs & set(known)) - 0.5 * len(theirs ^ set(known))
+    stripped = [name.strip() for name in names]
+    return shared, sum(name.strip() in stripped for name in era.header), sum(name in names for name in era.header)
+
+
+def detect(head: bytes, url: str) -> tuple[Era, int]:
+    """The era of a CSV file and the byte at which its rows start.
+
+    Parameters
+    ----------
+    head : bytes
+        The file's first bytes, `HEAD_BYTES` of them or all.
+    url : str
+        The file, for messages.
+
+    Examples
+    --------
+    >>> era, start = detect(",".join(ERAS[3].header).encode() + b"\\r\\n", "month.csv")
+    >>> era.name, era.locations, era.fields
+    ('2015-01 to 2015-06', 'points', 19)
+    """
+    bom = 3 if head.startswith(b"\xef\xbb\xbf") else 0
+    text = head[bom:].lstrip()
+    if not text:
+        raise SourceError(f"{url} is empty ({len(head)} bytes)", "download it again")
+    if text[:1] == b"<":
+        raise SourceError(
+            f"{url} is HTML or XML, not trips: it begins with {text[:60].decode('latin-1')!r}",
+            "the download was answered with a web page or an error; fetch the file again",
+        )
+    end = head.find(b"\n", len(head) - len(text))
+    if end < 0:
+        end = len(head)
+        if end >= HEAD_BYTES:
+            raise UnknownHeaderError(
+                f"{url} has no line end in its first {HEAD_BYTES} bytes: {text[:60]!r}", "trips are CSV or Parquet"
+            )
+    line = head[len(head) - len(text) : end].rstrip(b"\r").decode("utf-8", "replace")
+    try:
+        names = next(csv.reader([line], strict=True))
+    except csv.Error:
+        names = line.split(",")
+    era = detect_columns(names, url)
+    start = end + 1
+    rows = head[start:].split(b"\n")
+    if len(head) >= HEAD_BYTES and len(rows) > 1:
+        rows.pop()  # cut short by us
+    filled = [row.rstrip(b"\r") for row in rows if row.rstrip(b"\r")]
+    for row in rows:
+        if row not in (b"", b"\r"):
+            break
+        start += len(row) + 1
+    extra = [row.count(b",") + 1 - len(names) for row in filled]
+    return (
+        replace(
+            era,
+            # two fields more than names, both empty, in most rows: a layout, not a fault
+            extra_fields=2 if 2 * sum(count == 2 for count in extra) > len(extra) else 0,
+            dates="us" if any(_us_date(row, era.position("pickup_datetime")) for row in filled[:20]) else "iso",
+        ),
+        min(start, len(head)),
+    )
+
+
+def _us_date(row: bytes, field: int) -> bool:
+    fields = row.split(b",")
+    return field < len(fields) and fields[field].count(b"/") == 2

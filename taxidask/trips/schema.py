@@ -1,0 +1,84 @@
+"""What a trip is: the columns of every table of trips and of rejects, whatever the era of the file."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+TRIP_SCHEMA = pa.schema(
+    [
+        ("vendor_id", pa.string()),
+        ("pickup_datetime", pa.timestamp("us")),
+        ("dropoff_datetime", pa.timestamp("us")),
+        ("passenger_count", pa.int16()),
+        ("trip_distance", pa.float64()),
+        ("pickup_longitude", pa.float64()),
+        ("pickup_latitude", pa.float64()),
+        ("rate_code_id", pa.int16()),
+        ("store_and_fwd_flag", pa.string()),
+        ("dropoff_longitude", pa.float64()),
+        ("dropoff_latitude", pa.float64()),
+        ("pickup_location_id", pa.int16()),
+        ("dropoff_location_id", pa.int16()),
+        ("payment_type", pa.int8()),
+        ("fare_amount", pa.float64()),
+        ("extra", pa.float64()),
+        ("mta_tax", pa.float64()),
+        ("tip_amount", pa.float64()),
+        ("tolls_amount", pa.float64()),
+        ("improvement_surcharge", pa.float64()),
+        ("congestion_surcharge", pa.float64()),
+        ("airport_fee", pa.float64()),
+        ("cbd_congestion_fee", pa.float64()),
+        ("total_amount", pa.float64()),
+    ]
+)
+"""Columns of trips, in this order. Times are New York wall-clock time as published, distances miles, amounts USD."""
+
+REASONS: tuple[str, ...] = (
+    "malformed",
+    "bad_datetime",
+    "outside_month",
+    "negative_duration",
+    "duration_over_24h",
+    "non_positive_distance",
+    "distance_over_100mi",
+    "fare_out_of_range",
+    "passenger_count",
+    "outside_city",
+)
+"""Why a row is rejected: the first that applies, in this order."""
+
+REJECT_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("offset", pa.int64()),
+        ("line", pa.string()),
+        ("reason", pa.dictionary(pa.int8(), pa.string())),
+    ]
+)
+"""Columns of rejects. `offset` is the byte at which the row starts (after decompression; in Parquet the row's number),
+`line` the raw row without its line end, each byte as the Latin-1 character of the same number, so nothing is lost."""
+
+
+def trip_schema(columns: list[str] | tuple[str, ...] | None = None) -> pa.Schema:
+    """The schema of the columns asked for, in their order; all of them by default.
+
+    Parameters
+    ----------
+    columns : list of str, optional
+        Names out of `TRIP_SCHEMA`.
+
+    Examples
+    --------
+    >>> trip_schema(["fare_amount", "pickup_datetime"]).names
+    ['fare_amount', 'pickup_datetime']
+    """
+    if columns is None:
+        return TRIP_SCHEMA
+    unknown = [name for name in columns if name not in TRIP_SCHEMA.names]
+    if unknown:
+        from difflib import get_close_matches
+
+        near = get_close_matches(unknown[0], TRIP_SCHEMA.names, n=3, cutoff=0.3)
+        raise ValueError(f"trips have no column {unknown[0]!r}; the nearest are {', '.join(near) or TRIP_SCHEMA.names}")
+    return pa.schema([TRIP_SCHEMA.field(name) for name in columns])

@@ -1,0 +1,215 @@
+"""Which files are trips: from names, patterns and folders to sources with their era, month and blocks."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from os import PathLike, fspath
+
+import pyarrow.parquet as pq
+
+from taxidask.errors import SourceError, StorageError
+from taxidask.storage import MissingError, Stat, Storage, absolute, default_storage
+
+from .eras import HEAD_BYTES, Era, detect, detect_columns
+
+RANGE_BYTES = 8 << 20
+"""Bytes of one range of the content hash; block sizes are multiples of it."""
+_SUFFIX = re.compile(r"\.(csv|csv\.gz|csv\.zst|parquet)$", re.IGNORECASE)
+_MONTH = re.compile(r"(?<!\d)(?<!\d-)((?:19|20)\d\d)-(0[1-9]|1[0-2])(?!\d)(?!-\d)")
+_FOREIGN = {
+    b"PK\x03\x04": ("a zip archive", "unpack it: unzip FILE"),
+    b"BZh": ("bzip2", "unpack it: bunzip2 FILE, or compress with gzip or zstd"),
+    b"\xfd7zXZ": ("xz", "unpack it: unxz FILE, or compress with gzip or zstd"),
+    b"\xff\xfe": ("UTF-16 text", "save it as UTF-8"),
+    b"\xfe\xff": ("UTF-16 text", "save it as UTF-8"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input file.
+
+    Parameters
+    ----------
+    url : str
+        Where it is.
+    size : int
+        Its bytes.
+    version : str
+        Changes whenever its bytes may have changed.
+    month : str or None
+        `YYYY-MM` of its name or as given; None leaves the month unchecked.
+    era : Era
+        Its layout.
+    format : {"csv", "parquet"}
+    compression : {None, "gzip", "zstd"}
+    data_start : int
+        The byte after header and blank line (after decompression).
+    """
+
+    url: str
+    size: int
+    version: str
+    month: str | None
+    era: Era
+    format: str
+    compression: str | None
+    data_start: int
+
+    @property
+    def splittable(self) -> bool:
+        """Whether byte ranges of it can be read on their own."""
+        return self.format == "csv" and self.compression is None
+
+    def blocks(self, block_size: int = 64 << 20) -> list[Block]:
+        """Byte ranges that together cover the file; one for a file that cannot be split.
+
+        Parameters
+        ----------
+        block_size : int
+            Bytes of a block, a multiple of 8 MiB.
+        """
+        if block_size <= 0 or block_size % RANGE_BYTES:
+            raise ValueError(f"block_size must be a multiple of 8 MiB, not {block_size} bytes")
+        if not self.splittable:
+            return [Block(self, 0, self.size)]
+        return [Block(self, start, min(start + block_size, self.size)) for start in range(0, self.size, block_size)]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A byte range of a source: the rows that start in it, the unit of work."""
+
+    source: Source
+    start: int
+    stop: int
+
+
+def month_of(url: str) -> str | None:
+    """The one `YYYY-MM` in a file's name; None where there is none, or several.
+
+    Examples
+    --------
+    >>> month_of("s3://trips/2014/yellow_tripdata_2015-01.csv.gz"), month_of("trips.csv")
+    ('2015-01', None)
+    """
+    found = {"-".join(match) for match in _MONTH.findall(url.replace("\\", "/").rpartition("/")[2])}
+    return found.pop() if len(found) == 1 else None
+
+
+def find_sources(
+    sources: str | PathLike[str] | Iterable[str | PathLike[str]],
+    *,
+    storage: Storage | None = None,
+    month: str | None = None,
+) -> list[Source]:
+    """Find the files of trips behind names, patterns and folders, and look at the beginning of each.
+
+    Parameters
+    ----------
+    sources : str, path or iterable of them
+        URLs, patterns (`*`, `?`, `**`) and folders (their `.csv`, `.csv.gz`, `.csv.zst` and `.parquet`, at any depth).
+    storage : Storage, optional
+        Where the URLs are read; this process's environment decides by default.
+    month : str, optional
+        The month of every source, `YYYY-MM`; by default the one in its name.
+
+    Returns
+    -------
+    list of Source
+        In the order given; a folder's or pattern's files by name; a file named twice is listed once.
+
+    Raises
+    ------
+    SourceError
+        A file is missing, empty, a web page or no trips; a folder or pattern holds none.
+    """
+    storage = storage or default_storage()
+    if month is not None and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month):
+        raise SourceError(f"month is {month!r}", "write it as YYYY-MM, like 2015-01")
+    names = [sources] if isinstance(sources, (str, PathLike)) else list(sources)
+    if not names:
+        raise SourceError("no source was named", "name files, patterns or folders of trips")
+    stats: dict[str, Stat] = {}
+    for name in names:
+        for stat in _expand(fspath(name), storage):
+            stats.setdefault(stat.url, stat)
+    return [look_at(stat, storage=storage, month=month) for stat in stats.values()]
+
+
+def _expand(name: str, storage: Storage) -> list[Stat]:
+    url = absolute(name)
+    if re.search(r"[*?\[]", name):
+        try:
+            return [storage.stat(url)]  # a name may hold these characters itself
+        except (MissingError, StorageError):
+            found = storage.glob(url)
+        if not found:
+            raise SourceError(f"no file matches {name}", "check the pattern; quote it from the shell")
+        return found
+    try:
+        return [storage.stat(url)]
+    except MissingError:
+        pass
+    except StorageError:
+        # a folder: some storages say so, some do not
+        if not storage.list(url):
+            raise
+    listed = storage.list(url)
+    found = [stat for stat in listed if _SUFFIX.search(stat.url)]
+    if found:
+        return found
+    if listed or _is_folder(url):
+        raise SourceError(
+            f"the folder {name} has no trip files ({len(listed)} other files)",
+            "it needs .csv, .csv.gz, .csv.zst or .parquet files",
+        )
+    raise SourceError(f"{name} does not exist", "check its name, or download the month first")
+
+
+def _is_folder(url: str) -> bool:
+    from pathlib import Path
+
+    return "://" not in url and Path(url).is_dir()
+
+
+def look_at(stat: Stat, *, storage: Storage, month: str | None = None) -> Source:
+    """The source a file is: its format, compression and era, told from its first bytes and never from its name."""
+    url = stat.url
+    if stat.size == 0:
+        raise SourceError(f"{url} is empty (0 bytes)", "download it again")
+    head = storage.read(url, 0, min(stat.size, HEAD_BYTES))
+    month = month or month_of(url)
+    if head.startswith(b"PAR1"):
+        return Source(url, stat.size, stat.version, month, _parquet_era(url, storage), "parquet", None, 0)
+    for magic, (what, remedy) in _FOREIGN.items():
+        if head.startswith(magic):
+            raise SourceError(f"{url} is {what}", remedy)
+    compression = "gzip" if head[:2] == b"\x1f\x8b" else "zstd" if head[:4] == b"\x28\xb5\x2f\xfd" else None
+    if compression:
+        head = _unpacked_head(url, head, compression)
+    era, start = detect(head, url)
+    return Source(url, stat.size, stat.version, month, era, "csv", compression, start)
+
+
+def _unpacked_head(url: str, head: bytes, compression: str) -> bytes:
+    try:
+        if compression == "gzip":
+            return zlib.decompressobj(31).decompress(head, HEAD_BYTES)
+        import zstandard
+
+        return zstandard.ZstdDecompressor().stream_reader(head, read_across_frames=True).read(HEAD_BYTES)
+    except Exception as error:
+        raise SourceError(f"{url} is no readable {compression} file: {error}", "download it again") from error
+
+
+def _parquet_era(url: str, storage: Storage) -> Era:
+    try:
+        with storage.open(url) as file:
+            names = pq.read_schema(file).names
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{url} is no readable Parquet file: {error}", "download it again") from error
+    return detect_columns(names, url)
