@@ -1,0 +1,95 @@
+"""The process that holds a local cluster: scheduler and nannies here, workers as its children.
+
+A cluster started by the driver itself needs the driver's script to have a ``__main__`` guard, because every worker
+imports it again. This process is the cluster's main module instead, so a plain script or a notebook needs none.
+
+It lives as long as its standard input: the driver holds the other end of that pipe, which the kernel closes however
+the driver ends. Its workers in turn watch a pipe of this process. So nothing outlives a driver that was killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import signal
+import sys
+import threading
+from typing import Any
+
+CLOSE_SECONDS = 5.0
+"""How long a graceful close may take before this process ends anyway, and its workers with it."""
+
+
+def main(spec: dict[str, Any]) -> None:
+    """Run a local cluster until standard input ends.
+
+    Parameters
+    ----------
+    spec : dict
+        ``workers``, ``threads``, ``memory`` (bytes of one worker), ``dashboard`` (address or None) and ``parent``
+        (the driver's process id).
+    """
+    # Whatever workers print must not fill the pipe that carries the address: from here on it goes to stderr.
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        asyncio.run(_serve(spec, answer))
+    finally:
+        # Threads of distributed may hold the interpreter open; the workers notice our end by themselves.
+        os._exit(0)
+
+
+async def _serve(spec: dict[str, Any], answer: Any) -> None:
+    import dask
+    from distributed import LocalCluster
+
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, over.set)
+    threading.Thread(target=_watch, args=(spec["parent"], loop, over), daemon=True).start()
+
+    # A worker holds only tasks that it runs, the rest waits at the scheduler: a worker's death then counts against
+    # those it was running and against no other.
+    dask.config.set({"distributed.scheduler.worker-saturation": 1.0})
+    try:
+        cluster = await LocalCluster(
+            n_workers=spec["workers"],
+            threads_per_worker=spec["threads"],
+            memory_limit=spec["memory"],
+            host="127.0.0.1",
+            dashboard_address=spec["dashboard"],
+            asynchronous=True,
+        )
+    except Exception as error:
+        answer.write(json.dumps({"error": f"{type(error).__name__}: {error}"}) + "\n")
+        answer.flush()
+        raise
+    answer.write(json.dumps({"address": cluster.scheduler_address}) + "\n")
+    answer.close()
+    scheduler = asyncio.ensure_future(cluster.scheduler.finished())  # client.shutdown() ends it
+    await asyncio.wait({scheduler, asyncio.ensure_future(over.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait_for(cluster.close(), CLOSE_SECONDS)
+
+
+def _watch(parent: int, loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
+    """Wait for the driver's end: its pipe closes, or, should a fork of it still hold the pipe, we are adopted."""
+    while os.getppid() == parent:
+        ready, _, _ = select.select([0], [], [], 1.0)
+        if ready and not os.read(0, 1024):
+            break
+    loop.call_soon_threadsafe(over.set)
+    # The loop itself may be stuck or busy starting workers.
+    threading.Timer(CLOSE_SECONDS + 1, os._exit, args=(1,)).start()
+
+
+BOOT = """\
+import json, sys
+spec = json.loads(sys.stdin.readline())
+sys.path[:] = spec["path"]
+from taxidask.compute.node import main
+main(spec)
+"""
+"""What the child runs: it imports from where the driver imports, also modules that lie beside the user's script."""

@@ -1,0 +1,174 @@
+"""The executor on a Dask client's workers."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import dask
+from distributed import Client, Future, KilledWorker, get_worker, worker_client
+from distributed.client import FutureCancelledError
+
+from taxidask.compute.executors import Again, Executor, Killed, Session, Skipped
+from taxidask.errors import ComputeError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+WORKER_SECONDS = 300.0
+"""How long tasks may wait without any worker before that is an error."""
+
+WATCH_SECONDS = 5.0
+COLLECT_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+_halted: set[str] = set()  # in a worker: the maps of which no task may start any more
+
+
+class DaskExecutor(Executor):
+    """The workers of a Dask client.
+
+    Tasks whose worker dies run again on another, as often as the scheduler's ``allowed-failures`` says (3). Inside a
+    task, the task's own slot is given back while it waits for others, so that it cannot wait for itself.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Not an asynchronous one.
+    """
+
+    def __init__(self, client: Client) -> None:
+        if not isinstance(client, Client):
+            raise ComputeError(f"client = {client!r} is no Dask client", "use td.connect(), or leave client out")
+        self._inside = _on_worker()
+        if client.asynchronous and not self._inside:
+            raise ComputeError(f"{client!r} is asynchronous", "use a Client made without asynchronous=True")
+        if client.status != "running":
+            raise ComputeError(f"{client!r} is {client.status}", "connect again: td.connect()")
+        self._client = client
+
+    @property
+    def threads(self) -> int:
+        return _threads(self._client)
+
+    def __repr__(self) -> str:
+        return f"DaskExecutor({self._client!r})"
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[Session]:
+        with worker_client() if self._inside else contextlib.nullcontext():
+            yield _Workers(self._client)
+
+
+class _Workers(Session):
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._token = uuid.uuid4().hex
+        self._count = 0
+        self._watched = self._seen = time.monotonic()
+        self._width = _width(client)
+
+    def width(self) -> int:
+        if time.monotonic() - self._watched > WATCH_SECONDS:
+            self.watch()
+        return self._width
+
+    def start(self, fn: Callable[[T], R], item: T) -> Future:
+        name = getattr(fn, "__name__", type(fn).__name__)
+        self._count += 1
+        # All keys are of one group: the scheduler then holds what no thread is free for, instead of piling it onto
+        # workers, where a death would count against tasks that never ran. The box keeps Dask from looking for
+        # futures inside the item.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GiB"}):
+            return self._client.submit(
+                _run, self._token, fn, _Box(item), key=(f"{name}-{self._token}", self._count), pure=False
+            )
+
+    def collect(self, future: Future) -> Any:
+        try:
+            return future.result(timeout=COLLECT_SECONDS)
+        except KilledWorker as error:
+            raise Killed(error.allowed_failures + 1, getattr(error.last_worker, "memory_limit", None)) from error
+        except FutureCancelledError as error:
+            raise self._gone() from error
+        except TimeoutError:
+            # The task may have raised this itself.
+            if future.status == "error":
+                raise
+            self.watch()
+            raise Again from None
+
+    def halt(self) -> None:
+        with contextlib.suppress(Exception):  # a worker that dies now starts nothing either
+            self._client.sync(self._client._run, _halt, self._token, on_error="ignore", callback_timeout=STOP_SECONDS)
+
+    def watch(self) -> None:
+        now = time.monotonic()
+        if now - self._watched < WATCH_SECONDS:
+            return
+        self._watched = now
+        if self._client.status not in ("running", "connecting"):
+            raise self._gone()
+        self._width = _width(self._client)
+        if _threads(self._client):
+            self._seen = now
+        elif now - self._seen > WORKER_SECONDS:
+            raise ComputeError(
+                f"waited {WORKER_SECONDS:.0f} s for a worker at {_address(self._client)}",
+                "start workers, or look at their log: they may not start or not reach the scheduler",
+            )
+
+    def abandon(self, futures: list[Future]) -> None:
+        if futures and self._client.status == "running":
+            self.halt()
+            with contextlib.suppress(Exception):
+                self._client.cancel(futures, reason="the call that started it is over")
+
+    def _gone(self) -> ComputeError:
+        return ComputeError(
+            f"the scheduler at {_address(self._client)} is gone, and what it was working on with it",
+            "connect again and repeat the call: finished blocks are not read again",
+        )
+
+
+class _Box:
+    """An item as it is."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+
+
+def _run(token: str, fn: Callable[[Any], Any], box: _Box) -> Any:
+    return Skipped() if token in _halted else fn(box.item)
+
+
+def _halt(token: str) -> None:
+    _halted.add(token)
+
+
+def _threads(client: Client) -> int:
+    return int(client.scheduler_info(n_workers=0).get("total_threads", 0))
+
+
+def _width(client: Client) -> int:
+    # Twice what can run: a free thread finds its next block at the scheduler, and a cluster that grows with its
+    # load sees some.
+    return max(8, 2 * _threads(client))
+
+
+def _address(client: Client) -> str:
+    scheduler = client.scheduler
+    return scheduler.address if scheduler is not None else "its address"
+
+
+def _on_worker() -> bool:
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True
