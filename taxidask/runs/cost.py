@@ -1,0 +1,77 @@
+"""What a run costs: the estimate before it starts and the figure after it, from the same few counted quantities."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from taxidask.settings import Settings
+
+#: CSV bytes that one core turns into lake parts each second; measured by benchmarks/read.py on a 2-core machine.
+INGEST_BYTES_PER_CORE_SECOND = 60e6
+#: Seconds of one core that models, forecast and report take besides the ingest, for about one month of trips.
+FIXED_CORE_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Counted quantities and their price.
+
+    Attributes
+    ----------
+    core_seconds : float
+        Cores held times seconds held.
+    bytes : int
+        Bytes of sources read.
+    puts, gets : int
+        Object storage requests.
+    writes : int
+        DynamoDB write units.
+    usd : float
+        Price in US dollars at `Settings.prices`; what runs on this machine's own cores and files costs nothing.
+    """
+
+    core_seconds: float
+    bytes: int
+    puts: int
+    gets: int
+    writes: int
+    usd: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.core_seconds:.0f} core seconds, {self.bytes / 1e6:,.0f} MB read, {self.writes:,} store writes: "
+            f"{self.usd:.4f} USD"
+        )
+
+
+def price(settings: Settings, *, core_seconds: float, bytes_read: int, puts: int, gets: int, writes: int) -> Cost:
+    """Price counted quantities; only rented cores, S3 and DynamoDB have a price."""
+    prices = settings.prices
+    usd = core_seconds / 3600 * prices.vcpu_hour if settings.compute != "local" else 0.0
+    if settings.lake.startswith("s3://"):
+        usd += puts / 1000 * prices.thousand_puts + gets / 1000 * prices.thousand_gets
+    if settings.store.startswith("dynamodb://"):
+        usd += writes / 1e6 * prices.million_writes
+    return Cost(core_seconds, bytes_read, puts, gets, writes, round(usd, 6))
+
+
+def requests(*, blocks: int, sources: int) -> tuple[int, int]:
+    """Object storage puts and gets of an ingest.
+
+    A block reads its range and writes trips, cube, rejects and summary; a source is looked at, claimed and committed.
+    """
+    return 4 * blocks + 3 * sources, 2 * blocks + 4 * sources
+
+
+def estimate(settings: Settings, *, bytes_to_read: int, blocks: int, sources: int, cells: int, cores: int) -> Cost:
+    """The cost of a run before it starts."""
+    puts, gets = requests(blocks=blocks, sources=sources)
+    days = -(-settings.horizon // 48) + 1
+    core_seconds = bytes_to_read / INGEST_BYTES_PER_CORE_SECOND + FIXED_CORE_SECONDS * max(1, cores)
+    return price(
+        settings, core_seconds=core_seconds, bytes_read=bytes_to_read, puts=puts, gets=gets, writes=3 * cells * days
+    )

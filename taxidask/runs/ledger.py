@@ -1,0 +1,297 @@
+"""The run ledger: who drives a run, how far it is, and whether its driver still lives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from taxidask.errors import RunError, StoreError
+from taxidask.results import Store
+from taxidask.settings import Settings
+
+STAGES = ("ingest", "demand", "fare", "publish", "report")
+UNFINISHED = ("running", "failed", "interrupted")
+
+# What decides a run's numbers. Where it runs and how it is cut into tasks does not.
+_SAME_JOB = (
+    *("sources", "lake", "store", "report", "space", "slot", "horizon", "max_duration_hours", "max_distance_miles"),
+    *("max_fare", "min_passengers", "max_passengers", "west", "east", "south", "north"),
+)
+
+
+def settings_key(settings: Settings) -> str:
+    """A short hash that two runs share when they do the same job."""
+    values = settings.model_dump(mode="json", include=set(_SAME_JOB))
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def digest(*parts: Any) -> str:
+    """A short hash of JSON-able values; stages use it to name their inputs."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def is_alive(item: dict[str, Any], timeout: float, now: float) -> bool:
+    """Whether a run's driver has been heard of within `timeout` seconds."""
+    return item["state"] == "running" and now - float(item["heartbeat"]) <= timeout
+
+
+def driver_state(item: dict[str, Any], timeout: float, now: float) -> str:
+    """The run's state as a reader should see it: a running one without a heartbeat is ``dead``."""
+    return "dead" if item["state"] == "running" and not is_alive(item, timeout, now) else str(item["state"])
+
+
+class Ledger:
+    """One driver's hold on one run.
+
+    A thread writes a heartbeat and looks for a cancellation. Every write is conditional on this driver still owning
+    the run; when the condition fails, or the store has been out of reach for the whole heartbeat timeout, the driver
+    lets go, because another may have taken over.
+    """
+
+    def __init__(self, store: Store, item: dict[str, Any], timeout: float) -> None:
+        self.store = store
+        self.id: str = item["id"]
+        self.item = item
+        self._owner = item["owner"]
+        self._timeout = timeout
+        self._reason: str | None = None
+        self._progress: dict[str, Any] = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{self.id}", daemon=True)
+
+    def __enter__(self) -> Ledger:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join(timeout=30)
+
+    # -- heartbeat ---------------------------------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        pause = min(2.0, self._timeout / 6)
+        written = checked = time.monotonic()
+        while not self._done.wait(pause):
+            try:
+                item = self.store.get_run(self.id)
+                if item is None or item["owner"] != self._owner:
+                    self._let_go("taken over")
+                    return
+                if item.get("cancel"):
+                    self._let_go("cancelled")
+                if time.monotonic() - written >= self._timeout / 6:
+                    changes = {"heartbeat": time.time(), "progress": dict(self._progress)}
+                    if not self.store.update_run(self.id, changes, expect={"owner": self._owner}):
+                        self._let_go("taken over")
+                        return
+                    written = time.monotonic()
+                checked = time.monotonic()
+            except StoreError as error:
+                if time.monotonic() - checked > self._timeout:
+                    self._let_go(f"out of touch with the store: {error.message}")
+                    return
+
+    def _let_go(self, reason: str) -> None:
+        self._reason = self._reason or reason
+
+    def interrupt(self) -> None:
+        """Stop before the next block, as Ctrl-C does."""
+        self._let_go("interrupted")
+
+    @property
+    def reason(self) -> str | None:
+        """Why this driver has to stop, or None."""
+        return self._reason
+
+    def should_stop(self) -> bool:
+        return self._reason is not None
+
+    def check(self) -> None:
+        """Raise RunError when this driver has to stop."""
+        if self._reason:
+            raise RunError(f"run {self.id} was {self._reason}", f"go on with: taxidask run --resume {self.id}")
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def _update(self, changes: dict[str, Any]) -> None:
+        changes = {**changes, "updated": _stamp(time.time()), "heartbeat": time.time()}
+        if not self.store.update_run(self.id, changes, expect={"owner": self._owner}):
+            self._let_go("taken over")
+            self.check()
+
+    def progress(self, **figures: Any) -> None:
+        """Figures of the stage at work; they travel with the next heartbeat."""
+        self._progress.update(figures)
+
+    def stage(self, name: str) -> dict[str, Any]:
+        return dict(self.item["stages"].get(name, {}))
+
+    def set_stage(self, name: str, **values: Any) -> None:
+        record = {**self.stage(name), **values}
+        self.item["stages"][name] = record
+        self._update({f"stages.{name}": record})
+
+    def start_stage(self, name: str, inputs: str) -> None:
+        self._progress = {"stage": name}
+        # outputs of an earlier attempt stay: a resumed stage may build on them
+        self.set_stage(name, state="running", inputs=inputs, started=_stamp(time.time()), ended=None)
+
+    def end_stage(self, name: str, **values: Any) -> None:
+        self.set_stage(name, ended=_stamp(time.time()), **values)
+
+    def close(self, state: str, *, error: str | None = None, **values: Any) -> None:
+        """Write the run's last state; a cancelled run forgets the cancellation, so that it can be resumed."""
+        changes: dict[str, Any] = {"state": state, "error": error, "cancel": False, **values}
+        self._update(changes)
+        self.item.update(changes)
+
+
+# -- opening ---------------------------------------------------------------------------------------------------------
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def _new_item(settings: Settings) -> dict[str, Any]:
+    now = time.time()
+    return {
+        "id": datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(3),
+        "created": _stamp(now),
+        "updated": _stamp(now),
+        "state": "running",
+        "settings": settings.model_dump(mode="json"),
+        "settings_key": settings_key(settings),
+        "owner": _owner(),
+        "heartbeat": now,
+        "cancel": False,
+        "stages": {},
+        "cost": {},
+        "error": None,
+    }
+
+
+def _refusal(item: dict[str, Any], now: float) -> RunError:
+    return RunError(
+        f"run {item['id']} does this job already: driven by {item['owner']}, "
+        f"last heard of {max(0.0, now - float(item['heartbeat'])):.0f} s ago",
+        f"wait for it or follow it with: taxidask run --resume {item['id']}; "
+        f"stop it with: taxidask runs cancel {item['id']}",
+    )
+
+
+def _start_new(store: Store, settings: Settings) -> dict[str, Any]:
+    key = settings_key(settings)
+
+    def living(but: str | None = None) -> list[dict[str, Any]]:
+        now = time.time()
+        return [
+            item
+            for item in store.list_runs(limit=200)
+            if item["settings_key"] == key and item["id"] != but and is_alive(item, settings.heartbeat_timeout, now)
+        ]
+
+    for item in living():
+        raise _refusal(item, time.time())
+    item = _new_item(settings)
+    if not store.create_run(item):
+        raise RunError(f"a run called {item['id']} exists already", "start again")
+    # Two drivers that started at once both see each other here: the one with the smaller id goes on.
+    for other in living(but=item["id"]):
+        if other["id"] < item["id"]:
+            store.update_run(item["id"], {"state": "cancelled", "error": f"gave way to {other['id']}"}, expect={})
+            raise _refusal(other, time.time())
+    return item
+
+
+def _take_over(store: Store, item: dict[str, Any], timeout: float, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """Own `item`, waiting for its driver to be silent long enough; None when that driver finished the run."""
+    give_up = time.monotonic() + 3 * timeout
+    said = False
+    while is_alive(item, timeout, time.time()):
+        if not said:
+            age = max(0.0, time.time() - float(item["heartbeat"]))
+            say(
+                f"run {item['id']} is driven by {item['owner']}, last heard of {age:.0f} s ago; "
+                f"waiting up to {3 * timeout:.0f} s for it"
+            )
+            said = True
+        if time.monotonic() > give_up:
+            raise _refusal(item, time.time())
+        time.sleep(min(1.0, timeout / 10))
+        fresh = store.get_run(item["id"])
+        if fresh is None:
+            raise RunError(f"run {item['id']} is gone from the store", "start anew without --resume")
+        item = fresh
+    if item["state"] == "done":
+        return None
+    mine = {"owner": _owner(), "state": "running", "heartbeat": time.time(), "cancel": False, "error": None}
+    if not store.update_run(item["id"], mine, expect={"owner": item["owner"], "state": item["state"]}):
+        raise RunError(
+            f"another driver took over run {item['id']} at the same moment", "follow it with: taxidask runs show"
+        )
+    return {**item, **mine}
+
+
+def open_run(
+    store: Store, settings: Settings, resume: str | None, say: Callable[[str], None]
+) -> tuple[dict[str, Any], bool]:
+    """Begin or take over a run.
+
+    Parameters
+    ----------
+    resume : str or None
+        None for a new run; an id; or ``"last"`` for the newest unfinished run of the same settings, else a new one.
+    say : callable
+        Told, in a sentence, what is being waited for.
+
+    Returns
+    -------
+    item : dict
+        The run as it is in the store.
+    mine : bool
+        False when the run turned out to be finished: there is nothing left to drive.
+
+    Raises
+    ------
+    RunError
+        The run lives and `resume` is None, there is no run of that id, or the wait for its driver took too long.
+    """
+    if resume is None:
+        return _start_new(store, settings), True
+    if resume == "last":
+        key = settings_key(settings)
+        mine = [i for i in store.list_runs(limit=200) if i["settings_key"] == key and i["state"] in UNFINISHED]
+        if not mine:
+            say("no unfinished run of these settings: starting a new one")
+            return _start_new(store, settings), True
+        item = mine[0]
+    else:
+        found = store.get_run(resume)
+        if found is None:
+            newest = [i["id"] for i in store.list_runs(limit=3)]
+            raise RunError(
+                f"there is no run {resume!r} in {store.url}",
+                f"the newest are {', '.join(newest)}" if newest else "the store holds no run yet",
+            )
+        item = found
+    if item["state"] == "done":
+        return item, False
+    taken = _take_over(store, item, settings.heartbeat_timeout, say)
+    if taken is None:
+        return store.get_run(item["id"]) or item, False
+    say(f"resuming run {taken['id']}")
+    return taken, True

@@ -1,0 +1,78 @@
+"""Looking at runs from outside: tables, descriptions, and the request to stop."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pandas as pd
+
+from taxidask.errors import RunError
+from taxidask.results import Store
+from taxidask.runs.ledger import STAGES, driver_state
+
+
+def _timeout(item: dict[str, Any]) -> float:
+    return float(item["settings"].get("heartbeat_timeout", 60.0))
+
+
+def find(store: Store, run_id: str) -> dict[str, Any]:
+    """The run's item, its state as a reader should see it (``dead`` without a heartbeat)."""
+    item = store.get_run(run_id)
+    if item is None:
+        newest = [i["id"] for i in store.list_runs(limit=3)]
+        raise RunError(
+            f"there is no run {run_id!r} in {store.url}",
+            f"the newest are {', '.join(newest)}" if newest else "the store holds no run yet",
+        )
+    return {**item, "state": driver_state(item, _timeout(item), time.time())}
+
+
+def runs_table(store: Store, *, limit: int = 20) -> pd.DataFrame:
+    """Newest runs first: id, state, created, stage at work, rows, error."""
+    now = time.time()
+    rows = []
+    for item in store.list_runs(limit=limit):
+        stages = item["stages"]
+        at_work = [name for name in STAGES if stages.get(name, {}).get("state") == "running"]
+        finished = [name for name in STAGES if stages.get(name, {}).get("state") == "done"]
+        rows.append(
+            {
+                "id": item["id"],
+                "state": driver_state(item, _timeout(item), now),
+                "created": item["created"],
+                "stage": (at_work or finished or [""])[-1],
+                "trips": int(stages.get("ingest", {}).get("rows") or item.get("progress", {}).get("rows") or 0),
+                "lake": item["settings"]["lake"],
+                "error": item["error"] or "",
+            }
+        )
+    return pd.DataFrame(rows, columns=["id", "state", "created", "stage", "trips", "lake", "error"])
+
+
+def describe(item: dict[str, Any]) -> str:
+    """A run in a few lines for a person."""
+    lines = [f"run {item['id']}: {item['state']}", f"  created  {item['created']}", f"  driver   {item['owner']}"]
+    for name in STAGES:
+        record = item["stages"].get(name)
+        if record:
+            span = f"{record.get('started') or ''} – {record.get('ended') or ''}"
+            lines.append(f"  {name:<8} {record['state']:<10} {span}  {record.get('detail') or ''}".rstrip())
+    if item.get("error"):
+        lines.append(f"  error    {item['error']}")
+    if item["state"] in ("dead", "failed", "interrupted", "cancelled"):
+        lines.append(f"  go on    taxidask runs resume {item['id']}")
+    return "\n".join(lines)
+
+
+def request_cancel(store: Store, run_id: str) -> str:
+    """Ask the driver of a run to stop; what was done, in a sentence."""
+    item = find(store, run_id)
+    if item["state"] == "running":
+        if not store.update_run(run_id, {"cancel": True}, expect={"state": "running"}):
+            return f"run {run_id} ended at this moment"
+        return f"run {run_id} will stop before its next block"
+    if item["state"] == "dead":
+        store.update_run(run_id, {"state": "cancelled"}, expect={"owner": item["owner"], "state": "running"})
+        return f"run {run_id} had no living driver: it is marked cancelled"
+    return f"run {run_id} is {item['state']}: nothing to cancel"

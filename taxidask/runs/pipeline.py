@@ -1,0 +1,232 @@
+"""`td.run`: the whole job, from CSVs to the report, resumable at every stage."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from taxidask.compute import connect
+from taxidask.errors import RunError
+from taxidask.results import Store, open_store
+from taxidask.runs import cost
+from taxidask.runs.ledger import STAGES, Ledger, open_run, settings_key
+from taxidask.runs.stages import PIPELINE, Job, open_job, space_of
+from taxidask.settings import Settings, parse_bytes, resolve
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+# Fields that may differ between the attempts at one run: they say where it runs, not what it computes.
+_WHERE = (
+    "compute",
+    "workers",
+    "worker_memory",
+    "block_size",
+    "heartbeat_timeout",
+    "namespace",
+    "image",
+    "cluster_name",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run did.
+
+    Attributes
+    ----------
+    id : str
+        Its id in the store; ``taxidask runs show ID``.
+    state : str
+        ``done``, or what ended it.
+    stages : dict
+        For each stage: state, started, ended, rows, bytes, detail.
+    lake, store, report : str
+        Where the results are.
+    left_out : list of str
+        What was passed over, named: duplicate sources, sources without a valid row, unreadable values.
+    cost : dict
+        Counted quantities and USD; see :class:`taxidask.runs.cost.Cost`.
+    """
+
+    id: str
+    state: str
+    stages: dict[str, dict[str, Any]]
+    lake: str
+    store: str
+    report: str
+    cost: dict[str, Any]
+    left_out: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        lines = [f"Run {self.id}: {self.state}"]
+        for name in STAGES:
+            record = self.stages.get(name, {})
+            lines.append(f"  {name:<8} {record.get('state', 'not begun'):<10} {record.get('detail') or ''}".rstrip())
+        lines += [f"  lake     {self.lake}", f"  store    {self.store}", f"  report   {self.report}"]
+        lines += [f"  left out {item}" for item in self.left_out]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
+
+
+def _to_run(item: dict[str, Any]) -> Run:
+    settings = item["settings"]
+    return Run(
+        id=item["id"],
+        state=item["state"],
+        stages=item["stages"],
+        lake=settings["lake"],
+        store=settings["store"],
+        report=settings["report"],
+        cost=item.get("cost") or {},
+        left_out=[note for record in item["stages"].values() for note in record.get("left_out") or []],
+    )
+
+
+def _adopt(store: Store, settings: Settings, resume: str) -> Settings:
+    """The settings to resume run `resume` with: its own job, where the caller wants it."""
+    item = store.get_run(resume)
+    if item is None:
+        return settings  # open_run says what is wrong
+    theirs = Settings(**item["settings"])
+    if settings.sources and settings_key(settings) != settings_key(theirs):
+        differ = [
+            f"{name} was {getattr(theirs, name)!r}, is {getattr(settings, name)!r}"
+            for name in Settings.model_fields
+            if name not in _WHERE and getattr(theirs, name) != getattr(settings, name)
+        ]
+        raise RunError(
+            f"run {resume} did another job: {'; '.join(differ)}", "start a new run, or resume without other settings"
+        )
+    return theirs.model_copy(update={name: getattr(settings, name) for name in _WHERE})
+
+
+def _say_nothing(_: str) -> None:
+    pass
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(
+    settings: Settings | None = None,
+    *,
+    client: Client | None = None,
+    resume: str | None = None,
+    progress: bool = True,
+) -> Run:
+    """The whole job: ingest, cube, fit, publish, report.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        Default: what ``TAXIDASK_*`` variables and taxidask.toml say.
+    client : distributed.Client, optional
+        Where tasks run. Default: :func:`taxidask.connect` with these settings, closed again at the end.
+    resume : str, optional
+        None starts anew, and is refused while a run of the same settings lives. An id, or ``"last"`` (the newest
+        unfinished run of the same settings, else a new one), goes on: stages whose output is there for the same inputs
+        are skipped, finished blocks are not read again.
+    progress : bool
+        Say on standard error what is being done.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    RunError
+        Refused, cancelled, taken over, or no source has a valid row.
+    SourceError
+        A source that cannot be read as trips; before any work is done.
+    """
+    if settings is None:
+        settings, _ = resolve({})
+    say: Callable[[str], None] = _say if progress else _say_nothing
+    store = open_store(settings.store)
+    if settings.store.startswith("sqlite"):
+        store.create()
+    store.check()
+    if resume not in (None, "last"):
+        settings = _adopt(store, settings, str(resume))
+    lake, storage, sources = open_job(settings)
+    item, mine = open_run(store, settings, resume, say)
+    if not mine:
+        say(f"run {item['id']} is done: nothing to do")
+        return _to_run(item)
+
+    cores = settings.workers or os.cpu_count() or 1
+    blocks = sum(len(source.blocks(parse_bytes(settings.block_size))) for source in sources)
+    size = sum(source.size for source in sources)
+    guess = cost.estimate(
+        settings, bytes_to_read=size, blocks=blocks, sources=len(sources), cells=space_of(settings).cells, cores=cores
+    )
+    say(f"run {item['id']}: {len(sources)} sources, {size / 1e6:,.1f} MB; estimate: {guess}")
+
+    started = time.monotonic()
+    with ExitStack() as stack:
+        ledger = stack.enter_context(Ledger(store, item, settings.heartbeat_timeout))
+        job = Job(settings, store, lake, storage, sources, ledger, client, progress, say)
+        try:
+            for number, stage in enumerate(PIPELINE, 1):
+                ledger.check()
+                head = f"[{number}/{len(PIPELINE)}] {stage.title}"
+                inputs = stage.inputs(job)
+                before = ledger.stage(stage.name)
+                if (
+                    before.get("state") == "done"
+                    and before.get("inputs") == inputs
+                    and stage.ready(job, before.get("outputs") or {})
+                ):
+                    say(f"{head}: already there ({before.get('detail')})")
+                    continue
+                if job.client is None and stage.name != "report":
+                    job.client = stack.enter_context(connect(settings))
+                say(f"{head} …")
+                ledger.start_stage(stage.name, inputs)
+                begun = time.monotonic()
+                result = stage.make(job)
+                ledger.end_stage(stage.name, state="done", **result)
+                say(f"{head}: {result['detail']} in {time.monotonic() - begun:.1f} s")
+            writes = int(ledger.stage("publish").get("rows") or 0)
+            ingested = ledger.stage("ingest")
+            puts, gets = cost.requests(blocks=int(ingested.get("blocks") or 0), sources=len(sources))
+            spent = cost.price(
+                settings,
+                core_seconds=cores * (time.monotonic() - started),
+                bytes_read=int(ingested.get("bytes") or 0),
+                puts=puts,
+                gets=gets,
+                writes=writes,
+            )
+            ledger.close("done", cost=spent.to_dict())
+            say(f"run {item['id']}: done in {time.monotonic() - started:.1f} s; cost: {spent}")
+        except KeyboardInterrupt:
+            ledger.interrupt()
+            _close(ledger, "interrupted", "interrupted from the keyboard")
+            say(f"run {item['id']} interrupted; go on with: taxidask run --resume {item['id']}")
+            raise
+        except BaseException as error:
+            _close(ledger, "cancelled" if ledger.reason == "cancelled" else "failed", str(error))
+            raise
+    return _to_run(ledger.item)
+
+
+def _close(ledger: Ledger, state: str, error: str) -> None:
+    """Note how a run ended, unless it is no longer this driver's; the first error is the one to show."""
+    if ledger.reason == "taken over":
+        return
+    try:
+        ledger.close(state, error=error)
+    except Exception as second:
+        _say(f"could not note the end of run {ledger.id} in the store: {second}")

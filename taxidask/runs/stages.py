@@ -1,0 +1,283 @@
+"""The stages of a run, in order. Each says what its inputs are, whether its output is already there, and makes it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from taxidask.demand import Cube, DemandModel
+from taxidask.errors import RunError, TaxidaskError
+from taxidask.fare import FareModel, backtest
+from taxidask.results import Store
+from taxidask.runs.ledger import Ledger, digest
+from taxidask.settings import Settings, parse_bytes
+from taxidask.space import Grid, Zones
+from taxidask.storage import Storage, absolute, default_storage, join
+from taxidask.trips import Lake, Rules, Source, find_sources
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+FARE_ROWS = 500_000  # a fare model learns nothing more from more rows; memory stays bounded over years of trips
+FARE_COLUMNS = [
+    *("pickup_datetime", "pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude"),
+    *("pickup_location_id", "dropoff_location_id", "passenger_count", "fare_amount", "tolls_amount"),
+]
+PUBLISHED_DAYS = 28
+
+
+def space_of(settings: Settings) -> Grid | Zones:
+    """The space that `Settings.space` names."""
+    return Grid.new_york() if settings.space == "new_york" else Zones(settings.space)
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The row rules that the settings give thresholds for."""
+    return Rules(
+        max_duration_hours=settings.max_duration_hours,
+        max_distance_miles=settings.max_distance_miles,
+        max_fare=settings.max_fare,
+        min_passengers=settings.min_passengers,
+        max_passengers=settings.max_passengers,
+        west=settings.west,
+        east=settings.east,
+        south=settings.south,
+        north=settings.north,
+    )
+
+
+@dataclass
+class Job:
+    """What the stages of one run share."""
+
+    settings: Settings
+    store: Store
+    lake: Lake
+    storage: Storage
+    sources: list[Source]
+    ledger: Ledger
+    client: Client | None
+    progress: bool
+    say: Callable[[str], None]
+    _cube: Cube | None = None
+
+    @property
+    def cube(self) -> Cube:
+        if self._cube is None:
+            self._cube = self.lake.cube()
+        return self._cube
+
+    def model_url(self, kind: str) -> str:
+        return join(self.lake.url, "models", kind)
+
+
+# -- ingest ----------------------------------------------------------------------------------------------------------
+
+
+def ingest_inputs(job: Job) -> str:
+    space = space_of(job.settings)
+    return digest([(s.url, s.version) for s in job.sources], space.key, job.settings.slot, repr(rules_of(job.settings)))
+
+
+def ingest_ready(job: Job, outputs: dict[str, Any]) -> bool:
+    return bool(outputs.get("fingerprint")) and outputs["fingerprint"] == job.lake.fingerprint()
+
+
+def ingest(job: Job) -> dict[str, Any]:
+    done = {"rows": 0, "kept": 0, "bytes": 0, "blocks": 0}
+    lock = threading.Lock()
+
+    def on_block(block: dict[str, Any]) -> None:
+        with lock:
+            for name in ("rows", "kept", "bytes"):
+                done[name] += block[name]
+            done["blocks"] += 1
+        job.ledger.progress(**done)
+
+    try:
+        result = job.lake.ingest(
+            [source.url for source in job.sources],
+            space=space_of(job.settings),
+            slot=job.settings.slot,
+            client=job.client,
+            block_size=parse_bytes(job.settings.block_size),
+            rules=rules_of(job.settings),
+            on_block=on_block,
+            should_stop=job.ledger.should_stop,
+            progress=job.progress,
+        )
+    except RunError:
+        job.ledger.check()
+        raise
+    table = job.lake.sources()
+    job.store.put_ingest(job.lake.url, table.to_dict("records"))
+    left_out = [f"{source.url}: {source.note}" for source in result.sources if source.note]
+    left_out += [
+        f"{source.url}: {count} unreadable values of {column} became null"
+        for source in result.sources
+        for column, count in source.unreadable.items()
+    ]
+    left_out += [f"{url}: not one valid row" for url in table.loc[table["kept"] == 0, "url"]]
+    if not int(table["kept"].sum()):
+        raise RunError(
+            f"no source has a valid row: {len(table)} sources, {int(table['rows'].sum())} rows, all rejected",
+            "look at the reasons with lake.rejects(), or the report of taxidask ingest",
+        )
+    # The figures are the lake's, not those of this attempt: a resumed run reports what an uninterrupted one does.
+    return {
+        "rows": int(table["rows"].sum()),
+        "bytes": int(table["bytes"].sum()),
+        "detail": f"{len(table)} sources, {int(table['kept'].sum())} kept, {int(table['rejected'].sum())} rejected",
+        "blocks": done["blocks"],
+        "left_out": left_out,
+        "outputs": {"fingerprint": job.lake.fingerprint()},
+    }
+
+
+# -- models ----------------------------------------------------------------------------------------------------------
+
+
+def demand_inputs(job: Job) -> str:
+    return digest(job.lake.fingerprint(), job.settings.horizon)
+
+
+def model_ready(cls: type[DemandModel] | type[FareModel], outputs: dict[str, Any]) -> bool:
+    url = outputs.get("model")
+    if not url:
+        return False
+    try:
+        return cls.load(url).card["data"] == outputs["data"]
+    except TaxidaskError:
+        return False
+
+
+def _metrics(job: Job, kind: str, frame: pd.DataFrame) -> None:
+    job.store.put_metrics(job.ledger.id, kind, frame)
+
+
+def demand(job: Job) -> dict[str, Any]:
+    cube = job.cube
+    slots_per_day = int(pd.Timedelta("1D") / cube.slot)
+    model = DemandModel()
+    frame = backtest(model, cube, folds=3, horizon=min(job.settings.horizon, slots_per_day), client=job.client)
+    _metrics(job, "demand", frame)
+    job.ledger.check()
+    model = DemandModel().fit(cube, client=job.client)
+    url = job.model_url("demand")
+    model.save(url)
+    job.store.put_card("demand", model.card)
+    return {
+        "rows": int(cube.counts.sum()),
+        "detail": f"{cube.space.cells} cells, {len(cube.times)} slots",
+        "outputs": {"model": url, "data": model.card["data"]},
+    }
+
+
+def fare_inputs(job: Job) -> str:
+    return digest(job.lake.fingerprint(), FARE_ROWS)
+
+
+def fare(job: Job) -> dict[str, Any]:
+    trips = job.lake.trips(columns=FARE_COLUMNS, sample=FARE_ROWS)
+    model = FareModel()
+    frame = backtest(model, trips, folds=3, client=job.client)
+    _metrics(job, "fare", frame)
+    job.ledger.check()
+    model = FareModel().fit(trips, client=job.client)
+    url = job.model_url("fare")
+    model.save(url)
+    job.store.put_card("fare", model.card)
+    return {"rows": len(trips), "detail": f"{len(trips)} trips", "outputs": {"model": url, "data": model.card["data"]}}
+
+
+# -- publish and report ----------------------------------------------------------------------------------------------
+
+
+def publish_inputs(job: Job) -> str:
+    return digest(
+        job.ledger.stage("demand").get("outputs"), job.ledger.stage("fare").get("outputs"), job.settings.horizon
+    )
+
+
+def publish_ready(job: Job, outputs: dict[str, Any]) -> bool:
+    latest = job.store.get_latest()
+    return bool(outputs) and latest is not None and latest["run"] == job.ledger.id
+
+
+def publish(job: Job) -> dict[str, Any]:
+    cube = job.cube
+    model = DemandModel.load(job.model_url("demand"))
+    forecast = model.forecast(cube, horizon=job.settings.horizon, client=job.client)
+    job.ledger.check()
+    run = job.ledger.id
+    written = job.store.put_forecast(forecast, model="demand", run=run)
+    written += job.store.put_total_forecast(forecast, model="demand", run=run)
+    recent = cube.between(max(cube.start, cube.end - pd.Timedelta(days=PUBLISHED_DAYS)), cube.end)
+    written += job.store.put_demand(recent)
+    volume = cube.counts.sum(axis=(0, 2))
+    busiest = [int(cell) for cell in volume.argsort(kind="stable")[::-1][:50] if volume[cell] > 0]
+    job.store.put_latest(
+        {
+            "run": run,
+            "lake": job.lake.url,
+            "space": cube.space.key,
+            "slot": job.settings.slot,
+            "cube_start": cube.start.isoformat(),
+            "cube_end": cube.end.isoformat(),
+            "forecast_start": forecast.times[0].isoformat(),
+            "forecast_end": (forecast.times[-1] + cube.slot).isoformat(),
+            "trips": int(job.lake.sources()["kept"].sum()),
+            "cells": busiest,
+        }
+    )
+    return {
+        "rows": written,
+        "detail": f"{len(forecast.times)} slots for {cube.space.cells} cells, {written} items",
+        "outputs": {"items": written},
+    }
+
+
+def report_inputs(job: Job) -> str:
+    return digest(publish_inputs(job), job.settings.report)
+
+
+def report_ready(_: Job, outputs: dict[str, Any]) -> bool:
+    return bool(outputs.get("report")) and Path(outputs["report"]).is_file()
+
+
+def report(job: Job) -> dict[str, Any]:
+    from taxidask.report import build
+
+    path = build(store=job.store, lake=job.lake, run_id=job.ledger.id, out=absolute(job.settings.report))
+    return {"bytes": Path(path).stat().st_size, "detail": str(path), "outputs": {"report": str(path)}}
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    title: str
+    inputs: Callable[[Job], str]
+    ready: Callable[[Job, dict[str, Any]], bool]
+    make: Callable[[Job], dict[str, Any]]
+
+
+PIPELINE = (
+    Stage("ingest", "reading trips into the lake", ingest_inputs, ingest_ready, ingest),
+    Stage("demand", "fitting the demand model", demand_inputs, lambda _, out: model_ready(DemandModel, out), demand),
+    Stage("fare", "fitting the fare model", fare_inputs, lambda _, out: model_ready(FareModel, out), fare),
+    Stage("publish", "publishing forecasts", publish_inputs, publish_ready, publish),
+    Stage("report", "building the report", report_inputs, report_ready, report),
+)
+
+
+def open_job(settings: Settings) -> tuple[Lake, Storage, list[Source]]:
+    """The lake and the sources of a run; raises before any work when a source cannot be read."""
+    if not settings.sources:
+        raise RunError("the settings name no sources", "pass sources, e.g. taxidask run --sources 'trips/*.csv'")
+    storage = default_storage()
+    return Lake(settings.lake), storage, find_sources(settings.sources, storage=storage)

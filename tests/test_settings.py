@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import taxidask as td
+from taxidask.errors import SettingsError
+from taxidask.settings import Settings, parse_bytes, parse_seconds, resolve
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_arguments_beat_variables_beat_file_beat_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("taxidask.toml").write_text('lake = "file"\nslot = "60min"\nhorizon = 7\n')
+    monkeypatch.setenv("TAXIDASK_LAKE", "variable")
+    monkeypatch.setenv("TAXIDASK_SLOT", "15min")
+    settings, origin = resolve({"lake": "argument", "store": None})
+    assert (settings.lake, settings.slot, settings.horizon) == ("argument", "15min", 7)
+    assert settings.store == "sqlite:///taxidask.db"
+    assert {name: origin[name] for name in ("lake", "slot", "horizon", "store")} == {
+        "lake": "argument",
+        "slot": "TAXIDASK_SLOT",
+        "horizon": "taxidask.toml",
+        "store": "default",
+    }
+
+
+def test_load_settings_prints_where_each_value_came_from(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = td.load_settings(sources=["a.csv", Path("b.csv")])
+    assert settings.sources == ["a.csv", "b.csv"]
+    said = capsys.readouterr().err
+    assert all(name in said for name in Settings.model_fields)
+    assert "argument" in said
+    assert "default" in said
+
+
+def test_lists_in_variables_are_commas_or_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXIDASK_SOURCES", "a.csv,b.csv")
+    monkeypatch.setenv("TAXIDASK_REGIONS", '[{"name": "us-east-1", "lake": "s3://east/lake"}]')
+    settings, _ = resolve({})
+    assert settings.sources == ["a.csv", "b.csv"]
+    assert settings.regions[0].lake == "s3://east/lake"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"lakes": "x"}, "'lakes' in the arguments is no setting; did you mean 'lake'"),
+        ({"slot": "7min"}, "slot '7min' does not divide a day"),
+        ({"block_size": "9MiB"}, "no multiple of 8MiB"),
+        ({"block_size": "0MiB"}, "no multiple of 8MiB"),
+        ({"horizon": 0}, "horizon from argument is 0"),
+        ({"compute": "yarn"}, "compute 'yarn' is not known"),
+        ({"store": "postgres://me:secret@host/db"}, r"…@host/db holds a password"),
+        ({"west": -73.0}, "the wrong way round"),
+        ({"idle_timeout": "soon"}, "no length of time"),
+        ({"regions": "[{"}, "regions from argument"),
+    ],
+)
+def test_wrong_values_are_named_with_a_remedy(given: dict, message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        resolve(given)
+    assert "secret" not in str(caught.value)
+
+
+def test_misspelt_variable_and_file_entry_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXIDASK_APP_SERVICE_HOST", "10.0.0.1")  # Kubernetes sets such variables
+    resolve({})
+    monkeypatch.setenv("TAXIDASK_SORUCES", "a.csv")
+    with pytest.raises(SettingsError, match="did you mean 'TAXIDASK_SOURCES'"):
+        resolve({})
+    monkeypatch.delenv("TAXIDASK_SORUCES")
+    Path("taxidask.toml").write_text("horizn = 3\n")
+    with pytest.raises(SettingsError, match=r"'horizn' in taxidask.toml is no setting; did you mean 'horizon'"):
+        resolve({})
+    Path("taxidask.toml").write_text("horizon = \n")
+    with pytest.raises(SettingsError, match="no TOML file"):
+        resolve({})
+
+
+def test_sizes_and_times() -> None:
+    assert parse_bytes("1.5GiB") == 3 << 29
+    assert parse_bytes(8) == 8
+    assert parse_seconds("2h") == 7200
+    with pytest.raises(SettingsError, match="no size in bytes"):
+        parse_bytes("64 potatoes")
