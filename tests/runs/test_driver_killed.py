@@ -1,0 +1,189 @@
+"""Real driver processes, really killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import taxidask as td
+from taxidask.runs.ledger import STAGES
+from taxidask.runs.look import find, request_cancel
+
+DRIVER = Path(__file__).with_name("driver.py")
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("trips")
+    return td.make_sample(str(folder), start="2015-03", trips_per_month=120_000, seed=3)
+
+
+def order(home: Path, sources: list[str], **more: Any) -> dict[str, Any]:
+    settings = {
+        "sources": sources,
+        "lake": str(home / "lake"),
+        "store": f"sqlite:///{home / 'results.db'}",
+        "report": str(home / "report.pdf"),
+        "block_size": "8MiB",
+        "heartbeat_timeout": 2.0,
+    }
+    return {"settings": settings, **more}
+
+
+def start(given: dict[str, Any]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(DRIVER), json.dumps(given)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return process.returncode, out, err
+
+
+def open_results(home: Path) -> Any:
+    return td.open_store(f"sqlite:///{home / 'results.db'}")
+
+
+def until(condition: Any, what: str, timeout: float = 60) -> Any:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            if answer := condition():
+                return answer
+        except td.TaxidaskError:
+            pass  # the store is not made yet
+        time.sleep(0.05)
+    raise AssertionError(f"waited {timeout} s for {what}")
+
+
+def numbers(home: Path) -> dict[str, Any]:
+    """What a run left: lake, store and report, without what names the run itself."""
+    lake = td.Lake(str(home / "lake"))
+    store = open_results(home)
+    latest = store.get_latest()
+    run = latest["run"]
+    span = (pd.Timestamp(latest["forecast_start"]), pd.Timestamp(latest["forecast_end"]))
+    pdf = subprocess.run(["pdftotext", "-layout", home / "report.pdf", "-"], capture_output=True, text=True, check=True)
+    return {
+        "trips": lake.trips(),
+        "rejects": lake.rejects(),
+        "cube": lake.cube(),
+        "cell": store.get_forecast(latest["space"], latest["cells"][0], *span),
+        "city": store.get_total_forecast(latest["space"], *span),
+        "demand": store.get_metrics(run, "demand"),
+        "fare": store.get_metrics(run, "fare"),
+        "latest": {k: v for k, v in latest.items() if k not in ("run", "lake")},
+        "report": [
+            line
+            for line in pdf.stdout.splitlines()
+            if run not in line and str(home) not in line and "Built" not in line
+        ],
+    }
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    for name, value in one.items():
+        if isinstance(value, pd.DataFrame):
+            pd.testing.assert_frame_equal(value, other[name], obj=name)
+        else:
+            assert value == other[name], name
+
+
+@pytest.mark.timeout(500)
+def test_killed_in_every_stage_and_resumed_elsewhere_gives_the_same_numbers(tmp_path: Path, sources: list[str]) -> None:
+    home, untouched = tmp_path / "killed", tmp_path / "straight"
+    home.mkdir()
+    untouched.mkdir()
+    code, _, err = finish(start(order(untouched, sources)))
+    assert code == 0, err
+
+    finished: dict[Path, int] = {}
+    for number, stage in enumerate(STAGES):
+        resume = "last" if number else None
+        code, _, err = finish(start(order(home, sources, resume=resume, die_in=stage)))
+        assert code == -signal.SIGKILL, f"not killed in {stage}: {err}"
+        run = open_results(home).list_runs()[0]
+        assert run["stages"][stage]["state"] == "running"
+        if stage == "ingest":
+            finished = {path: path.stat().st_mtime_ns for path in (home / "lake").rglob("*.parquet")}
+            assert finished
+    code, out, err = finish(start(order(home, sources, resume="last")))
+    assert code == 0, err
+    done = json.loads(out)
+    assert done["state"] == "done"
+    assert done["id"] == run["id"]
+    assert len(open_results(home).list_runs()) == 1
+    # blocks that were finished when the driver died were not written, hence not read, again
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert_same(numbers(untouched), numbers(home))
+
+
+def test_cancel_stops_within_a_block_and_loses_nothing(tmp_path: Path, sources: list[str]) -> None:
+    driver = start(order(tmp_path, sources, slow=1.5))
+    store = open_results(tmp_path)
+    run = until(lambda: next((r for r in store.list_runs() if "ingest" in r["stages"]), None), "the ingest to begin")
+    assert "will stop" in request_cancel(store, run["id"])
+    begun = time.monotonic()
+    code, _, err = finish(driver, timeout=60)
+    assert code == 1
+    assert "was cancelled" in err
+    assert f"--resume {run['id']}" in err
+    assert time.monotonic() - begun < 15
+    ended = find(store, run["id"])
+    assert ended["state"] == "cancelled"
+    assert ended["stages"]["ingest"]["state"] == "running"
+    assert len(td.Lake(str(tmp_path / "lake")).sources()) == 0  # no half source
+
+
+def test_second_driver_is_refused_and_one_with_resume_takes_over(tmp_path: Path, sources: list[str]) -> None:
+    first = start(order(tmp_path, sources, slow=30))
+    store = open_results(tmp_path)
+    run = until(lambda: next((r for r in store.list_runs() if "ingest" in r["stages"]), None), "the ingest to begin")
+
+    code, _, err = finish(start(order(tmp_path, sources)))
+    assert code == 1
+    assert f"run {run['id']} does this job already" in err
+
+    heir = start(order(tmp_path, sources, resume="last", die_in="demand"))
+    time.sleep(3)
+    assert store.get_run(run["id"])["owner"] == run["owner"], "took over from a living driver"
+    first.kill()
+    first.communicate()
+    code, _, err = finish(heir)
+    assert code == -signal.SIGKILL, err
+    assert "waiting up to" in err
+    assert f"resuming run {run['id']}" in err
+    after = store.get_run(run["id"])
+    assert after["owner"] != run["owner"]
+    assert after["stages"]["ingest"]["state"] == "done"
+
+
+def test_ctrl_c_leaves_the_run_resumable_and_says_how(tmp_path: Path, sources: list[str]) -> None:
+    driver = start(order(tmp_path, sources, slow=1.5))
+    store = open_results(tmp_path)
+    run = until(lambda: next((r for r in store.list_runs() if "ingest" in r["stages"]), None), "the ingest to begin")
+    time.sleep(0.5)
+    driver.send_signal(signal.SIGINT)
+    code, _, err = finish(driver, timeout=60)
+    assert code == 130
+    assert f"interrupted; go on with: taxidask run --resume {run['id']}" in err
+    assert "Traceback" not in err
+    assert find(store, run["id"])["state"] == "interrupted"

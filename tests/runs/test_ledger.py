@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taxidask.errors import RunError, StoreError
+from taxidask.results import open_store
+from taxidask.runs.ledger import Ledger, driver_state, open_run, settings_key
+from taxidask.runs.look import describe, find, request_cancel, runs_table
+from taxidask.settings import Settings
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(sources=["trips.csv"], heartbeat_timeout=1.2)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    store = open_store(f"sqlite:///{tmp_path / 'ledger.db'}")
+    store.create()
+    return store
+
+
+def quiet(_: str) -> None: ...
+
+
+def test_only_what_decides_the_numbers_makes_another_job(settings: Settings) -> None:
+    same = settings.model_copy(update={"workers": 7, "block_size": "8MiB", "compute": "tcp://host:1"})
+    other = settings.model_copy(update={"slot": "60min"})
+    assert settings_key(same) == settings_key(settings) != settings_key(other)
+
+
+def test_a_living_run_refuses_a_second_driver(store: Any, settings: Settings) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+    with pytest.raises(RunError, match=f"run {item['id']} does this job already.*taxidask run --resume"):
+        open_run(store, settings, None, quiet)
+    # another job is another matter
+    assert open_run(store, settings.model_copy(update={"slot": "60min"}), None, quiet)[1]
+
+
+def test_of_two_drivers_that_start_at_once_one_goes_on(store: Any, settings: Settings) -> None:
+    barrier, results = threading.Barrier(4), []
+
+    def start() -> None:
+        barrier.wait()
+        try:
+            results.append(open_run(store, settings, None, quiet)[0]["id"])
+        except RunError as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([r for r in results if isinstance(r, str)]) == 1
+    assert len([i for i in store.list_runs() if i["state"] == "running"]) == 1
+
+
+def test_resume_waits_for_a_silent_driver_then_takes_over(store: Any, settings: Settings) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+    said: list[str] = []
+    begun = time.monotonic()
+    taken, mine = open_run(store, settings, "last", said.append)
+    assert mine
+    assert taken["id"] == item["id"]
+    assert taken["owner"] != item["owner"]
+    assert time.monotonic() - begun > 0.8
+    assert "waiting up to" in said[0]
+    # the first driver notices at its next write and lets go
+    first = Ledger(store, item, 1.2)
+    with pytest.raises(RunError, match="taken over"):
+        first.start_stage("ingest", "x")
+
+
+def test_resume_gives_up_on_a_driver_that_keeps_beating(store: Any, settings: Settings) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+    with Ledger(store, item, 1.2), pytest.raises(RunError, match="does this job already"):
+        open_run(store, settings, item["id"], quiet)
+
+
+def test_resume_of_a_finished_run_drives_nothing(store: Any, settings: Settings) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+    Ledger(store, item, 1.2).close("done")
+    again, mine = open_run(store, settings, item["id"], quiet)
+    assert (again["id"], mine) == (item["id"], False)
+    # and "last" starts a new one
+    assert open_run(store, settings, "last", quiet)[0]["id"] != item["id"]
+
+
+def test_resume_of_an_unknown_run_names_the_newest(store: Any, settings: Settings) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+    with pytest.raises(RunError, match=f"no run 'nonsense'.*{item['id']}"):
+        open_run(store, settings, "nonsense", quiet)
+
+
+def test_heartbeat_keeps_a_run_alive_and_carries_progress(store: Any, settings: Settings) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+    with Ledger(store, item, 1.2) as ledger:
+        ledger.progress(rows=5)
+        time.sleep(1.5)
+        now = store.get_run(item["id"])
+        assert driver_state(now, 1.2, time.time()) == "running"
+        assert now["progress"]["rows"] == 5
+    assert driver_state(store.get_run(item["id"]), 1.2, time.time() + 1.5) == "dead"
+
+
+def test_cancel_reaches_the_driver_and_the_run_can_be_resumed_by_id(store: Any, settings: Settings) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+    with Ledger(store, item, 1.2) as ledger:
+        assert "will stop" in request_cancel(store, item["id"])
+        deadline = time.monotonic() + 5
+        while not ledger.should_stop():
+            assert time.monotonic() < deadline, "the driver did not see the cancellation within 5 s"
+            time.sleep(0.05)
+        with pytest.raises(RunError, match="was cancelled"):
+            ledger.check()
+        ledger.close("cancelled")
+    assert "nothing to cancel" in request_cancel(store, item["id"])
+    assert open_run(store, settings, item["id"], quiet)[1]
+
+
+def test_cancel_of_a_dead_run_marks_it(store: Any, settings: Settings) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+    store.update_run(item["id"], {"heartbeat": time.time() - 100}, expect={})
+    assert "no living driver" in request_cancel(store, item["id"])
+    assert store.get_run(item["id"])["state"] == "cancelled"
+
+
+def test_a_driver_out_of_touch_with_the_store_lets_go(
+    store: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+
+    def unreachable(_: str) -> dict:
+        raise StoreError("the store does not answer")
+
+    with Ledger(store, item, 1.2) as ledger:
+        monkeypatch.setattr(store, "get_run", unreachable)
+        deadline = time.monotonic() + 8
+        while not ledger.should_stop():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert "out of touch" in str(ledger.reason)
+
+
+def test_tables_and_descriptions_show_dead_runs(store: Any, settings: Settings) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+    ledger = Ledger(store, item, 1.2)
+    ledger.start_stage("ingest", "inputs")
+    ledger.end_stage("ingest", state="done", rows=12, detail="1 source")
+    store.update_run(item["id"], {"heartbeat": time.time() - 1000}, expect={})
+    table = runs_table(store)
+    assert table.loc[0, ["id", "state", "trips"]].to_list() == [item["id"], "dead", 12]
+    text = describe(find(store, item["id"]))
+    assert f"taxidask runs resume {item['id']}" in text
+    assert "1 source" in text
+    with pytest.raises(RunError, match="there is no run"):
+        find(store, "x")
