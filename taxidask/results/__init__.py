@@ -1,1 +1,18 @@
-"""Room: results."""
+"""What is published: one store interface, DynamoDB for the cloud and SQLite for one machine.
+
+Examples
+--------
+>>> import tempfile
+>>> store = open_store(f"sqlite:///{tempfile.mkdtemp()}/taxidask.db")
+>>> store.put_card("demand", {"metrics": {"mae": 1.25}})
+>>> store.get_card("demand")
+{'metrics': {'mae': 1.25}}
+>>> store.close()
+"""
+
+from __future__ import annotations
+
+from taxidask.results.opening import open_store
+from taxidask.results.store import Store
+
+__all__ = ["Store", "open_store"]

@@ -1,0 +1,131 @@
+"""Where each thing lies: a partition key and a sort key, the same in every store.
+
+====================================  ====================  =====================================================
+partition key (pk)                    sort key (sk)         item
+====================================  ====================  =====================================================
+``forecast#<space>#<cell>``           ``2016-02-01``        the day's forecast of a cell, both directions
+``forecast#<space>#city``             ``2016-02-01``        the same of the whole city
+``demand#<space>#<cell>``             ``2016-02-01``        the day's counted trips of a cell (or ``city``)
+``card#<kind>``                       ``latest``            a model's card; ``run#<id>`` keeps that run's
+``metrics#<run>``                     ``<kind>#0000``       a table of metrics, in parts if it is large
+``ingest#<lake>``                     ``<sha256 of URL>``   what ingesting one source found
+``latest``                            ``latest``            what the Overview shows first
+``runs``                              ``20160201T…-ab12cd`` a run; ids sort by time
+====================================  ====================  =====================================================
+
+Every read knows its pk, so it is a GetItem or a Query. Cells are partitions of their own, which spreads a month's
+forecasts evenly: see `taxidask.results.batch` for the arithmetic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from taxidask.errors import StoreError
+
+CITY = "city"
+RUNS = "runs"
+LATEST = "latest"
+RESERVED = ("pk", "sk", "expires_at")
+
+# a key may have 2,048 (pk) and 1,024 bytes (sk); three such parts fit into either
+_LONGEST = 300
+_RUN_ID = re.compile(r"(\d{8}T\d{6})Z-[0-9A-Za-z_-]+")
+
+
+class Key(NamedTuple):
+    """Partition key and sort key of one item."""
+
+    pk: str
+    sk: str
+
+    def __str__(self) -> str:
+        return f"{self.pk} / {self.sk}"
+
+
+def part(text: object) -> str:
+    """One part of a key: without ``#``, and of bounded length.
+
+    Examples
+    --------
+    >>> part("a#b"), len(part("x" * 5000))
+    ('a%23b', 300)
+    """
+    quoted = str(text).encode("utf-8", "backslashreplace").decode().replace("%", "%25").replace("#", "%23")
+    if not quoted:
+        raise StoreError("a part of a key is empty", "give every space, run, kind and lake a name")
+    if len(quoted.encode()) <= _LONGEST:
+        return quoted
+    digest = hashlib.sha256(quoted.encode()).hexdigest()[:32]
+    return quoted.encode()[: _LONGEST - 33].decode("utf-8", "ignore") + "~" + digest
+
+
+def forecast_pk(space_key: str, cell: int | str) -> str:
+    """Partition of a cell's forecasts."""
+    return f"forecast#{part(space_key)}#{_cell(cell)}"
+
+
+def demand_pk(space_key: str, cell: int | str) -> str:
+    """Partition of a cell's counted trips."""
+    return f"demand#{part(space_key)}#{_cell(cell)}"
+
+
+def card_key(kind: str, run: str | None = None) -> Key:
+    """A model's card: the latest, or that of a run."""
+    return Key(f"card#{part(kind)}", LATEST if run is None else f"run#{part(run)}")
+
+
+def metrics_key(run: str, kind: str, number: int) -> Key:
+    """One part of a table of metrics."""
+    return Key(f"metrics#{part(run)}", f"{metrics_prefix(kind)}{number:04d}")
+
+
+def metrics_prefix(kind: str) -> str:
+    """What the sort keys of all parts of a table of metrics begin with."""
+    return f"{part(kind)}#"
+
+
+def ingest_pk(lake_url: str) -> str:
+    """Partition of a lake's ingest summaries."""
+    return f"ingest#{part(lake_url)}"
+
+
+def ingest_key(lake_url: str, url: str) -> Key:
+    """One source's summary, named as its manifest is."""
+    return Key(ingest_pk(lake_url), hashlib.sha256(url.encode("utf-8", "backslashreplace")).hexdigest())
+
+
+def run_key(run: str) -> Key:
+    """A run's row."""
+    return Key(RUNS, part(run))
+
+
+def run_time(run: str) -> datetime | None:
+    """When a run was created, from its id; None when the id does not say.
+
+    Examples
+    --------
+    >>> run_time("20261123T081500Z-ab12cd").isoformat()
+    '2026-11-23T08:15:00+00:00'
+    """
+    match = _RUN_ID.fullmatch(run)
+    if not match:
+        return None
+    try:
+        return datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _cell(cell: Any) -> str:
+    if isinstance(cell, str):
+        if cell != CITY:
+            raise StoreError(f"cell is {cell!r}", f"give the number of a cell, or {CITY!r} for the whole city")
+        return CITY
+    number = int(cell)
+    if number < 0 or number != cell:
+        raise StoreError(f"cell is {cell!r}", f"cells are counted from 0; {CITY!r} is the whole city")
+    return str(number)

@@ -1,0 +1,97 @@
+"""From a store's URL to a store."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote
+
+from taxidask.errors import StoreError
+from taxidask.results.store import Store
+
+_FORMS = "write it as sqlite:///taxidask.db, sqlite:////folder/taxidask.db, or dynamodb://table?region=us-east-1"
+_TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+_OPTIONS = {"sqlite": ("ttl_days",), "dynamodb": ("region", "endpoint", "ttl_days", "write_units")}
+
+
+def open_store(
+    url: str,
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    ttl_days: float | None = None,
+) -> Store:
+    """Open a store of results. This is cheap and touches nothing yet: `Store.check` does.
+
+    Parameters
+    ----------
+    url : str
+        ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or ``dynamodb://table``. Options may follow as
+        ``?region=us-east-1&endpoint=http://…&ttl_days=90&write_units=2000``.
+    endpoint, region : str, optional
+        Of DynamoDB; by default as AWS's own tools choose them.
+    ttl_days : float, optional
+        Forget forecasts, counted demand, metrics and runs so many days after their run began. None keeps them.
+
+    Examples
+    --------
+    >>> open_store("dynamodb://taxidask?region=us-west-2")
+    DynamoDBStore('dynamodb://taxidask?region=us-west-2')
+    """
+    scheme, separator, rest = str(url).partition("://")
+    if not separator or scheme not in _OPTIONS:
+        raise StoreError(f"{str(url)!r} is no store", _FORMS)
+    place, _, query = rest.partition("?")
+    options: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
+    for name in options:
+        if name not in _OPTIONS[scheme]:
+            near = difflib.get_close_matches(name, _OPTIONS[scheme], 1) or _OPTIONS[scheme]
+            raise StoreError(f"the store {url!r} has an unknown option {name!r}", f"did you mean {' or '.join(near)}?")
+    for name, value in (("endpoint", endpoint), ("region", region), ("ttl_days", ttl_days)):
+        if value is not None:
+            if name not in _OPTIONS[scheme]:
+                raise StoreError(f"{name} does not belong to the store {url!r}", "leave it out")
+            options[name] = value
+    for name in ("ttl_days", "write_units"):
+        if name in options:
+            options[name] = _number(options[name], name, str(url))
+    canonical = "&".join(
+        f"{name}={quote(f'{value:g}' if isinstance(value, float) else value, safe=':/')}"
+        for name, value in options.items()
+    )
+    suffix = f"?{canonical}" if canonical else ""
+    if scheme == "sqlite":
+        from taxidask.results.sqlite import SQLiteStore
+
+        path = _sqlite_path(place, str(url))
+        return SQLiteStore(path, url=f"sqlite:///{quote(str(path))}{suffix}", **options)
+    from taxidask.results.dynamodb import DynamoDBStore
+
+    table = place.rstrip("/")
+    if not _TABLE.fullmatch(table):
+        raise StoreError(f"{table!r} in {url!r} is no name of a table", "use 3 to 255 of letters, digits, _ . and -")
+    return DynamoDBStore(table, url=f"dynamodb://{table}{suffix}", **options)
+
+
+def _number(value: Any, name: str, url: str) -> float:
+    try:
+        return float(value)
+    except ValueError as error:
+        raise StoreError(f"{name} in {url!r} is {value!r}", "give a number") from error
+
+
+def _sqlite_path(place: str, url: str) -> Path:
+    path = unquote(place)
+    if not path.startswith("/"):
+        raise StoreError(
+            f"{url!r} has too few slashes", f"three begin a relative path: sqlite:///{path or 'taxidask.db'}"
+        )
+    path = path[1:]
+    if path in ("", ":memory:"):
+        raise StoreError(
+            f"{url!r} names no file", "a store is shared by threads and processes, so it needs a file; " + _FORMS
+        )
+    # absolute from here on: the working folder may change
+    return Path(path).expanduser().absolute()

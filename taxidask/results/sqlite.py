@@ -1,0 +1,305 @@
+"""Results in a file: one SQLite table of (pk, sk, item), with the same keys as in DynamoDB."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from taxidask.errors import StoreError
+from taxidask.results.keys import Key
+from taxidask.results.store import Item, Progress, Store
+from taxidask.results.values import same
+
+_APPLICATION_ID = 0x54585344  # "TXSD"
+_VERSION = 1
+_BUSY_SECONDS = 30.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS items (
+    pk TEXT NOT NULL, sk TEXT NOT NULL, expires_at INTEGER, item TEXT NOT NULL, PRIMARY KEY (pk, sk)
+);
+CREATE INDEX IF NOT EXISTS items_expires_at ON items (expires_at) WHERE expires_at IS NOT NULL;
+"""
+
+
+class _Connection:
+    """A connection that is closed with the thread it belongs to."""
+
+    def __init__(self, path: Path) -> None:
+        self.pid = os.getpid()
+        # one thread uses it at a time; `close` may come from another
+        self.sql = sqlite3.connect(
+            f"{path.as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+
+    def close(self) -> None:
+        if self.pid == os.getpid():  # after a fork it is still the parent's
+            self.sql.close()
+
+    __del__ = close
+
+
+class SQLiteStore(Store):
+    """Results in an SQLite file, for one machine; threads and processes may share it.
+
+    Each publication is one transaction: readers see all of it or nothing. The first write makes the file.
+    """
+
+    cost_class = "a file on this machine, free of charge"
+
+    def __init__(self, path: Path, *, url: str, ttl_days: float | None = None) -> None:
+        super().__init__(url, ttl_days=ttl_days)
+        self.path = path
+        self._local = threading.local()
+        self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from taxidask.results import open_store
+
+        return open_store, (self.url,)
+
+    def create(self) -> None:
+        """Make the file and its folders if they are not there yet."""
+        self._connect(create=True)
+
+    def check(self) -> None:
+        """Raise StoreError, with the remedy, when there is no file, or one that is no store of results."""
+        with self._errors():
+            self._connect().execute("SELECT pk, sk, expires_at, item FROM items LIMIT 1").fetchall()
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            for connection in list(self._open):
+                connection.close()
+            self._open.clear()
+            self._local = threading.local()
+
+    # -- connections ---------------------------------------------------------------------------------------------------
+
+    def _connect(self, *, create: bool = False) -> sqlite3.Connection:
+        held: _Connection | None = getattr(self._local, "connection", None)
+        if held is not None and held.pid == os.getpid():
+            return held.sql
+        with self._errors():
+            if create:
+                self._make()
+            elif not self.path.exists():
+                raise StoreError(
+                    f"there is no store at {self.path}", f"create it: taxidask store create --store {self.url}"
+                )
+            held = _Connection(self.path)
+            self._verify(held.sql)
+            held.sql.execute("PRAGMA synchronous = NORMAL")
+        with self._lock:
+            self._local.connection = held
+            self._open.add(held)
+        return held.sql
+
+    def _make(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.open("ab").close()
+        except OSError as error:
+            raise StoreError(
+                f"the store {self.path} cannot be made: {error.strerror or error}", "choose a folder you may write to"
+            ) from error
+        connection = _Connection(self.path)
+        sql = connection.sql
+        try:
+            if sql.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
+                return
+            if sql.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                self._verify(sql)
+            _patiently(lambda: sql.execute("PRAGMA journal_mode = WAL").fetchone())
+            sql.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA.split(";"):
+                sql.execute(statement)
+            sql.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            sql.execute(f"PRAGMA user_version = {_VERSION}")
+            sql.execute("COMMIT")
+        finally:
+            connection.close()
+
+    def _verify(self, sql: sqlite3.Connection) -> None:
+        (application,) = sql.execute("PRAGMA application_id").fetchone()
+        (version,) = sql.execute("PRAGMA user_version").fetchone()
+        if application != _APPLICATION_ID:
+            raise StoreError(
+                f"{self.path} is an SQLite file, but no store of results", "name another file, or create a new one"
+            )
+        if version > _VERSION:
+            raise StoreError(
+                f"{self.path} was made by a newer taxidask (layout {version}, this one knows {_VERSION})",
+                "upgrade taxidask, or name another file",
+            )
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: sqlite3.Error) -> StoreError:
+        text = str(error)
+        if self.path.is_dir():
+            return StoreError(f"{self.path} is a folder", "name a file in it: sqlite:///folder/taxidask.db")
+        if "not a database" in text or "malformed" in text:
+            return StoreError(f"{self.path} is no SQLite file, or a damaged one: {text}", "name another file")
+        if "locked" in text or "busy" in text:
+            return StoreError(
+                f"{self.path} was locked by another process for {_BUSY_SECONDS:.0f} s",
+                "end that process, then try again",
+            )
+        if "readonly" in text or "unable to open" in text:
+            return StoreError(
+                f"{self.path} cannot be opened for writing: {text}", "check who owns the file and its folder"
+            )
+        if "full" in text:
+            return StoreError(
+                f"the disk of {self.path} is full; nothing was written", "free some space, then try again"
+            )
+        return StoreError(f"SQLite could not use {self.path}: {text}", None)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        sql = self._connect(create=True)
+        with self._errors():
+            sql.execute("BEGIN IMMEDIATE")
+            try:
+                yield sql
+                sql.execute("COMMIT")
+            except BaseException:
+                if sql.in_transaction:
+                    sql.execute("ROLLBACK")
+                raise
+
+    # -- operations ----------------------------------------------------------------------------------------------------
+
+    def _get(self, key: Key) -> Item | None:
+        with self._errors():
+            row = self._connect().execute("SELECT item FROM items WHERE pk = ? AND sk = ?", key).fetchone()
+        return None if row is None else _decode(key.pk, key.sk, row[0])
+
+    def _query(
+        self,
+        pk: str,
+        *,
+        first: str | None = None,
+        last: str | None = None,
+        prefix: str | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,  # noqa: ARG002 - one read brings everything
+    ) -> Iterator[Item]:
+        conditions, values = ["pk = ?"], [pk]
+        if first is not None:
+            conditions.append("sk >= ?")
+            values.append(first)
+        if last is not None:
+            conditions.append("sk <= ?")
+            values.append(last)
+        if prefix is not None:
+            conditions.append("substr(sk, 1, ?) = ?")
+            values += [len(prefix), prefix]  # type: ignore[list-item]
+        order = "DESC" if newest_first else "ASC"
+        statement = f"SELECT sk, item FROM items WHERE {' AND '.join(conditions)} ORDER BY sk {order}"  # noqa: S608
+        with self._errors():
+            rows = self._connect().execute(statement, values).fetchall()
+        return (_decode(pk, sk, text) for sk, text in rows)
+
+    def _put(self, items: Iterable[Item], total: int, progress: Progress | None = None) -> int:
+        count = 0
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            nonlocal count
+            for item in items:
+                yield _row(item)
+                count += 1
+                if progress and (count % 500 == 0 or count == total):
+                    progress(count, total)
+
+        with self._transaction() as sql:
+            sql.execute("DELETE FROM items WHERE expires_at <= ?", (int(time.time()),))
+            sql.executemany("INSERT OR REPLACE INTO items (pk, sk, expires_at, item) VALUES (?, ?, ?, ?)", rows())
+        return count
+
+    def _delete(self, doomed: Iterable[Key]) -> int:
+        named = list(doomed)
+        if named:
+            with self._transaction() as sql:
+                sql.executemany("DELETE FROM items WHERE pk = ? AND sk = ?", named)
+        return len(named)
+
+    def _insert(self, item: Item) -> bool:
+        with self._transaction() as sql:
+            done = sql.execute("INSERT OR IGNORE INTO items (pk, sk, expires_at, item) VALUES (?, ?, ?, ?)", _row(item))
+            return done.rowcount == 1
+
+    def _update(self, key: Key, changes: dict[tuple[str, ...], Any], expect: dict[tuple[str, ...], Any]) -> bool:
+        with self._transaction() as sql:
+            row = sql.execute("SELECT item, expires_at FROM items WHERE pk = ? AND sk = ?", key).fetchone()
+            if row is None:
+                return False
+            item = json.loads(row[0])
+            if not all(same(_look(item, path), value) for path, value in expect.items()):
+                return False
+            for path, value in changes.items():
+                _set(item, path, value, key)
+            text = json.dumps(item, ensure_ascii=False, separators=(",", ":"))
+            sql.execute("UPDATE items SET item = ? WHERE pk = ? AND sk = ?", (text, *key))
+        return True
+
+
+def _patiently(action: Any) -> None:
+    """Changing the journal needs the file for itself and does not wait for it of its own accord."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            action()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _row(item: Item) -> tuple[Any, ...]:
+    body = {name: value for name, value in item.items() if name not in ("pk", "sk")}
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return item["pk"], item["sk"], item.get("expires_at"), text
+
+
+def _decode(pk: str, sk: str, text: str) -> Item:
+    return {"pk": pk, "sk": sk, **json.loads(text)}
+
+
+def _look(item: Item, path: tuple[str, ...]) -> Any:
+    value: Any = item
+    for name in path:
+        if not isinstance(value, dict) or name not in value:
+            return None
+        value = value[name]
+    return value
+
+
+def _set(item: Item, path: tuple[str, ...], value: Any, key: Key) -> None:
+    inner: Any = item
+    for name in path[:-1]:
+        inner = inner.get(name) if isinstance(inner, dict) else None
+    if not isinstance(inner, dict):
+        raise no_such_place(key)
+    inner[path[-1]] = value
+
+
+def no_such_place(key: Key) -> StoreError:
+    """An update goes into a dict that is not there."""
+    return StoreError(f"{key} has no dict where an entry is to be set", "set the whole dict first, then its entries")
