@@ -22,6 +22,7 @@ _MODULE = {
     "count_block": "reader",
     "read_block": "reader",
     "read_trips": "reader",
+    "make_sample": "sample",
 }
 
 __all__ = sorted(_MODULE)
