@@ -1,0 +1,259 @@
+"""The compiled side of a space: which cell a point or a zone id lies in.
+
+`Kernel` carries a grid's or zones' tables as plain arrays of the same types for both kinds, so that one compiled
+function serves both and other kernels (the CSV parser's) can call `locate_point` from inside their own loops.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+GRID, ZONES = 0, 1
+
+# Codes of the raster of `Zones`: a cell, or NOWHERE, or -2 - i for the i-th list of polygons to test.
+NOWHERE = -1
+FIRST_LIST = -2
+
+
+class Kernel(NamedTuple):
+    """Tables of a space in the shape compiled code takes; made by `Grid.kernel()` and `Zones.kernel()`.
+
+    Attributes
+    ----------
+    kind : int
+        0 for a grid, 1 for zones.
+    rows, cols : int
+        Rows and columns of the grid, or of the raster laid over the zones.
+    west, south, east, north : float
+        Bounds in degrees.
+    x_scale, y_scale : float
+        Columns and rows per degree.
+    x_edges, y_edges : float64 arrays
+        Grid: the cells' edges, ascending. Empty for zones.
+    raster : int32 array (rows * cols)
+        Zones: what each pixel holds: a cell, -1 for none, or -2 - i for the i-th list of polygons.
+    list_start, list_part : int32 arrays
+        Zones: polygons `list_part[list_start[i]:list_start[i + 1]]` are tested, in this order, in pixels of list i.
+    part_cell, part_row, part_first : int32 arrays
+        Zones: each polygon's cell, its lowest raster row and where that row stands in `row_start`.
+    row_start : int32 array
+        Zones: edges `edges[row_start[j]:row_start[j + 1]]` are those of one polygon that touch one raster row.
+    edges : float64 array (n, 4)
+        Zones: x1, y1, x2, y2 of an edge, with y1 <= y2.
+    id_cell : int32 array
+        Zones: the cell of each LocationID, -1 for none. Empty for a grid.
+    """
+
+    kind: int
+    rows: int
+    cols: int
+    west: float
+    south: float
+    east: float
+    north: float
+    x_scale: float
+    y_scale: float
+    x_edges: np.ndarray
+    y_edges: np.ndarray
+    raster: np.ndarray
+    list_start: np.ndarray
+    list_part: np.ndarray
+    part_cell: np.ndarray
+    part_row: np.ndarray
+    part_first: np.ndarray
+    row_start: np.ndarray
+    edges: np.ndarray
+    id_cell: np.ndarray
+
+
+@njit(cache=True, nogil=True)
+def _two_product(a, b):
+    """a * b as the sum of a float and its rounding error, exactly (Dekker, with Veltkamp's splitting)."""
+    high = a * b
+    c = 134217729.0 * a
+    a1 = c - (c - a)
+    a2 = a - a1
+    c = 134217729.0 * b
+    b1 = c - (c - b)
+    b2 = b - b1
+    return high, a2 * b2 - (((high - a1 * b1) - a2 * b1) - a1 * b2)
+
+
+@njit(cache=True, nogil=True)
+def _two_difference(a, b):
+    """a - b as the sum of a float and its rounding error, exactly (Knuth)."""
+    high = a - b
+    t = a - high
+    return high, (a - (high + t)) + (t - b)
+
+
+@njit(cache=True, nogil=True)
+def _exact_side(x1, y1, x2, y2, x, y):
+    """The sign of `side` in exact arithmetic: sixteen products summed without rounding (Shewchuk's expansions)."""
+    terms = np.empty(16)
+    n = 0
+    for sign in (1.0, -1.0):
+        if sign > 0:
+            a, a_low = _two_difference(x2, x1)
+            b, b_low = _two_difference(y, y1)
+        else:
+            a, a_low = _two_difference(y2, y1)
+            b, b_low = _two_difference(x, x1)
+        for p in (a, a_low):
+            for q in (b, b_low):
+                high, low = _two_product(p, q)
+                terms[n] = sign * high
+                terms[n + 1] = sign * low
+                n += 2
+    total = np.zeros(16)  # an expansion: components that do not overlap, in ascending order of magnitude
+    for i in range(16):
+        carry = terms[i]
+        for j in range(i):
+            s = carry + total[j]
+            t = s - carry
+            total[j] = (carry - (s - t)) + (total[j] - t)
+            carry = s
+        total[i] = carry
+    for i in range(15, -1, -1):
+        if total[i] > 0.0:
+            return 1
+        if total[i] < 0.0:
+            return -1
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def side(x1, y1, x2, y2, x, y):
+    """On which side of the line from (x1, y1) to (x2, y2) a point lies: 1 left, -1 right, 0 on it; exact.
+
+    A float64 result that is larger than its rounding error decides; the few others are worked out without rounding.
+    """
+    left = (x2 - x1) * (y - y1)
+    right = (y2 - y1) * (x - x1)
+    determinant = left - right
+    doubt = 4e-16 * (abs(left) + abs(right))
+    if determinant > doubt:
+        return 1
+    if determinant < -doubt:
+        return -1
+    return _exact_side(x1, y1, x2, y2, x, y)
+
+
+@njit(cache=True, nogil=True)
+def covers(edges, start, stop, x, y):
+    """Whether the polygon with these edges holds the point, its border included; edges off the point's row may lack."""
+    inside = False
+    for e in range(start, stop):
+        y1 = edges[e, 1]
+        y2 = edges[e, 3]
+        if y < y1 or y > y2:
+            continue
+        x1 = edges[e, 0]
+        x2 = edges[e, 2]
+        if y == y2:  # the upper end, or a level edge: no crossing, but maybe on the border
+            if x == x2 or (y1 == y2 and min(x1, x2) <= x <= max(x1, x2)):
+                return True
+            continue
+        if x < x1 and x < x2:
+            inside = not inside
+        elif x <= x1 or x <= x2:
+            where = side(x1, y1, x2, y2, x, y)
+            if where == 0:
+                return True
+            if where > 0:
+                inside = not inside
+    return inside
+
+
+@njit(cache=True, nogil=True)
+def _grid_cell(west, south, east, north, x_scale, y_scale, rows, cols, x_edges, y_edges, x, y):
+    if not (west <= x < east and south <= y < north):
+        return np.int32(NOWHERE)
+    # The guess is off by one at most, as cells are far wider than rounding errors; the edges decide.
+    col = min(int((x - west) * x_scale), cols - 1)
+    row = min(int((y - south) * y_scale), rows - 1)
+    col -= x < x_edges[col]
+    col += x >= x_edges[col + 1]
+    row -= y < y_edges[row]
+    row += y >= y_edges[row + 1]
+    return np.int32(row * cols + col)
+
+
+@njit(cache=True, nogil=True)
+def _zone_cell(
+    west, south, east, north, x_scale, y_scale, rows, cols, raster, list_start, list_part,
+    part_cell, part_row, part_first, row_start, edges, x, y,
+):  # fmt: skip
+    if not (west <= x <= east and south <= y <= north):
+        return np.int32(NOWHERE)
+    # Any monotone rule will do for pixels: edges were filed under rows and columns by this same one.
+    col = min(int((x - west) * x_scale), cols - 1)
+    row = min(int((y - south) * y_scale), rows - 1)
+    code = raster[row * cols + col]
+    if code >= NOWHERE:
+        return code
+    i = FIRST_LIST - code
+    for k in range(list_start[i], list_start[i + 1]):
+        part = list_part[k]
+        j = part_first[part] + row - part_row[part]
+        if covers(edges, row_start[j], row_start[j + 1], x, y):
+            return part_cell[part]
+    return np.int32(NOWHERE)
+
+
+@njit(cache=True, nogil=True)
+def locate_points(kernel, lon, lat, out):
+    """Write the cell of every point (longitudes, latitudes) into `out` (int32): -1 for none, NaN too."""
+    # Fields are taken out of the tuple once: doing so per point counts references and halves the speed.
+    west, south, east, north = kernel.west, kernel.south, kernel.east, kernel.north
+    x_scale, y_scale, rows, cols = kernel.x_scale, kernel.y_scale, kernel.rows, kernel.cols
+    if kernel.kind == GRID:
+        x_edges, y_edges = kernel.x_edges, kernel.y_edges
+        for i in range(out.size):
+            out[i] = _grid_cell(
+                west, south, east, north, x_scale, y_scale, rows, cols, x_edges, y_edges, lon[i], lat[i]
+            )  # fmt: skip
+        return
+    raster, list_start, list_part = kernel.raster, kernel.list_start, kernel.list_part
+    part_cell, part_row, part_first = kernel.part_cell, kernel.part_row, kernel.part_first
+    row_start, edges = kernel.row_start, kernel.edges
+    for i in range(out.size):
+        out[i] = _zone_cell(
+            west, south, east, north, x_scale, y_scale, rows, cols, raster, list_start, list_part,
+            part_cell, part_row, part_first, row_start, edges, lon[i], lat[i],
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def locate_point(kernel, x, y):
+    """The cell of one point as int32; in a loop over many, `locate_points` is faster."""
+    if kernel.kind == GRID:
+        return _grid_cell(
+            kernel.west, kernel.south, kernel.east, kernel.north, kernel.x_scale, kernel.y_scale, kernel.rows,
+            kernel.cols, kernel.x_edges, kernel.y_edges, x, y,
+        )  # fmt: skip
+    return _zone_cell(
+        kernel.west, kernel.south, kernel.east, kernel.north, kernel.x_scale, kernel.y_scale, kernel.rows,
+        kernel.cols, kernel.raster, kernel.list_start, kernel.list_part, kernel.part_cell, kernel.part_row,
+        kernel.part_first, kernel.row_start, kernel.edges, x, y,
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def locate_id(kernel, location_id):
+    """The cell of a LocationID as int32, -1 for one that is no zone."""
+    if 0 <= location_id < kernel.id_cell.size:
+        return kernel.id_cell[location_id]
+    return np.int32(NOWHERE)
+
+
+@njit(cache=True, nogil=True)
+def locate_ids(kernel, ids, out):
+    """Write the cell of every LocationID into `out` (int32): -1 for none."""
+    id_cell = kernel.id_cell
+    for i in range(out.size):
+        known = 0 <= ids[i] < id_cell.size
+        out[i] = id_cell[ids[i]] if known else NOWHERE
