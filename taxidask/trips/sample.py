@@ -116,12 +116,13 @@ def make_sample(
     Examples
     --------
     >>> import tempfile, taxidask as td
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     [path] = td.make_sample(folder, start="2009-03", trips_per_month=1000)
-    ...     text = open(path, newline="").read()
-    >>> text[:61]
+    ...     lines = Path(path).read_text().splitlines()
+    >>> lines[0][:61]
     'vendor_name,Trip_Pickup_DateTime,Trip_Dropoff_DateTime,Passen'
-    >>> len(text.splitlines())  # a header and a blank line first, as in 2009
+    >>> len(lines)  # a header and a blank line first, as in 2009
     1002
     """
     periods = _months(start, months)
@@ -139,6 +140,8 @@ def make_sample(
 def _months(start: Any, months: int) -> list[pd.Period]:
     try:
         first = start.asfreq("M") if isinstance(start, pd.Period) else pd.Period(pd.Timestamp(start), "M")
+        if first is pd.NaT:
+            raise ValueError
     except (ValueError, TypeError) as error:
         raise SettingsError(f"start={start!r} is no month", 'give one as in start="2015-01"') from error
     if isinstance(months, bool) or int(months) != months or months < 1:

@@ -61,7 +61,7 @@ def write_time(buffer, at, days, day, second):
 
 @njit(cache=True, nogil=True)
 def write_degrees(buffer, at, value):
-    """A coordinate of two integer digits with 17 significant digits, trailing zeros cut: C's ``%.17g``, halves up.
+    """A coordinate between 32 and 100 degrees with 17 significant digits, trailing zeros cut: C's ``%.17g``, halves up.
 
     Exact: the 47 bits behind the binary point are multiplied by 10⁵ three times within 64 bits.
     """
