@@ -1,0 +1,163 @@
+"""Typst source as code expressions: any text becomes a string literal, so nothing in it can act as markup.
+
+Typst's markup has many special characters, some of them only at the start of a line. Everything here is therefore
+written in Typst's *code* mode, where text is a quoted string in which just the backslash and the quote are special.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from taxidask.errors import ReportError
+
+EMPTY = "[]"
+LONGEST_WORD = 28  # characters: a longer word gets places where it may break, so that no path or hash leaves the page
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+_LONG = re.compile(rf"[^\s\u200b]{{{LONGEST_WORD},}}")
+_SCHEME = re.compile(r"(?:https?://|mailto:)", re.IGNORECASE)
+
+
+def plain(text: object) -> str:
+    """Text without terminal colours and without characters that no font draws (those show as �)."""
+    cleaned = _ANSI.sub("", str(text)).replace("\r\n", "\n").replace("\r", "\n")
+    return _CONTROL.sub("\ufffd", cleaned)
+
+
+def breakable(text: str) -> str:
+    """Allow line breaks inside words longer than a table column, preferably after punctuation."""
+
+    def broken(match: re.Match[str]) -> str:
+        pieces = re.split(r"(?<=[/\\_.,:;=&?+\-])(?![/\\_.,:;=&?+\-])", match.group())
+        parts = []
+        for piece in pieces:
+            start = 0
+            for stop in range(LONGEST_WORD, len(piece), LONGEST_WORD):
+                while stop < len(piece) and unicodedata.combining(piece[stop]):
+                    stop += 1  # an accent stays with its letter
+                parts.append(piece[start:stop])
+                start = stop
+            parts.append(piece[start:])
+        return "\u200b".join(part for part in parts if part)
+
+    return _LONG.sub(broken, text)
+
+
+def literal(text: object) -> str:
+    r"""A Typst string literal of exactly this text.
+
+    Examples
+    --------
+    >>> print(literal('a "b" #c \\ $x$'))
+    "a \"b\" #c \\ $x$"
+    """
+    quoted = plain(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{quoted}"'
+
+
+def text(value: object) -> str:
+    """Running text: a string literal whose long words may break."""
+    return literal(breakable(plain(value)))
+
+
+def block(parts: Iterable[str]) -> str:
+    """Several expressions joined into one piece of content.
+
+    Examples
+    --------
+    >>> block(['"a"', 'strong("b")'])
+    '{[]; "a"; strong("b")}'
+    """
+    # the leading [] makes the whole content, never a bare string or none, whatever the parts are
+    return "{" + "; ".join([EMPTY, *parts]) + "}"
+
+
+def call(function: str, *arguments: str, **named: str) -> str:
+    """A call of a Typst function; underscores in names become hyphens.
+
+    Examples
+    --------
+    >>> call("figure", '[]', alt='"x"')
+    'figure(alt: "x", [])'
+    """
+    options = [f"{name.replace('_', '-')}: {value}" for name, value in named.items()]
+    return f"{function}({', '.join([*options, *arguments])})"
+
+
+def value(thing: Any) -> str:
+    """A Python value (None, bool, number, text, list or dict) as a Typst value.
+
+    Examples
+    --------
+    >>> value({"a": [1, "x", None]})
+    '("a": (1, "x", none,))'
+    """
+    if thing is None:
+        return "none"
+    if isinstance(thing, bool):
+        return "true" if thing else "false"
+    if isinstance(thing, int | float) and thing == thing and abs(thing) != float("inf"):
+        return repr(thing)
+    if isinstance(thing, dict):
+        return "(" + (", ".join(f"{literal(k)}: {value(v)}" for k, v in thing.items()) or ":") + ")"
+    if isinstance(thing, list | tuple):
+        return "(" + "".join(f"{value(item)}, " for item in thing).rstrip() + ")"
+    return literal(thing)
+
+
+def raw(source: object, *, lang: str | None = None, display: bool = False) -> str:
+    """Program text in a fixed-width face."""
+    options = {"lang": literal(lang)} if lang else {}
+    return call("raw", text(str(source).expandtabs(4)), block="true" if display else "false", **options)
+
+
+def link(url: str, body: str) -> str:
+    """A link to the web or a mail address; any other target is left out and only the body stays."""
+    address = plain(url).strip()
+    if not _SCHEME.match(address) or len(address) > 2000 or any(char.isspace() for char in address):
+        return body
+    return call("link", literal(address), body)
+
+
+def compile_pdf(source: str, files: dict[str, bytes], *, timestamp: int | None = None) -> bytes:
+    """Compile Typst source to PDF, offline, with fonts that come with the Python packages.
+
+    Parameters
+    ----------
+    source : str
+        The main document.
+    files : dict of str to bytes
+        Whatever the document reads: the template, pictures. Nothing else on the machine can be read by it.
+    timestamp : int, optional
+        Creation time written into the PDF, seconds since 1970.
+
+    Returns
+    -------
+    bytes
+        The PDF.
+
+    Raises
+    ------
+    ReportError
+        With the compiler's own message when the source is not valid.
+    """
+    import matplotlib
+    import typst
+
+    fonts = typst.Fonts(
+        include_system_fonts=False, font_paths=[Path(matplotlib.get_data_path(), "fonts", "ttf").as_posix()]
+    )
+    inputs: Any = {"main.typ": source.encode(), **files}  # files in memory: more than the wheel's annotations know
+    try:
+        document, _warnings = typst.compile_with_warnings(inputs, format="pdf", font_paths=fonts, timestamp=timestamp)
+    except typst.TypstError as error:
+        raise ReportError(
+            f"the report could not be typeset: {error.diagnostic.strip() or error.message}",
+            "look at the place it names in the template or in the notebook's output",
+        ) from error
+    return document
