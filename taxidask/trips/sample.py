@@ -6,7 +6,7 @@ import datetime as dt
 import filecmp
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -202,8 +202,7 @@ def _fill(file: BinaryIO, month: pd.Period, rows: int, seed: int, faults: float)
     setting[kernel.CONGESTION_DAY] = max(since, 0) if plan.congestion_field == 2 else 1 << 40
 
     days = np.array([str(day) for day in np.arange(first_day - 40, first_day + 80)], dtype="S10")
-    of_day = [prices(day) for day in calendar]
-    tariff = np.array([[p.unit, p.jfk, p.newark, p.toll, p.improvement, p.mta] for p in of_day], dtype=np.int64)
+    tariff = np.array([astuple(prices(day)) for day in calendar], dtype=np.int64)
     money, money_lengths = _money_texts(early)
     miles, miles_lengths = _miles_texts(early)
     words, word_lengths = _words()

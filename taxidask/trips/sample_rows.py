@@ -169,7 +169,7 @@ def fill(
         minutes_slow = seconds / 60.0 - miles * 60.0 / 22.0
         units = np.int64(miles * 5.0 + (0.85 * minutes_slow if minutes_slow > 0 else 0.0))
         unit, jfk, newark, toll = prices[day, 0], prices[day, 1], prices[day, 2], prices[day, 3]
-        improvement, mta = prices[day, 4], prices[day, 5]
+        improvement, mta, hudson, jfk_rush = prices[day, 4], prices[day, 5], prices[day, 6], prices[day, 7]
         start_zone, stop_zone = zone[start], zone[stop_at]
         rate = 1
         fare = 250 + unit * units
@@ -185,12 +185,14 @@ def fill(
                 extra = 50
             elif hour >= 16 and weekend == 0:
                 extra = 100
+        elif rate == 2 and hour >= 16 and hour < 20 and weekend == 0:
+            extra = jfk_rush
         tolls = 0
         odds = _below(e, 1000)
         airport = start_zone in (JFK, LAGUARDIA) or stop_zone in (JFK, LAGUARDIA)
         manhattan_ends = (1 if area[start] != ELSEWHERE else 0) + (1 if area[stop_at] != ELSEWHERE else 0)
         if rate == 3:
-            tolls = toll * 2
+            tolls = hudson
         elif manhattan_ends == 1 and odds < (640 if airport else 30):
             tolls = toll
         congestion = 0
