@@ -15,7 +15,7 @@ from typing import Any
 
 from taxidask.errors import StoreError
 from taxidask.results.keys import Key
-from taxidask.results.store import Item, Progress, Store
+from taxidask.results.store import Item, Progress, Store, look, no_such_place, sized
 from taxidask.results.values import same
 
 _APPLICATION_ID = 0x54585344  # "TXSD"
@@ -34,10 +34,24 @@ class _Connection:
 
     def __init__(self, path: Path) -> None:
         self.pid = os.getpid()
+        self._path = path
         # one thread uses it at a time; `close` may come from another
         self.sql = sqlite3.connect(
             f"{path.as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
+
+        self._file = self._identity()
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return None
+        return stat.st_dev, stat.st_ino
+
+    def usable(self) -> bool:
+        """Whether it is this process's own, and its file still the one of that name."""
+        return self.pid == os.getpid() and self._file == self._identity()
 
     def close(self) -> None:
         if self.pid == os.getpid():  # after a fork it is still the parent's
@@ -87,7 +101,7 @@ class SQLiteStore(Store):
 
     def _connect(self, *, create: bool = False) -> sqlite3.Connection:
         held: _Connection | None = getattr(self._local, "connection", None)
-        if held is not None and held.pid == os.getpid():
+        if held is not None and held.usable():
             return held.sql
         with self._errors():
             if create:
@@ -250,10 +264,11 @@ class SQLiteStore(Store):
             if row is None:
                 return False
             item = json.loads(row[0])
-            if not all(same(_look(item, path), value) for path, value in expect.items()):
+            if not all(same(look(item, path), value) for path, value in expect.items()):
                 return False
             for path, value in changes.items():
                 _set(item, path, value, key)
+            sized({**key._asdict(), **item})
             text = json.dumps(item, ensure_ascii=False, separators=(",", ":"))
             sql.execute("UPDATE items SET item = ? WHERE pk = ? AND sk = ?", (text, *key))
         return True
@@ -273,6 +288,7 @@ def _patiently(action: Any) -> None:
 
 
 def _row(item: Item) -> tuple[Any, ...]:
+    sized(item)
     body = {name: value for name, value in item.items() if name not in ("pk", "sk")}
     text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return item["pk"], item["sk"], item.get("expires_at"), text
@@ -282,15 +298,6 @@ def _decode(pk: str, sk: str, text: str) -> Item:
     return {"pk": pk, "sk": sk, **json.loads(text)}
 
 
-def _look(item: Item, path: tuple[str, ...]) -> Any:
-    value: Any = item
-    for name in path:
-        if not isinstance(value, dict) or name not in value:
-            return None
-        value = value[name]
-    return value
-
-
 def _set(item: Item, path: tuple[str, ...], value: Any, key: Key) -> None:
     inner: Any = item
     for name in path[:-1]:
@@ -298,8 +305,3 @@ def _set(item: Item, path: tuple[str, ...], value: Any, key: Key) -> None:
     if not isinstance(inner, dict):
         raise no_such_place(key)
     inner[path[-1]] = value
-
-
-def no_such_place(key: Key) -> StoreError:
-    """An update goes into a dict that is not there."""
-    return StoreError(f"{key} has no dict where an entry is to be set", "set the whole dict first, then its entries")

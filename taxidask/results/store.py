@@ -258,7 +258,9 @@ class Store(ABC):
                 raise StoreError(
                     f"an ingest summary has no url; it has {', '.join(body)}", "name the source it is about"
                 )
-            items.append({**keys.ingest_key(lake_url, body["url"])._asdict(), "lake": lake_url, "source": body})
+            key = keys.ingest_key(lake_url, body["url"])
+            # a dict in a store has no order of its own
+            items.append({**key._asdict(), "lake": lake_url, "names": list(body), "source": body})
         if replace:
             kept = {item["sk"] for item in items}
             pk = keys.ingest_pk(lake_url)
@@ -267,7 +269,8 @@ class Store(ABC):
 
     def get_ingest(self, lake_url: str) -> pd.DataFrame:
         """One row per source of a lake, by URL; rejects stay a dict of reasons."""
-        rows = [item["source"] for item in self._alive(self._query(keys.ingest_pk(lake_url)))]
+        found = self._alive(self._query(keys.ingest_pk(lake_url)))
+        rows = [{name: item["source"][name] for name in item["names"]} for item in found]
         rows.sort(key=lambda row: str(row["url"]))
         return pd.DataFrame(rows)
 
@@ -339,16 +342,10 @@ class Store(ABC):
         return self._put((self._finish(item, run) for item in items), total, progress) if total else 0
 
     def _finish(self, item: Item, run: str | None) -> Item:
-        """The item with its end of life, if it has one, and small enough."""
+        """The item with its end of life, if it has one."""
         if self.ttl_days is not None and run is not None:
             began = keys.run_time(run)
             item["expires_at"] = int((began.timestamp() if began else time.time()) + self.ttl_days * 86400)
-        size = item_bytes(item)
-        if size > MAX_ITEM_BYTES:
-            raise StoreError(
-                f"{item['pk']} / {item['sk']} has {size / 1024:,.0f} KB, over the {MAX_ITEM_BYTES // 1024} KB an item may have",
-                "publish less in one piece: larger slots, shorter lists",
-            )
         return item
 
     def _read(self, key: Key) -> Item | None:
@@ -370,6 +367,32 @@ class Store(ABC):
             last=None if last is None else codec.day(last),
         )
         return self._alive(found), first, last
+
+
+def sized(item: Item) -> int:
+    """The item's bytes as DynamoDB counts them; an error when they are too many for it."""
+    size = item_bytes(item)
+    if size > MAX_ITEM_BYTES:
+        raise StoreError(
+            f"{item['pk']} / {item['sk']} has {size / 1024:,.0f} KB, an item may have {MAX_ITEM_BYTES // 1024} KB",
+            "publish less in one piece: larger slots, shorter lists",
+        )
+    return size
+
+
+def look(item: Item, path: tuple[str, ...]) -> Any:
+    """The value at a path, None when there is none."""
+    value: Any = item
+    for name in path:
+        if not isinstance(value, dict) or name not in value:
+            return None
+        value = value[name]
+    return value
+
+
+def no_such_place(key: Key) -> StoreError:
+    """An update goes into a dict that is not there."""
+    return StoreError(f"{key} has no dict where an entry is to be set", "set the whole dict first, then its entries")
 
 
 def _bare(item: Item) -> dict[str, Any]:

@@ -1,0 +1,413 @@
+"""Results in DynamoDB: one table of (pk, sk) items, read by GetItem and Query only."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from taxidask.errors import StoreError
+from taxidask.results import wire
+from taxidask.results.batch import TABLE_UNITS, Pacer, Refusal, Write, write_all
+from taxidask.results.explain import code_of, explain, is_transient, missing, strange_keys
+from taxidask.results.keys import Key
+from taxidask.results.store import Item, Progress, Store, look, no_such_place, sized
+from taxidask.results.values import same, write_units
+
+_KEYS = {"pk": "HASH", "sk": "RANGE"}
+_TTL = "expires_at"
+_NEIGHBOURS = ("us-east-1", "us-east-2", "us-west-1", "us-west-2")
+
+
+class DynamoDBStore(Store):
+    """Results in a DynamoDB table.
+
+    `create` makes the table on demand (billing mode PAY_PER_REQUEST) in table class STANDARD: nothing is paid for
+    capacity while nobody reads or writes. In us-east-1 the list price is 0.625 USD per million write units, 0.125 USD
+    per million read units and 0.25 USD per GB and month; a month's forecasts of 263 zones are 16,306 write units, about
+    0.01 USD. The attribute ``expires_at`` is the table's TTL: with `ttl_days`, DynamoDB removes items after it, free of
+    charge.
+
+    Parameters
+    ----------
+    table : str
+    region, endpoint : str, optional
+        By default as AWS's own tools choose them.
+    write_units : float
+        Write units a second that publishing may use of the whole table, and at most 1,000 of one partition key.
+    deadline : float
+        Seconds after which a write the table did not take, or a table that does not become ready, is an error.
+    """
+
+    cost_class = (
+        "on demand (PAY_PER_REQUEST), table class STANDARD: list price in us-east-1 0.625 USD per million write units, "
+        "0.125 USD per million read units, 0.25 USD per GB and month"
+    )
+
+    def __init__(
+        self,
+        table: str,
+        *,
+        url: str,
+        region: str | None = None,
+        endpoint: str | None = None,
+        ttl_days: float | None = None,
+        write_units: float = TABLE_UNITS,
+        deadline: float = 60.0,
+    ) -> None:
+        super().__init__(url, ttl_days=ttl_days)
+        if not write_units >= 400:
+            raise StoreError(f"write_units is {write_units:g}", "give 400 or more: the largest item takes that many")
+        self.table = table
+        self.region = region
+        self.endpoint = endpoint
+        self.deadline = deadline
+        self._pacer = Pacer(table=write_units)
+        self._held: tuple[int, Any] | None = None
+        self._lock = threading.Lock()
+        self._usage = {"write_units": 0.0, "read_units": 0.0}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from taxidask.results import open_store
+
+        return open_store, (self.url,)
+
+    @property
+    def usage(self) -> dict[str, float]:
+        """Write and read units that this object has been charged for so far."""
+        with self._lock:
+            return dict(self._usage)
+
+    # -- connection ----------------------------------------------------------------------------------------------------
+
+    def _client_in(self, region: str | None) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        config = Config(
+            connect_timeout=5,
+            read_timeout=15,
+            retries={"total_max_attempts": 3, "mode": "standard"},
+            parameter_validation=False,  # a third of the time of a batch of forecasts
+            max_pool_connections=10,
+        )
+        return boto3.session.Session().client("dynamodb", region_name=region, endpoint_url=self.endpoint, config=config)
+
+    @property
+    def _client(self) -> Any:
+        with self._lock:
+            if self._held is None or self._held[0] != os.getpid():
+                try:
+                    self._held = os.getpid(), self._client_in(self.region)
+                except Exception as error:
+                    raise self._explain(error, "anything", None) from error
+            return self._held[1]
+
+    def _explain(self, error: Exception, operation: str, client: Any) -> StoreError:
+        if isinstance(error, StoreError):
+            return error
+        region = client.meta.region_name if client else self.region
+        endpoint = client.meta.endpoint_url if client else self.endpoint
+        return explain(
+            error,
+            table=self.table,
+            region=str(region),
+            endpoint=str(endpoint),
+            url=self.url,
+            operation=operation,
+        )
+
+    def _raw(self, operation: str, **request: Any) -> dict[str, Any]:
+        """One call, with botocore's errors as they are."""
+        client = self._client
+        if operation in ("get_item", "query", "put_item", "update_item", "batch_write_item"):
+            request["ReturnConsumedCapacity"] = "TOTAL"
+        answer = getattr(client, operation)(**request)
+        spent = answer.get("ConsumedCapacity") or []
+        kind = "read_units" if operation in ("get_item", "query") else "write_units"
+        with self._lock:
+            for entry in spent if isinstance(spent, list) else [spent]:
+                self._usage[kind] += float(entry.get("CapacityUnits", 0.0))
+        return answer
+
+    def _call(self, operation: str, **request: Any) -> dict[str, Any]:
+        try:
+            return self._raw(operation, **request)
+        except StoreError:
+            raise
+        except Exception as error:
+            raise self._explain(error, _camel(operation), self._client) from error
+
+    def close(self) -> None:
+        """Close connections; the store may be used again afterwards."""
+        with self._lock:
+            held, self._held = self._held, None
+        if held is not None and held[0] == os.getpid():
+            held[1].close()
+
+    # -- the table -----------------------------------------------------------------------------------------------------
+
+    def create(self) -> None:
+        """Make the table, on demand and of class STANDARD, with its TTL attribute, and wait until it can be used."""
+        description = self._describe()
+        if description is None:
+            try:
+                self._raw(
+                    "create_table",
+                    TableName=self.table,
+                    KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in _KEYS.items()],
+                    AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in _KEYS],
+                    BillingMode="PAY_PER_REQUEST",
+                    TableClass="STANDARD",
+                )
+            except Exception as error:
+                if code_of(error) != "ResourceInUseException":  # someone else made it just now
+                    raise self._explain(error, "CreateTable", self._client) from error
+        self._wait_until_active()
+        self._enable_ttl()
+
+    def _describe(self) -> dict[str, Any] | None:
+        try:
+            return self._raw("describe_table", TableName=self.table)["Table"]
+        except Exception as error:
+            if code_of(error) == "ResourceNotFoundException":
+                return None
+            raise self._explain(error, "DescribeTable", self._client) from error
+
+    def _wait_until_active(self) -> None:
+        deadline = time.monotonic() + max(self.deadline, 60.0)
+        while True:
+            description = self._describe()
+            status = "not there yet" if description is None else description["TableStatus"]
+            if description is not None and status in ("ACTIVE", "UPDATING"):
+                self._verify_keys(description)
+                return
+            if time.monotonic() >= deadline:
+                raise StoreError(
+                    f"waited {max(self.deadline, 60.0):g} s for table {self.table!r} to become ACTIVE; it is {status}",
+                    "wait a little longer, then create it again: nothing is done twice",
+                )
+            time.sleep(0.5)
+
+    def _verify_keys(self, description: dict[str, Any]) -> None:
+        schema = {entry["AttributeName"]: entry["KeyType"] for entry in description["KeySchema"]}
+        types = {entry["AttributeName"]: entry["AttributeType"] for entry in description["AttributeDefinitions"]}
+        if schema != _KEYS or any(types.get(name) != "S" for name in _KEYS):
+            raise strange_keys(self.table, self._client.meta.region_name, self.url, ", ".join(schema))
+
+    def _enable_ttl(self) -> None:
+        now = self._call("describe_time_to_live", TableName=self.table)["TimeToLiveDescription"]
+        if now.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):
+            return
+        try:
+            self._raw(
+                "update_time_to_live",
+                TableName=self.table,
+                TimeToLiveSpecification={"Enabled": True, "AttributeName": _TTL},
+            )
+        except Exception as error:
+            if "already enabled" not in str(error):  # someone else did just now
+                raise self._explain(error, "UpdateTimeToLive", self._client) from error
+
+    def check(self) -> None:
+        """Raise StoreError, with the remedy, when the table is missing, elsewhere, not ours, or out of reach."""
+        try:
+            description = self._describe()
+        except StoreError as error:
+            if code_of(error.__cause__ or error) not in ("AccessDeniedException", "AccessDenied"):  # type: ignore[arg-type]
+                raise
+        else:
+            if description is None:
+                meta = self._client.meta
+                raise missing(self.table, meta.region_name, meta.endpoint_url, self.url, self._elsewhere())
+            self._verify_keys(description)
+            if description["TableStatus"] not in ("ACTIVE", "UPDATING"):
+                raise StoreError(
+                    f"table {self.table!r} is {description['TableStatus']}", "wait until it is ACTIVE, then try again"
+                )
+        # reading is what counts; an identity may read without being allowed to describe
+        self._call("get_item", TableName=self.table, Key=wire.encode_item({"pk": "latest", "sk": "latest"}))
+
+    def _elsewhere(self) -> str | None:
+        """Another region where a table of this name is; only asked on AWS itself."""
+        meta = self._client.meta
+        if not _on_aws(meta.endpoint_url):
+            return None
+        named = [os.environ.get("AWS_REGION"), os.environ.get("AWS_DEFAULT_REGION"), *_NEIGHBOURS]
+        for region in dict.fromkeys(name for name in named if name and name != meta.region_name):
+            client = self._client_in(region)
+            try:
+                client.describe_table(TableName=self.table)
+            except Exception:  # noqa: S112 - a region that does not answer is none that has it
+                continue
+            else:
+                return region
+            finally:
+                client.close()
+        return None
+
+    # -- operations ----------------------------------------------------------------------------------------------------
+
+    def _get(self, key: Key) -> Item | None:
+        answer = self._call("get_item", TableName=self.table, Key=wire.encode_item(key._asdict()), ConsistentRead=True)
+        return wire.decode_item(answer["Item"]) if "Item" in answer else None
+
+    def _query(
+        self,
+        pk: str,
+        *,
+        first: str | None = None,
+        last: str | None = None,
+        prefix: str | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Item]:
+        condition, values = "pk = :pk", {":pk": pk}
+        if prefix is not None:
+            condition += " AND begins_with(sk, :prefix)"
+            values[":prefix"] = prefix
+        elif first is not None and last is not None:
+            condition += " AND sk BETWEEN :first AND :last"
+            values |= {":first": first, ":last": last}
+        elif first is not None:
+            condition += " AND sk >= :first"
+            values[":first"] = first
+        elif last is not None:
+            condition += " AND sk <= :last"
+            values[":last"] = last
+        request: dict[str, Any] = {
+            "TableName": self.table,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": wire.encode_item(values),
+            "ScanIndexForward": not newest_first,
+            "ConsistentRead": True,
+        }
+        if limit is not None:
+            request["Limit"] = limit
+        while True:
+            answer = self._call("query", **request)
+            for item in answer.get("Items", ()):
+                yield wire.decode_item(item)
+            if not answer.get("LastEvaluatedKey"):
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def _put(self, items: Iterable[Item], total: int, progress: Progress | None = None) -> int:
+        writes = (
+            Write(
+                Key(item["pk"], item["sk"]),
+                {"PutRequest": {"Item": wire.encode_item(item)}},
+                write_units(sized(item)),
+            )
+            for item in items
+        )
+        return self._write(writes, None if progress is None else lambda done: progress(done, total))
+
+    def _delete(self, doomed: Iterable[Key]) -> int:
+        return self._write(
+            Write(key, {"DeleteRequest": {"Key": wire.encode_item(key._asdict())}}, 1.0) for key in doomed
+        )
+
+    def _write(self, writes: Iterable[Write], written: Any = None) -> int:
+        return write_all(
+            writes,
+            self._send,
+            table=f"table {self.table!r}",
+            pacer=self._pacer,  # shared by all publications of this store
+            deadline=self.deadline,
+            written=written,
+        )
+
+    def _send(self, requests: list[dict[str, Any]]) -> list[Key]:
+        try:
+            answer = self._raw("batch_write_item", RequestItems={self.table: requests})
+        except StoreError:
+            raise
+        except Exception as error:
+            told = self._explain(error, "BatchWriteItem", self._client)
+            if is_transient(error):
+                raise Refusal(told.message, told.remedy) from error
+            raise told from error
+        left = answer.get("UnprocessedItems", {}).get(self.table, [])
+        return [_key_of(request) for request in left]
+
+    def _insert(self, item: Item) -> bool:
+        sized(item)
+        try:
+            self._raw(
+                "put_item",
+                TableName=self.table,
+                Item=wire.encode_item(item),
+                ConditionExpression="attribute_not_exists(pk)",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except Exception as error:
+            if code_of(error) == "ConditionalCheckFailedException":
+                return _written_before(error, {(name,): value for name, value in item.items()})
+            raise self._explain(error, "PutItem", self._client) from error
+        return True
+
+    def _update(self, key: Key, changes: dict[tuple[str, ...], Any], expect: dict[tuple[str, ...], Any]) -> bool:
+        names: dict[str, str] = {}
+        values: dict[str, Any] = {}
+
+        def place(path: tuple[str, ...]) -> str:
+            short = []
+            for name in path:
+                short.append(next((k for k, v in names.items() if v == name), f"#n{len(names)}"))
+                names[short[-1]] = name
+            return ".".join(short)
+
+        def value(plain: Any) -> str:
+            values[f":v{len(values)}"] = plain
+            return f":v{len(values) - 1}"
+
+        conditions = ["attribute_exists(pk)"]
+        for path, wanted in expect.items():
+            where = place(path)
+            equal = f"{where} = {value(wanted)}"
+            conditions.append(f"(attribute_not_exists({where}) OR {equal})" if wanted is None else equal)
+        request: dict[str, Any] = {
+            "TableName": self.table,
+            "Key": wire.encode_item(key._asdict()),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        if changes:
+            request["UpdateExpression"] = "SET " + ", ".join(f"{place(p)} = {value(v)}" for p, v in changes.items())
+        request["ConditionExpression"] = " AND ".join(conditions)
+        if names:
+            request["ExpressionAttributeNames"] = names
+        if values:
+            request["ExpressionAttributeValues"] = wire.encode_item(values)
+        try:
+            self._raw("update_item", **request)
+        except Exception as error:
+            if code_of(error) == "ConditionalCheckFailedException":
+                return bool(changes) and _written_before(error, changes)
+            if code_of(error) == "ValidationException" and "document path" in str(error):
+                raise no_such_place(key) from error
+            raise self._explain(error, "UpdateItem", self._client) from error
+        return True
+
+
+def _written_before(error: Any, changes: dict[tuple[str, ...], Any]) -> bool:
+    """Whether a conditional write only failed because its own first attempt, whose answer was lost, had succeeded."""
+    if not error.response.get("ResponseMetadata", {}).get("RetryAttempts"):
+        return False
+    item = wire.decode_item(error.response.get("Item", {}))
+    return bool(item) and all(same(look(item, path), value) for path, value in changes.items())
+
+
+def _camel(operation: str) -> str:
+    return "".join(word.capitalize() for word in operation.split("_"))
+
+
+def _on_aws(endpoint: str) -> bool:
+    return ".amazonaws.com" in endpoint or ".api.aws" in endpoint
+
+
+def _key_of(request: dict[str, Any]) -> Key:
+    attributes = request["PutRequest"]["Item"] if "PutRequest" in request else request["DeleteRequest"]["Key"]
+    return Key(attributes["pk"]["S"], attributes["sk"]["S"])
