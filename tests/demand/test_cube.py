@@ -5,8 +5,11 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
+settings.register_profile("steady", deadline=None)  # compiling and a busy machine make single examples slow
+settings.load_profile("steady")
 
 from taxidask.demand import Cube
 from taxidask.demand.cube import parse_slot, slot_name

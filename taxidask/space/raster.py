@@ -1,0 +1,173 @@
+"""A raster over polygons: what lies in a pixel, or which polygons to test there."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from taxidask.space.kernel import FIRST_LIST, NOWHERE, ZONES, Kernel, covers
+
+PIXELS = 4_000_000  # about 23 m a pixel over New York: few border pixels, 16 MB
+MIN_PIXEL = 1e-6  # degrees; keeps the slack below far above rounding errors
+SLACK = 1e-3  # of a pixel: an edge is also filed under pixels it passes this close by
+
+
+class Polygons(NamedTuple):
+    """Polygons as arrays: edges `edges[start[i]:start[i + 1]]` are polygon i's, which belongs to `cell[i]`."""
+
+    edges: NDArray[np.float64]  # x1, y1, x2, y2 with y1 <= y2
+    start: NDArray[np.int32]
+    cell: NDArray[np.int32]  # ascending
+
+
+def make_polygons(polygons: list[tuple[int, list[NDArray[np.float64]]]]) -> Polygons:
+    """Return (cell, closed rings) pairs, in ascending order of cell, as arrays."""
+    edges = []
+    for _, rings in polygons:
+        own = np.concatenate([np.hstack([ring[:-1], ring[1:]]) for ring in rings])
+        edges.append(np.where((own[:, 1] <= own[:, 3])[:, None], own, own[:, [2, 3, 0, 1]]))
+    return Polygons(
+        edges=np.ascontiguousarray(np.concatenate(edges)),
+        start=np.cumsum([0] + [len(own) for own in edges], dtype=np.int32),
+        cell=np.array([cell for cell, _ in polygons], np.int32),
+    )
+
+
+def make_kernel(polygons: Polygons, id_cell: NDArray[np.int32], *, pixels: int = PIXELS) -> Kernel:
+    """Return the tables that locate points in polygons: the first polygon, in order, that covers a point has it."""
+    x, y = polygons.edges[:, 0::2], polygons.edges[:, 1::2]
+    west, east, south, north = float(x.min()), float(x.max()), float(y.min()), float(y.max())
+    size = max(np.sqrt((east - west) * (north - south) / pixels), (east - west) / 2**14, (north - south) / 2**14)
+    size = max(float(size), MIN_PIXEL)
+    rows, cols = max(int((north - south) / size), 1), max(int((east - west) / size), 1)
+    x_scale, y_scale = cols / max(east - west, MIN_PIXEL), rows / max(north - south, MIN_PIXEL)
+    part_row, part_first, row_start, edges = _file_edges(polygons.edges, polygons.start, south, y_scale, rows)
+    bounds = west, south, x_scale, y_scale
+    raster, pixel, part = _paint(bounds, rows, cols, polygons.cell, part_row, part_first, row_start, edges)
+    order = np.argsort(pixel, kind="stable")  # stable: each pixel's polygons stay in order
+    pixel, list_part = pixel[order], part[order]
+    first = np.flatnonzero(np.diff(pixel, prepend=-1))
+    raster[pixel[first]] = FIRST_LIST - np.arange(first.size, dtype=np.int32)
+    return Kernel(
+        kind=ZONES,
+        rows=rows,
+        cols=cols,
+        west=west,
+        south=south,
+        east=east,
+        north=north,
+        x_scale=x_scale,
+        y_scale=y_scale,
+        x_edges=np.empty(0),
+        y_edges=np.empty(0),
+        raster=raster,
+        list_start=np.append(first, pixel.size).astype(np.int32),
+        list_part=list_part,
+        part_cell=polygons.cell,
+        part_row=part_row,
+        part_first=part_first,
+        row_start=row_start,
+        edges=edges,
+        id_cell=id_cell,
+    )
+
+
+@njit(cache=True, nogil=True)
+def _file_edges(edges, start, south, y_scale, rows):
+    """File each polygon's edges under every raster row they touch."""
+    n = start.size - 1
+    part_row = np.empty(n, np.int32)
+    part_first = np.empty(n, np.int32)
+    low = np.empty(len(edges), np.int32)
+    high = np.empty(len(edges), np.int32)
+    for e in range(len(edges)):
+        low[e] = min(int((edges[e, 1] - south) * y_scale), rows - 1)
+        high[e] = min(int((edges[e, 3] - south) * y_scale), rows - 1)
+    total = 0
+    for p in range(n):
+        part_row[p] = low[start[p] : start[p + 1]].min()
+        part_first[p] = total
+        total += high[start[p] : start[p + 1]].max() - part_row[p] + 1
+    row_start = np.zeros(total + 1, np.int32)
+    for p in range(n):
+        for e in range(start[p], start[p + 1]):
+            for r in range(low[e], high[e] + 1):
+                row_start[part_first[p] + r - part_row[p] + 1] += 1
+    row_start = np.cumsum(row_start).astype(np.int32)
+    filed = np.empty((row_start[-1], 4))
+    free = row_start.copy()
+    for p in range(n):
+        for e in range(start[p], start[p + 1]):
+            for r in range(low[e], high[e] + 1):
+                j = part_first[p] + r - part_row[p]
+                filed[free[j]] = edges[e]
+                free[j] += 1
+    return part_row, part_first, row_start, filed
+
+
+@njit(cache=True, nogil=True)
+def _mark_columns(marks, edges, start, stop, bounds, row, cols):
+    """Mark the columns of a row's pixels that an edge touches or nearly touches; return the first and last."""
+    west, south, x_scale, y_scale = bounds
+    bottom = south + (row - SLACK) / y_scale
+    top = south + (row + 1 + SLACK) / y_scale
+    first, last = cols, -1
+    for e in range(start, stop):
+        x1, y1, x2, y2 = edges[e, 0], edges[e, 1], edges[e, 2], edges[e, 3]
+        a, b = x1, x2
+        if y1 < bottom:
+            a = x1 + (x2 - x1) * ((bottom - y1) / (y2 - y1))
+        if y2 > top:
+            b = x1 + (x2 - x1) * ((top - y1) / (y2 - y1))
+        c1 = max(int((min(a, b) - west) * x_scale - SLACK), 0)
+        c2 = min(int((max(a, b) - west) * x_scale + SLACK), cols - 1)
+        marks[c1 : c2 + 1] = True
+        first = min(first, c1)
+        last = max(last, c2)
+    return first, last
+
+
+@njit(cache=True, nogil=True)
+def _paint(bounds, rows, cols, part_cell, part_row, part_first, row_start, edges):
+    """Fill the raster polygon by polygon, and list the polygons to test in each pixel that one cell does not fill.
+
+    Between two marked pixels of a row no edge passes, so one exact test decides them all. A polygon that fills a pixel
+    ends that pixel's list: no later one can have a point there.
+    """
+    west, south, x_scale, y_scale = bounds
+    raster = np.full(rows * cols, NOWHERE, np.int32)
+    filled = np.zeros(rows * cols, np.bool_)
+    marks = np.zeros(cols, np.bool_)
+    pixel = np.empty(1024, np.int32)
+    part = np.empty(1024, np.int32)
+    n = 0
+    for p in range(part_cell.size):
+        stop = part_first[p + 1] if p + 1 < part_cell.size else row_start.size - 1
+        for j in range(part_first[p], stop):
+            row = part_row[p] + j - part_first[p]
+            first, last = _mark_columns(marks, edges, row_start[j], row_start[j + 1], bounds, row, cols)
+            y = south + (row + 0.5) / y_scale
+            inside = False
+            for col in range(first, last + 1):
+                if not marks[col] and (col == first or marks[col - 1]):
+                    inside = covers(edges, row_start[j], row_start[j + 1], west + (col + 0.5) / x_scale, y)
+                i = row * cols + col
+                if filled[i] or not (marks[col] or inside):
+                    continue
+                if not marks[col]:
+                    filled[i] = True
+                    if raster[i] == NOWHERE:
+                        raster[i] = part_cell[p]
+                        continue
+                raster[i] = FIRST_LIST
+                if n == pixel.size:
+                    pixel = np.concatenate((pixel, np.empty(n, np.int32)))
+                    part = np.concatenate((part, np.empty(n, np.int32)))
+                pixel[n] = i
+                part[n] = p
+                n += 1
+            marks[first : last + 1] = False
+    return raster, pixel[:n].copy(), part[:n].copy()
