@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from taxidask.errors import SettingsError, SourceError
 from taxidask.trips import sample_rows as kernel
-from taxidask.trips.sample_city import PARTS, city, prices
+from taxidask.trips.prices import prices
+from taxidask.trips.sample_city import PARTS, city
 
 FIRST, LAST = pd.Period("2009-01", "M"), pd.Period("2020-06", "M")
 _CHUNK = 4 << 20
@@ -198,8 +199,6 @@ def _fill(file: BinaryIO, month: pd.Period, rows: int, seed: int, faults: float)
     setting[kernel.WINDOW] = 16384 if month < pd.Period("2015-07", "M") else 256
     setting[kernel.CARD_SHARE] = _CARDS[month.year]
     setting[kernel.FIRST_WEEKDAY] = month.start_time.day_of_week
-    since = int((np.datetime64("2019-02-02") - first_day).astype(int))
-    setting[kernel.CONGESTION_DAY] = max(since, 0) if plan.congestion_field == 2 else 1 << 40
 
     days = np.array([str(day) for day in np.arange(first_day - 40, first_day + 80)], dtype="S10")
     tariff = np.array([astuple(prices(day)) for day in calendar], dtype=np.int64)

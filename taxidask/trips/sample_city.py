@@ -1,4 +1,4 @@
-"""The city behind `make_sample`: where and when New York takes taxis, and what they cost, as small tables."""
+"""The city behind `make_sample`: where and when New York takes taxis, as small tables."""
 
 from __future__ import annotations
 
@@ -220,47 +220,3 @@ def _cumulative(weights: NDArray[np.float64]) -> NDArray[np.uint32]:
     # Rounded far above the last bits, in which sums may differ from one machine to the next.
     share = np.round(np.cumsum(weights, axis=-1) / weights.sum(axis=-1, keepdims=True), 7)
     return np.minimum(share * 4294967296.0, 4294967295.0).astype(np.uint32)
-
-
-@dataclass(frozen=True)
-class Prices:
-    """What a ride of one month costs, in cents; the meter counts fifths of a mile and minutes in slow traffic."""
-
-    unit: int
-    jfk: int
-    newark: int
-    toll: int
-    improvement: int
-    mta: int
-    hudson: int  # back from Newark over the Hudson
-    jfk_rush: int  # on the flat fare, on weekdays from 4 to 8 p.m.
-
-
-def prices(day: np.datetime64) -> Prices:
-    """Prices on a day (TLC fare rules: rises of 2009-11-01, 2012-09-04, 2015-01-01 and the bridges' own tolls)."""
-    new_fare = day >= np.datetime64("2012-09-04")
-    return Prices(
-        unit=50 if new_fare else 40,
-        jfk=5200 if new_fare else 4500,
-        newark=1750 if new_fare else 1500,
-        toll=_on(day, _TOLLS),
-        improvement=30 if day >= np.datetime64("2015-01-01") else 0,
-        mta=50 if day >= np.datetime64("2009-11-01") else 0,
-        hudson=_on(day, _HUDSON),
-        jfk_rush=450 if day >= np.datetime64("2016-02-01") else 0,
-    )
-
-
-# What an E-ZPass pays at the city's large crossings (MTA) and over the Hudson (Port Authority), in cents.
-_TOLLS = (
-    *(("2009-01-01", 415), ("2010-01-01", 457), ("2010-12-30", 480), ("2013-03-03", 533)),
-    *(("2015-03-22", 554), ("2017-03-19", 576), ("2019-03-31", 612)),
-)
-_HUDSON = (
-    *(("2009-01-01", 800), ("2011-09-18", 950), ("2012-12-02", 1025), ("2013-12-01", 1100)),
-    *(("2014-12-07", 1175), ("2015-12-06", 1250), ("2020-01-05", 1375)),
-)
-
-
-def _on(day: np.datetime64, steps: tuple[tuple[str, int], ...]) -> int:
-    return [cents for since, cents in steps if day >= np.datetime64(since)][-1]

@@ -37,8 +37,12 @@ WORDS, CODES_2015, ZONES = 0, 1, 2  # 2009 to 2014; 2015 to 2016-06; from 2016-0
 # Positions in the array of settings of one month.
 (
     STYLE, YEAR_2009, STORE_N, WORDS_OF, EXTRA_FIELDS, CONGESTION_FIELD, MONTH_DAYS,
-    ROWS, FAULTS, WINDOW, CARD_SHARE, FIRST_WEEKDAY, CONGESTION_DAY, SETTINGS,
-) = range(14)  # fmt: skip
+    ROWS, FAULTS, WINDOW, CARD_SHARE, FIRST_WEEKDAY, SETTINGS,
+) = range(13)  # fmt: skip
+# Columns of the table of prices, one row per day: the fields of `Prices`.
+(
+    FLAG, UNIT, JFK_FLAT, NEWARK_EXTRA, NIGHT, RUSH, JFK_RUSH, MTA, IMPROVEMENT, CONGESTION_CHARGE, CROSSING, HUDSON,
+) = range(12)  # fmt: skip
 # Positions in the table of words.
 VENDOR_WORDS, PAY_WORDS, OTHER_PAY_WORDS, BAD_TIMES, BAD_MILES, BAD_FARE = 0, 3, 21, 30, 34, 35
 
@@ -168,36 +172,36 @@ def fill(
             seconds = 14400
         minutes_slow = seconds / 60.0 - miles * 60.0 / 22.0
         units = np.int64(miles * 5.0 + (0.85 * minutes_slow if minutes_slow > 0 else 0.0))
-        unit, jfk, newark, toll = prices[day, 0], prices[day, 1], prices[day, 2], prices[day, 3]
-        improvement, mta, hudson, jfk_rush = prices[day, 4], prices[day, 5], prices[day, 6], prices[day, 7]
+        price = prices[day]
+        mta, improvement = price[MTA], price[IMPROVEMENT]
         start_zone, stop_zone = zone[start], zone[stop_at]
         rate = 1
-        fare = 250 + unit * units
+        fare = price[FLAG] + price[UNIT] * units
         if (start_zone == JFK and area[stop_at] != ELSEWHERE) or (stop_zone == JFK and area[start] != ELSEWHERE):
-            rate, fare = 2, jfk
+            rate, fare = 2, price[JFK_FLAT]
         elif stop_zone == NEWARK:
             rate = 3
-            fare += newark
+            fare += price[NEWARK_EXTRA]
         fare = min(fare, 49900)
         extra = 0
         if rate == 1:
             if hour >= 20 or hour < 6:
-                extra = 50
+                extra = price[NIGHT]
             elif hour >= 16 and weekend == 0:
-                extra = 100
+                extra = price[RUSH]
         elif rate == 2 and hour >= 16 and hour < 20 and weekend == 0:
-            extra = jfk_rush
+            extra = price[JFK_RUSH]
         tolls = 0
         odds = _below(e, 1000)
         airport = start_zone in (JFK, LAGUARDIA) or stop_zone in (JFK, LAGUARDIA)
         manhattan_ends = (1 if area[start] != ELSEWHERE else 0) + (1 if area[stop_at] != ELSEWHERE else 0)
         if rate == 3:
-            tolls = hudson
+            tolls = price[HUDSON]
         elif manhattan_ends == 1 and odds < (640 if airport else 30):
-            tolls = toll
+            tolls = price[CROSSING]
         congestion = 0
-        if day >= setting[CONGESTION_DAY] and (area[start] == CONGESTION or area[stop_at] == CONGESTION):
-            congestion = 250
+        if area[start] == CONGESTION or area[stop_at] == CONGESTION:
+            congestion = price[CONGESTION_CHARGE]
 
         # Who pays how.
         pay = 0  # card, cash, no charge, dispute
