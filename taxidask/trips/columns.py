@@ -1,0 +1,199 @@
+"""The compiled pass over one more field of the kept rows: amounts, whole numbers, payment types, short texts."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .numbers import parse_any, parse_float
+
+MOST_TEXTS = 1000
+"""How many different texts a column of a block may hold; what comes after is unreadable."""
+LONGEST_TEXT = 64
+"""Bytes of the longest text kept."""
+PAYMENT_TYPES = 6  # the data dictionary's highest code
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _field(ends, row_start, row_first, row, field):  # type: ignore[no-untyped-def]
+    first = np.int64(row_first[row])
+    start = np.int64(ends[first + field - 1]) + 1 if field else np.int64(row_start[row])
+    return start, np.int64(ends[first + field])
+
+
+@njit(cache=True, nogil=True)
+def read_floats(text, ends, row_start, row_first, kept, count, field, at, out, known):  # type: ignore[no-untyped-def]
+    """Amounts of kept rows from position `at` on; how many are known and how many unreadable."""
+    good, bad = 0, 0
+    for i in range(count):
+        a, b = _field(ends, row_start, row_first, kept[i], field)
+        n = at + i
+        digit = np.int64(text[a]) - 48
+        if b - a == 1 and 0 <= digit <= 9:
+            value, state = np.float64(digit), 1
+        else:
+            value, state = parse_float(text, a, b)
+        out[n] = value
+        if state == 1:
+            known[n >> 3] |= np.uint8(1 << (n & 7))
+            good += 1
+        elif state < 0:
+            bad += 1
+    return good, bad
+
+
+@njit(cache=True, nogil=True)
+def read_wholes(text, ends, row_start, row_first, kept, count, field, at, out, known):  # type: ignore[no-untyped-def]
+    """Whole numbers of kept rows (`1`, and `1.0` as pandas writes it); how many are known and how many unreadable."""
+    good, bad = 0, 0
+    for i in range(count):
+        a, b = _field(ends, row_start, row_first, kept[i], field)
+        n = at + i
+        digit = np.int64(text[a]) - 48
+        if b - a == 1 and 0 <= digit <= 9:
+            value, state = np.float64(digit), 1
+        else:
+            value, state = parse_any(text, a, b)
+            if state == 1 and not (np.floor(value) == value and -32768.0 <= value <= 32767.0):
+                value, state = 0.0, -1
+        out[n] = np.int16(value)
+        if state == 1:
+            known[n >> 3] |= np.uint8(1 << (n & 7))
+            good += 1
+        elif state < 0:
+            bad += 1
+    return good, bad
+
+
+@njit(cache=True, nogil=True)
+def payment_code(text, start, stop):  # type: ignore[no-untyped-def]
+    """The data dictionary's code of a payment type, given as number or word; -1 where empty, -2 where neither."""
+    if stop - start >= 2 and text[start] == 34 and text[stop - 1] == 34:
+        start += 1
+        stop -= 1
+    while start < stop and (text[start] == 32 or text[start] == 9):
+        start += 1
+    while start < stop and (text[stop - 1] == 32 or text[stop - 1] == 9):
+        stop -= 1
+    if start == stop:
+        return -1
+    if stop - start >= 2:
+        a, b = text[start] | 32, text[start + 1] | 32
+        c = text[start + 2] | 32 if stop - start > 2 else 32
+        if a == 99:  # c
+            if b == 114 and (c == 101 or c == 100):  # cre, crd
+                return 1
+            if (b == 97 and c == 115) or (b == 115 and c == 104):  # cas, csh
+                return 2
+        elif a == 110 and b == 111:  # no
+            return 3
+        elif a == 100 and b == 105 and c == 115:  # dis
+            return 4
+        elif a == 117 and b == 110 and c == 107:  # unk
+            return 5
+    value, state = parse_any(text, start, stop)
+    if state == 1 and np.floor(value) == value and 0.0 <= value <= PAYMENT_TYPES:
+        return np.int64(value)
+    return -2
+
+
+@njit(cache=True, nogil=True)
+def read_payments(text, ends, row_start, row_first, kept, count, field, at, out, known):  # type: ignore[no-untyped-def]
+    """Payment types of kept rows; how many are known and how many unreadable."""
+    good, bad = 0, 0
+    for i in range(count):
+        a, b = _field(ends, row_start, row_first, kept[i], field)
+        n = at + i
+        digit = np.int64(text[a]) - 48
+        code = digit if b - a == 1 and 0 <= digit <= PAYMENT_TYPES else payment_code(text, a, b)
+        out[n] = np.int8(max(code, 0))
+        if code >= 0:
+            known[n >> 3] |= np.uint8(1 << (n & 7))
+            good += 1
+        elif code == -2:
+            bad += 1
+    return good, bad
+
+
+@njit(cache=True, nogil=True)
+def read_texts(  # type: ignore[no-untyped-def]
+    text, ends, row_start, row_first, kept, count, field, at, out, pool, lengths, used
+):
+    """Short texts of kept rows as numbers of the texts in `pool` (-1 for none); the pool's last row is scratch.
+
+    Returns the number of texts in the pool, of rows with a text, and of rows whose text did not fit (null).
+    """
+    good, bad, code = 0, 0, -1
+    plain = pool[MOST_TEXTS]  # where a quoted text is written without its quotes
+    for i in range(count):
+        a, b = _field(ends, row_start, row_first, kept[i], field)
+        letters = text
+        if b - a >= 2 and text[a] == 34 and text[b - 1] == 34:
+            size = 0
+            at_quote = False
+            for k in range(a + 1, b - 1):
+                if text[k] == 34 and not at_quote:
+                    at_quote = True
+                    continue
+                at_quote = False
+                if size <= LONGEST_TEXT:
+                    plain[size] = text[k]
+                    size += 1
+            letters, a, b = plain, 0, size
+        while a < b and (letters[a] == 32 or letters[a] == 9):
+            a += 1
+        while a < b and (letters[b - 1] == 32 or letters[b - 1] == 9):
+            b -= 1
+        size = b - a
+        if size == 0:
+            out[at + i] = -1
+            continue
+        if size > LONGEST_TEXT:
+            out[at + i] = -1
+            bad += 1
+            continue
+        found = -1
+        for step in range(-1, used):
+            # the row before's text is the likeliest
+            entry = code if step < 0 else step
+            if entry < 0 or lengths[entry] != size:
+                continue
+            k = 0
+            while k < size and pool[entry, k] == letters[a + k]:
+                k += 1
+            if k == size:
+                found = entry
+                break
+        if found < 0:
+            if used == MOST_TEXTS:
+                out[at + i] = -1
+                bad += 1
+                continue
+            for k in range(size):
+                pool[used, k] = letters[a + k]
+            lengths[used] = size
+            found = used
+            used += 1
+        code = found
+        out[at + i] = np.int16(found)
+        good += 1
+    return used, good, bad
+
+
+@njit(cache=True, nogil=True)
+def copy_lines(text, ends, row_start, row_last, rejects, count, out, offsets):  # type: ignore[no-untyped-def]
+    """Raw rows as UTF-8, each byte as the character of its number; their ends in `offsets[1:]`, the size returned."""
+    size = 0
+    for i in range(count):
+        row = rejects[i]
+        for k in range(np.int64(row_start[row]), np.int64(ends[row_last[row]])):
+            c = text[k]
+            if c < 128:
+                out[size] = c
+                size += 1
+            else:
+                out[size] = np.uint8(0xC0 | (c >> 6))
+                out[size + 1] = np.uint8(0x80 | (c & 0x3F))
+                size += 2
+        offsets[i + 1] = size
+    return size

@@ -1,0 +1,307 @@
+"""Decimal text to float64, compiled and exact: the same bits as Python's `float()` for any decimal text.
+
+Three ways, the first that applies:
+
+1. up to 2**53 times or over a power of ten up to 10**22: one multiplication or division of exact floats;
+2. up to 19 digits: the algorithm of Eisel and Lemire (Lemire, "Number parsing at a gigabyte per second", 2021; that it
+   needs no fallback: Mushtak and Lemire, "Fast number parsing without fallback", 2023);
+3. more digits: the first 19 leave at most two neighbouring floats, and whole-number arithmetic compares the text with
+   the middle between them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .bits import float_of_bits, leading_zeros, load64, multiply128, trailing_zeros
+
+SMALLEST_POWER, LARGEST_POWER = -342, 308
+_MAX_DIGITS = 800  # a middle between two floats has at most 767 significant digits
+_LIMBS = 160  # 32 bits each: 800 digits, or 10**_MAX_DIGITS, or a middle scaled by 2**1100, with room
+
+
+def _powers_of_five() -> tuple[np.ndarray, np.ndarray]:
+    """The upper 128 bits of 5**q, q from -342 to 308: high and low words (for q < 0 of the reciprocal, rounded up)."""
+    high, low = [], []
+    for q in range(SMALLEST_POWER, LARGEST_POWER + 1):
+        power = 5 ** abs(q)
+        if q < 0:
+            bits = (power - 1).bit_length()
+            value = (1 << (bits + 127 if q >= -27 else 2 * bits + 128)) // power + 1
+            value >>= max(value.bit_length() - 128, 0)
+        else:
+            shift = power.bit_length() - 128
+            value = power >> shift if shift > 0 else power << -shift
+        high.append(value >> 64)
+        low.append(value & (2**64 - 1))
+    return np.array(high, dtype=np.uint64), np.array(low, dtype=np.uint64)
+
+
+_FIVES_HIGH, _FIVES_LOW = _powers_of_five()
+_TENS = np.array([10.0**k for k in range(23)])
+_WHOLE_TENS = np.array([10**k for k in range(20)], dtype=np.uint64)
+_ZEROS = np.uint64(0x3030303030303030)
+_HIGH_BITS = np.uint64(0x8080808080808080)
+_DOTS = np.uint64(0x2E2E2E2E2E2E2E2E)
+_ONES = np.uint64(0x0101010101010101)
+_OVER_NINE = np.uint64(0x7676767676767676)
+_U0, _U1, _U63, _U64 = np.uint64(0), np.uint64(1), np.uint64(63), np.uint64(64)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def digits8(word):  # type: ignore[no-untyped-def]
+    """Eight digits, given as a little-endian word of text, and whether they are digits at all."""
+    value = word ^ _ZEROS
+    good = (((value + _OVER_NINE) | value) & _HIGH_BITS) == _U0
+    value = value * np.uint64(10) + (value >> np.uint64(8))
+    value = (
+        ((value & np.uint64(0x000000FF000000FF)) * np.uint64(0x000F424000000064))
+        + (((value >> np.uint64(16)) & np.uint64(0x000000FF000000FF)) * np.uint64(0x0000271000000001))
+    ) >> np.uint64(32)
+    return value, good
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _digits(text, start, count):  # type: ignore[no-untyped-def]
+    """Up to eight digits (at least one) from an offset: the word is shifted so that they end it, zeros before them."""
+    gap = np.uint64(64 - 8 * count)
+    word = load64(text, start)
+    if gap > _U0:
+        word = (word << gap) | (_ZEROS >> (_U64 - gap))
+    return digits8(word)
+
+
+@njit(cache=True, nogil=True)
+def eisel_lemire(whole, power):  # type: ignore[no-untyped-def]
+    """The float64 nearest to whole * 10**power, ties to even; whole below 2**64."""
+    if whole == _U0 or power < SMALLEST_POWER:
+        return 0.0
+    if power > LARGEST_POWER:
+        return np.inf
+    zeros = leading_zeros(whole)
+    shifted = whole << np.uint64(zeros)
+    entry = power - SMALLEST_POWER
+    high, low = multiply128(shifted, _FIVES_HIGH[entry])
+    if (high & np.uint64(0x1FF)) == np.uint64(0x1FF):
+        more, _ = multiply128(shifted, _FIVES_LOW[entry])
+        low += more
+        if more > low:
+            high += _U1
+    upper = high >> _U63
+    shift = upper + np.uint64(9)
+    mantissa = high >> shift
+    exponent = ((217706 * power) >> 16) + 63 + np.int64(upper) - zeros + 1023
+    if exponent <= 0:
+        if 1 - exponent >= 64:
+            return 0.0
+        mantissa >>= np.uint64(1 - exponent)
+        mantissa += mantissa & _U1
+        mantissa >>= _U1
+        return float_of_bits(mantissa)  # a carry into bit 52 is the smallest normal number, as it should be
+    if low <= _U1 and -4 <= power <= 23 and (mantissa & np.uint64(3)) == _U1 and (mantissa << shift) == high:
+        mantissa &= ~_U1  # exactly in the middle: down to even
+    mantissa += mantissa & _U1
+    mantissa >>= _U1
+    if mantissa >= np.uint64(1 << 53):
+        mantissa = np.uint64(1 << 52)
+        exponent += 1
+    if exponent >= 0x7FF:
+        return np.inf
+    return float_of_bits((mantissa & np.uint64((1 << 52) - 1)) | (np.uint64(exponent) << np.uint64(52)))
+
+
+@njit(cache=True, nogil=True)
+def _multiply_small(limbs, count, factor, carry):  # type: ignore[no-untyped-def]
+    """limbs = limbs * factor + carry; the new number of limbs."""
+    carry = np.uint64(carry)
+    for i in range(count):
+        value = np.uint64(limbs[i]) * np.uint64(factor) + carry
+        limbs[i] = np.uint32(value & np.uint64(0xFFFFFFFF))
+        carry = value >> np.uint64(32)
+    if carry > _U0:
+        limbs[count] = np.uint32(carry)
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _shift_left(limbs, count, bits):  # type: ignore[no-untyped-def]
+    words, rest = bits // 32, bits % 32
+    if rest:
+        count = _multiply_small(limbs, count, 1 << rest, 0)
+    if words and count:
+        for i in range(count - 1, -1, -1):
+            limbs[i + words] = limbs[i]
+        for i in range(words):
+            limbs[i] = np.uint32(0)
+        count += words
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _times_ten_to(limbs, count, power):  # type: ignore[no-untyped-def]
+    while power >= 9:
+        count = _multiply_small(limbs, count, 1000000000, 0)
+        power -= 9
+    for _ in range(power):
+        count = _multiply_small(limbs, count, 10, 0)
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _against_middle(text, start, stop, power, lower):  # type: ignore[no-untyped-def]
+    """Compare the digits in [start, stop) times 10**power with the middle above a float: -1, 0 or 1."""
+    left, right = np.zeros(_LIMBS, np.uint32), np.zeros(_LIMBS, np.uint32)
+    digits, count, more = 0, 0, False
+    for i in range(start, stop):
+        if text[i] == 46:
+            continue
+        if digits < _MAX_DIGITS:
+            if digits or text[i] != 48:
+                count = _multiply_small(left, count, 10, np.int64(text[i]) - 48)
+                digits += 1
+        else:
+            more = more or text[i] != 48
+            power += 1
+    bits = np.array([lower]).view(np.uint64)[0]
+    exponent = np.int64(bits >> np.uint64(52))
+    mantissa = bits & np.uint64((1 << 52) - 1)
+    if exponent:
+        mantissa |= np.uint64(1 << 52)
+    else:
+        exponent = 1
+    middle = mantissa * np.uint64(2) + _U1
+    twos = exponent - 1076
+    right[0] = np.uint32(middle & np.uint64(0xFFFFFFFF))
+    right[1] = np.uint32(middle >> np.uint64(32))
+    size = 2 if right[1] else 1
+    if power >= 0:
+        count = _times_ten_to(left, count, power)
+    else:
+        size = _times_ten_to(right, size, -power)
+    # the twos common to both sides need not be written out
+    if twos >= 0:
+        size = _shift_left(right, size, twos)
+    else:
+        count = _shift_left(left, count, -twos)
+    if count != size:
+        return 1 if count > size else -1
+    for i in range(count - 1, -1, -1):
+        if left[i] != right[i]:
+            return 1 if left[i] > right[i] else -1
+    return 1 if more else 0
+
+
+@njit(cache=True, nogil=True)
+def parse_any(text, start, stop):  # type: ignore[no-untyped-def]
+    """Any decimal text in [start, stop), blanks and one pair of quotes around it allowed.
+
+    Returns the float64 and a state: 1 a number, 0 nothing there, -1 something else. Names like `nan` and `inf` are
+    something else.
+    """
+    if stop - start >= 2 and text[start] == 34 and text[stop - 1] == 34:
+        start += 1
+        stop -= 1
+    while start < stop and (text[start] == 32 or text[start] == 9):
+        start += 1
+    while start < stop and (text[stop - 1] == 32 or text[stop - 1] == 9):
+        stop -= 1
+    if start >= stop:
+        return 0.0, 0
+    negative = text[start] == 45
+    if negative or text[start] == 43:
+        start += 1
+    whole, taken, dropped, power, seen, dot, rest = _U0, 0, False, 0, False, False, 0
+    i = start
+    while i < stop:
+        c = text[i]
+        if c == 46 and not dot:
+            dot = True
+        elif 48 <= c <= 57:
+            seen = True
+            if taken < 19:
+                whole = whole * np.uint64(10) + np.uint64(c - 48)
+                taken += 1 if whole > _U0 else 0
+                power -= 1 if dot else 0
+            else:
+                dropped = dropped or c != 48
+                power += 0 if dot else 1
+            rest += 1 if dot else 0
+        else:
+            break
+        i += 1
+    end = i
+    if not seen:
+        return 0.0, -1
+    shown = 0
+    if i < stop:
+        if text[i] != 101 and text[i] != 69:
+            return 0.0, -1
+        i += 1
+        down = i < stop and text[i] == 45
+        if i < stop and (text[i] == 45 or text[i] == 43):
+            i += 1
+        if i >= stop:
+            return 0.0, -1
+        while i < stop:
+            if text[i] < 48 or text[i] > 57:
+                return 0.0, -1
+            if shown < 100_000_000:
+                shown = shown * 10 + np.int64(text[i]) - 48
+            i += 1
+        shown = -shown if down else shown
+    power += shown
+    if whole <= np.uint64(1 << 53) and not dropped and -22 <= power <= 22:
+        value = np.float64(np.int64(whole))
+        value = value / _TENS[-power] if power < 0 else value * _TENS[power]
+    else:
+        value = eisel_lemire(whole, power)
+        if dropped and value != eisel_lemire(whole + _U1, power):
+            order = _against_middle(text, start, end, shown - rest, value)
+            odd = np.array([value]).view(np.uint64)[0] & _U1
+            if order > 0 or (order == 0 and odd):
+                value = float_of_bits(np.array([value]).view(np.uint64)[0] + _U1)
+    return -value if negative else value, 1
+
+
+@njit(cache=True, nogil=True)
+def parse_float(text, start, stop):  # type: ignore[no-untyped-def]
+    """A field as float64 and its state, as `parse_any`; plain decimals take a path of a few words.
+
+    Eight bytes after `stop` must be there to read.
+    """
+    a = start
+    negative = text[a] == 45
+    if negative:
+        a += 1
+    length = stop - a
+    if 0 < length <= 20:
+        found = load64(text, a) ^ _DOTS
+        found = (found - _ONES) & ~found & _HIGH_BITS
+        ahead = trailing_zeros(found) >> 3 if found else 8  # digits before the dot
+        after = length - ahead - 1
+        if ahead >= length and length <= 8:
+            whole, good = _digits(text, a, length)
+            if good:
+                value = np.float64(np.int64(whole))
+                return -value if negative else value, 1
+        elif 0 < ahead < 8 and 0 < after <= 16 and ahead + after <= 19:
+            whole, good = _digits(text, a, ahead)
+            dot = a + ahead + 1
+            if after > 8:
+                part, fine = _digits(text, dot, 8)
+                last, well = _digits(text, dot + 8, after - 8)
+                good = good and fine and well
+                whole = (whole * np.uint64(100_000_000) + part) * _WHOLE_TENS[after - 8] + last
+            else:
+                part, fine = _digits(text, dot, after)
+                good = good and fine
+                whole = whole * _WHOLE_TENS[after] + part
+            if good:
+                if whole <= np.uint64(1 << 53):
+                    value = np.float64(np.int64(whole)) / _TENS[after]
+                else:
+                    value = eisel_lemire(whole, -after)
+                return -value if negative else value, 1
+    return parse_any(text, start, stop)

@@ -1,0 +1,264 @@
+"""Bytes of a source in order: byte ranges with their content hash, decompressed streams, chunks of whole rows."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from taxidask.errors import SourceError
+from taxidask.storage import Storage
+
+from .eras import HEAD_BYTES
+from .parser import CHUNK_BYTES, PADDING, last_line_end
+from .sources import RANGE_BYTES, Block
+
+ReadInto = Callable[[memoryview], int]
+LONGEST_ROW = 16 << 20
+"""Bytes of the longest row; a file with a longer one is no CSV."""
+_BEYOND_BYTES = 64 << 10
+_ZSTD_BYTES = 16 << 10
+
+
+class RangeReader:
+    """The bytes of a block in order, hashed on the way, and as many after it as are asked for.
+
+    Parameters
+    ----------
+    block : Block
+        What to read and hash.
+    storage : Storage
+        Where.
+    start : int
+        The first byte to read: the block's, or one before it, which is not hashed.
+
+    Attributes
+    ----------
+    content : list of str
+        xxh3_128 of every 8 MiB range of the block read so far to its end.
+    """
+
+    def __init__(self, block: Block, storage: Storage, *, start: int) -> None:
+        self.url, self.size = block.source.url, block.source.size
+        self.start, self.stop, self.at = block.start, block.stop, start
+        self.content: list[str] = []
+        self._storage = storage
+        self._hash = xxhash.xxh3_128()
+        self._piece = memoryview(b"")
+        local = "://" not in self.url
+        try:
+            self._file = Path(self.url).open("rb", buffering=0) if local else None  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            raise SourceError(f"{self.url} cannot be read: {error.strerror}", "check the file") from error
+        if self._file:
+            self._file.seek(start)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file:
+            self._file.close()
+
+    def read_into(self, view: memoryview) -> int:
+        """Fill a view as far as bytes are at hand; 0 at the end of the file."""
+        want = min(len(view), self.size - self.at)
+        if want <= 0:
+            return 0
+        if self._file:
+            count = self._file.readinto(view[:want]) or 0
+        else:
+            if not self._piece:
+                # to the next border of the hash's ranges: few requests, each of them whole
+                border = self.at - self.at % RANGE_BYTES + RANGE_BYTES
+                stop = min(border, self.size) if self.at < self.stop else min(self.at + _BEYOND_BYTES, self.size)
+                self._piece = memoryview(self._storage.read(self.url, self.at, stop))
+            count = min(want, len(self._piece))
+            view[:count] = self._piece[:count]
+            self._piece = self._piece[count:]
+        if count == 0:
+            raise SourceError(
+                f"{self.url} ends at byte {self.at:,} of {self.size:,}", "it changed while it was read; read it again"
+            )
+        self._update(view[:count])
+        self.at += count
+        return count
+
+    def skip(self, stop: int) -> None:
+        """Read and hash up to an offset without handing out the bytes."""
+        scratch = memoryview(bytearray(min(1 << 20, max(stop - self.at, 0))))
+        while self.at < stop and self.read_into(scratch[: stop - self.at]):
+            pass
+
+    def finish(self) -> None:
+        """Read and hash what is left of the block."""
+        self.skip(self.stop)
+
+    def _update(self, view: memoryview) -> None:
+        first, last = max(self.at, self.start), min(self.at + len(view), self.stop)
+        while first < last:
+            border = min(first - first % RANGE_BYTES + RANGE_BYTES, self.stop)
+            cut = min(border, last)
+            self._hash.update(view[first - self.at : cut - self.at])
+            if cut == border:
+                self.content.append(self._hash.hexdigest())
+                self._hash.reset()
+            first = cut
+
+
+class Unpacked:
+    """The decompressed bytes of a gzip or zstd source, of all its members, read in bounded memory.
+
+    Parameters
+    ----------
+    reader : RangeReader
+        The compressed bytes.
+    compression : {"gzip", "zstd"}
+    """
+
+    def __init__(self, reader: RangeReader, compression: str) -> None:
+        self._reader, self._compression = reader, compression
+        self._buffer = memoryview(bytearray(256 << 10))
+        self._tail = b""
+        self._ready = memoryview(b"")
+        self._state: Any = None
+        self.given = 0
+
+    def read_into(self, view: memoryview) -> int:
+        """Fill a view as far as bytes are at hand; 0 at the end of the last member."""
+        while not self._ready:
+            if not self._tail:
+                count = self._reader.read_into(self._buffer)
+                self._tail = bytes(self._buffer[:count])
+                if not count:
+                    if self._state is not None:
+                        raise self._broken("it ends before its last member does")
+                    return 0
+            if self._state is None:
+                if not self._tail.strip(b"\0"):  # padding after the last member
+                    self._tail = b""
+                    continue
+                self._state = self._member()
+            self._ready = memoryview(self._unpack())
+        count = min(len(view), len(self._ready))
+        view[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        self.given += count
+        return count
+
+    def skip(self, stop: int) -> None:
+        """Unpack up to an offset without handing out the bytes."""
+        scratch = memoryview(bytearray(HEAD_BYTES))
+        while self.given < stop and self.read_into(scratch[: stop - self.given]):
+            pass
+
+    def _member(self) -> Any:
+        if self._compression == "gzip":
+            return zlib.decompressobj(31)
+        import zstandard
+
+        return zstandard.ZstdDecompressor().decompressobj()
+
+    def _unpack(self) -> bytes:
+        try:
+            if self._compression == "gzip":
+                data = self._state.decompress(self._tail, 1 << 20)
+                self._tail = self._state.unconsumed_tail
+            else:
+                # in small pieces: this object hands out all that a piece unpacks to
+                data = self._state.decompress(self._tail[:_ZSTD_BYTES])
+                self._tail = self._tail[_ZSTD_BYTES:]
+        except Exception as error:
+            raise self._broken(str(error)) from error
+        if self._state.eof:
+            self._tail = self._state.unused_data + (self._tail if self._compression == "zstd" else b"")
+            self._state = None
+        return data
+
+    def _broken(self, why: str) -> SourceError:
+        return SourceError(
+            f"{self._reader.url} is a truncated or damaged {self._compression} file: readable to byte "
+            f"{self._reader.at:,} of {self._reader.size:,} ({self.given:,} bytes unpacked), then: {why}",
+            "download it again",
+        )
+
+
+def row_chunks(
+    read_into: ReadInto, at: int, *, seek: bool, limit: int | None, url: str
+) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Cut a stream of bytes into chunks of whole rows.
+
+    Parameters
+    ----------
+    read_into : callable
+        Fills a view with the bytes that follow, at the start those at offset `at`; 0 at the end.
+    at : int
+        Offset of the first byte.
+    seek : bool
+        Whether the first bytes, up to and with a line end, belong to a row that starts before.
+    limit : int or None
+        Rows that start from here on are not ours.
+    url : str
+        The file, for messages.
+
+    Yields
+    ------
+    tuple
+        The buffer, how many of its bytes are whole rows, and the offset of its first one; valid until the next.
+    """
+    size = CHUNK_BYTES
+    text = np.empty(size + PADDING, np.uint8)
+    filled, base = 0, at
+    while True:
+        beyond = limit is not None and base + filled >= limit
+        if beyond and (seek or not filled):
+            return
+        if filled == size:
+            if size >= LONGEST_ROW:
+                raise SourceError(
+                    f"{url} has a row of more than {size >> 20} MiB at byte {base:,}", "trips are CSV with short rows"
+                )
+            size *= 2
+            text = np.concatenate([text[:filled], np.empty(size - filled + PADDING, np.uint8)])
+        room = min(size, filled + _BEYOND_BYTES) if beyond else size
+        if limit is not None and not beyond:
+            room = min(room, limit - base)
+        # the room is filled before anything is parsed: a slow source hands out small pieces
+        before = filled
+        view = memoryview(text)
+        while filled < room and (count := read_into(view[filled:room])):
+            filled += count
+        ended = filled < room
+        if ended and filled and not seek and text[filled - 1] != 10:
+            text[filled] = 10  # a last line without a line end; the padding has room for it
+            filled += 1
+        if seek:
+            found = bytes(text[:filled]).find(b"\n") + 1
+            if not found:
+                if ended:
+                    return
+                base, filled = base + filled, 0
+                continue
+            text[: filled - found] = text[found:filled]
+            base, filled, seek, before = base + found, filled - found, False, 0
+            if ended and filled and text[filled - 1] != 10:
+                text[filled] = 10
+                filled += 1
+            if limit is not None and base >= limit:
+                return
+        if beyond:
+            cut = bytes(text[before:filled]).find(b"\n") + 1 + before
+            cut = -1 if cut == before else cut
+        else:
+            cut = last_line_end(text, before, filled)
+        if cut > 0:
+            yield text, cut, base
+            if beyond:
+                return
+            rest = filled - cut
+            text[:rest] = text[cut:filled].copy()
+            base, filled = base + cut, rest
+        if ended:
+            return
