@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -90,7 +91,7 @@ class DynamoDBStore(Store):
             connect_timeout=5,
             read_timeout=15,
             retries={"total_max_attempts": 3, "mode": "standard"},
-            parameter_validation=False,  # a third of the time of a batch of forecasts
+            parameter_validation=False,  # our own requests, of many thousand numbers
             max_pool_connections=10,
         )
         return boto3.session.Session().client("dynamodb", region_name=region, endpoint_url=self.endpoint, config=config)
@@ -99,17 +100,13 @@ class DynamoDBStore(Store):
     def _client(self) -> Any:
         with self._lock:
             if self._held is None or self._held[0] != os.getpid():
-                try:
-                    self._held = os.getpid(), self._client_in(self.region)
-                except Exception as error:
-                    raise self._explain(error, "anything", None) from error
+                self._held = os.getpid(), self._client_in(self.region)
             return self._held[1]
 
-    def _explain(self, error: Exception, operation: str, client: Any) -> StoreError:
-        if isinstance(error, StoreError):
-            return error
-        region = client.meta.region_name if client else self.region
-        endpoint = client.meta.endpoint_url if client else self.endpoint
+    def _explain(self, error: Exception, operation: str) -> StoreError:
+        meta = self._held[1].meta if self._held else None
+        region = meta.region_name if meta else self.region
+        endpoint = meta.endpoint_url if meta else self.endpoint
         return explain(
             error,
             table=self.table,
@@ -132,13 +129,18 @@ class DynamoDBStore(Store):
                 self._usage[kind] += float(entry.get("CapacityUnits", 0.0))
         return answer
 
-    def _call(self, operation: str, **request: Any) -> dict[str, Any]:
+    @contextlib.contextmanager
+    def _explained(self, operation: str) -> Iterator[None]:
         try:
-            return self._raw(operation, **request)
-        except StoreError:
+            yield
+        except (StoreError, Refusal):
             raise
         except Exception as error:
-            raise self._explain(error, _camel(operation), self._client) from error
+            raise self._explain(error, operation) from error
+
+    def _call(self, operation: str, **request: Any) -> dict[str, Any]:
+        with self._explained(_camel(operation)):
+            return self._raw(operation, **request)
 
     def close(self) -> None:
         """Close connections; the store may be used again afterwards."""
@@ -153,7 +155,7 @@ class DynamoDBStore(Store):
         """Make the table, on demand and of class STANDARD, with its TTL attribute, and wait until it can be used."""
         description = self._describe()
         if description is None:
-            try:
+            with self._explained("CreateTable"), _unless("ResourceInUseException"):  # someone else made it just now
                 self._raw(
                     "create_table",
                     TableName=self.table,
@@ -162,19 +164,13 @@ class DynamoDBStore(Store):
                     BillingMode="PAY_PER_REQUEST",
                     TableClass="STANDARD",
                 )
-            except Exception as error:
-                if code_of(error) != "ResourceInUseException":  # someone else made it just now
-                    raise self._explain(error, "CreateTable", self._client) from error
         self._wait_until_active()
         self._enable_ttl()
 
     def _describe(self) -> dict[str, Any] | None:
-        try:
+        with self._explained("DescribeTable"), _unless("ResourceNotFoundException"):
             return self._raw("describe_table", TableName=self.table)["Table"]
-        except Exception as error:
-            if code_of(error) == "ResourceNotFoundException":
-                return None
-            raise self._explain(error, "DescribeTable", self._client) from error
+        return None
 
     def _wait_until_active(self) -> None:
         deadline = time.monotonic() + max(self.deadline, 60.0)
@@ -201,15 +197,9 @@ class DynamoDBStore(Store):
         now = self._call("describe_time_to_live", TableName=self.table)["TimeToLiveDescription"]
         if now.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):
             return
-        try:
-            self._raw(
-                "update_time_to_live",
-                TableName=self.table,
-                TimeToLiveSpecification={"Enabled": True, "AttributeName": _TTL},
-            )
-        except Exception as error:
-            if "already enabled" not in str(error):  # someone else did just now
-                raise self._explain(error, "UpdateTimeToLive", self._client) from error
+        wish = {"Enabled": True, "AttributeName": _TTL}
+        with self._explained("UpdateTimeToLive"), _unless("ValidationException", "already enabled"):  # by someone else
+            self._raw("update_time_to_live", TableName=self.table, TimeToLiveSpecification=wish)
 
     def check(self) -> None:
         """Raise StoreError, with the remedy, when the table is missing, elsewhere, not ours, or out of reach."""
@@ -321,32 +311,30 @@ class DynamoDBStore(Store):
         )
 
     def _send(self, requests: list[dict[str, Any]]) -> list[Key]:
-        try:
-            answer = self._raw("batch_write_item", RequestItems={self.table: requests})
-        except StoreError:
-            raise
-        except Exception as error:
-            told = self._explain(error, "BatchWriteItem", self._client)
-            if is_transient(error):
-                raise Refusal(told.message, told.remedy) from error
-            raise told from error
+        with self._explained("BatchWriteItem"):
+            try:
+                answer = self._raw("batch_write_item", RequestItems={self.table: requests})
+            except Exception as error:
+                if is_transient(error):
+                    told = self._explain(error, "BatchWriteItem")
+                    raise Refusal(told.message, told.remedy) from error
+                raise
         left = answer.get("UnprocessedItems", {}).get(self.table, [])
         return [_key_of(request) for request in left]
 
     def _insert(self, item: Item) -> bool:
         sized(item)
-        try:
-            self._raw(
-                "put_item",
-                TableName=self.table,
-                Item=wire.encode_item(item),
-                ConditionExpression="attribute_not_exists(pk)",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except Exception as error:
-            if code_of(error) == "ConditionalCheckFailedException":
-                return _written_before(error, {(name,): value for name, value in item.items()})
-            raise self._explain(error, "PutItem", self._client) from error
+        request = {"Item": wire.encode_item(item), "ConditionExpression": "attribute_not_exists(pk)"}
+        return self._conditional("put_item", {(name,): value for name, value in item.items()}, request)
+
+    def _conditional(self, operation: str, changes: dict[tuple[str, ...], Any], request: dict[str, Any]) -> bool:
+        with self._explained(_camel(operation)):
+            try:
+                self._raw(operation, TableName=self.table, ReturnValuesOnConditionCheckFailure="ALL_OLD", **request)
+            except Exception as error:
+                if code_of(error) != "ConditionalCheckFailedException":
+                    raise
+                return bool(changes) and _written_before(error, changes)
         return True
 
     def _update(self, key: Key, changes: dict[tuple[str, ...], Any], expect: dict[tuple[str, ...], Any]) -> bool:
@@ -369,11 +357,7 @@ class DynamoDBStore(Store):
             where = place(path)
             equal = f"{where} = {value(wanted)}"
             conditions.append(f"(attribute_not_exists({where}) OR {equal})" if wanted is None else equal)
-        request: dict[str, Any] = {
-            "TableName": self.table,
-            "Key": wire.encode_item(key._asdict()),
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
+        request: dict[str, Any] = {"Key": wire.encode_item(key._asdict())}
         if changes:
             request["UpdateExpression"] = "SET " + ", ".join(f"{place(p)} = {value(v)}" for p, v in changes.items())
         request["ConditionExpression"] = " AND ".join(conditions)
@@ -382,14 +366,21 @@ class DynamoDBStore(Store):
         if values:
             request["ExpressionAttributeValues"] = wire.encode_item(values)
         try:
-            self._raw("update_item", **request)
-        except Exception as error:
-            if code_of(error) == "ConditionalCheckFailedException":
-                return bool(changes) and _written_before(error, changes)
-            if code_of(error) == "ValidationException" and "document path" in str(error):
-                raise no_such_place(key) from error
-            raise self._explain(error, "UpdateItem", self._client) from error
-        return True
+            return self._conditional("update_item", changes, request)
+        except StoreError as error:
+            if "document path" in error.message:
+                raise no_such_place(key) from error.__cause__
+            raise
+
+
+@contextlib.contextmanager
+def _unless(code: str, said: str = "") -> Iterator[None]:
+    """Let one refusal of the service pass."""
+    try:
+        yield
+    except Exception as error:
+        if code_of(error) != code or said not in str(error):
+            raise
 
 
 def _written_before(error: Any, changes: dict[tuple[str, ...], Any]) -> bool:

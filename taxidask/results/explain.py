@@ -51,6 +51,19 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, aws.HTTPClientError)
 
 
+def in_region(url: str, region: str) -> str:
+    """The store's URL with another region.
+
+    Examples
+    --------
+    >>> in_region("dynamodb://taxidask?region=us-east-1&ttl_days=90", "us-west-2")
+    'dynamodb://taxidask?region=us-west-2&ttl_days=90'
+    """
+    place, _, query = url.partition("?")
+    rest = [option for option in query.split("&") if option and not option.startswith("region=")]
+    return f"{place}?{'&'.join([f'region={region}', *rest])}"
+
+
 def explain(error: Exception, *, table: str, region: str, endpoint: str, url: str, operation: str) -> StoreError:
     """The StoreError for what botocore raised."""
     if isinstance(error, aws.ClientError):
@@ -61,12 +74,8 @@ def explain(error: Exception, *, table: str, region: str, endpoint: str, url: st
         )
     if isinstance(error, (aws.NoRegionError, aws.InvalidRegionError)):
         if isinstance(error, aws.NoRegionError):
-            return StoreError(
-                f"no AWS region is known for the store {url}", f"name it: dynamodb://{table}?region=us-east-1"
-            )
-        return StoreError(
-            f"{region!r} is not the name of an AWS region", f"name one: dynamodb://{table}?region=us-east-1"
-        )
+            return StoreError(f"no AWS region is known for the store {url}", f"name it: {in_region(url, 'us-east-1')}")
+        return StoreError(f"{region!r} is not the name of an AWS region", f"name one: {in_region(url, 'us-east-1')}")
     if isinstance(
         error,
         (
@@ -76,7 +85,7 @@ def explain(error: Exception, *, table: str, region: str, endpoint: str, url: st
     ):
         return StoreError(f"there are no AWS credentials to use the store {url} with: {error}", _SIGN_IN)
     if isinstance(error, (aws.HTTPClientError, aws.EndpointConnectionError)):
-        return _unreachable(error, table, region, endpoint, url)
+        return _unreachable(error, region, endpoint, url)
     return StoreError(f"the store {url} could not do {operation}: {error}", None)
 
 
@@ -93,7 +102,7 @@ def _refused(error: aws.ClientError, table: str, region: str, endpoint: str, url
         if "valid region" in said:
             return StoreError(
                 f"{endpoint} is not in region {region}, for which the request was signed: {said}",
-                f"name the region of that endpoint: dynamodb://{table}?region=…",
+                f"name the region of that endpoint: {in_region(url, '…')}",
             )
         return StoreError(
             f"AWS did not accept the credentials for table {table!r} in {region}: {said} ({code})",
@@ -109,7 +118,7 @@ def _refused(error: aws.ClientError, table: str, region: str, endpoint: str, url
     return StoreError(f"table {table!r} in {region} refused {operation}: {said} ({code})", None)
 
 
-def _unreachable(error: Exception, table: str, region: str, endpoint: str, url: str) -> StoreError:
+def _unreachable(error: Exception, region: str, endpoint: str, url: str) -> StoreError:
     import boto3
 
     session = boto3.session.Session()
@@ -120,7 +129,7 @@ def _unreachable(error: Exception, table: str, region: str, endpoint: str, url: 
         near = difflib.get_close_matches(region, known, 1)
         return StoreError(
             f"{region!r} is no AWS region, and {endpoint} does not answer",
-            f"did you mean dynamodb://{table}?region={near[0] if near else 'us-east-1'}?",
+            f"did you mean {in_region(url, near[0] if near else 'us-east-1')} ?",
         )
     reason = re.sub(r"\s+", " ", str(error)).strip()
     return StoreError(
@@ -134,12 +143,12 @@ def missing(table: str, region: str, endpoint: str, url: str, elsewhere: str | N
     if elsewhere:
         return StoreError(
             f"table {table!r} is not in region {region}, but there is one in {elsewhere}",
-            f"name the region: dynamodb://{table}?region={elsewhere}",
+            f"name the region: {in_region(url, elsewhere)}",
         )
     return StoreError(
         f"there is no table {table!r} in region {region} ({endpoint})",
         f"create it: taxidask store create --store '{url}'; "
-        f"if it is in another region, name that: dynamodb://{table}?region=…",
+        f"if it is in another region, name that: {in_region(url, '…')}",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,7 @@ def open_store(
     for name in ("ttl_days", "write_units"):
         if name in options:
             options[name] = _number(options[name], name, str(url))
-    canonical = "&".join(
-        f"{name}={quote(f'{value:g}' if isinstance(value, float) else value, safe=':/')}"
-        for name, value in options.items()
-    )
+    canonical = "&".join(f"{name}={quote(_text(value), safe=':/')}" for name, value in options.items())
     suffix = f"?{canonical}" if canonical else ""
     if scheme == "sqlite":
         from taxidask.results.sqlite import SQLiteStore
@@ -77,9 +75,16 @@ def open_store(
 
 def _number(value: Any, name: str, url: str) -> float:
     try:
-        return float(value)
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
     except ValueError as error:
         raise StoreError(f"{name} in {url!r} is {value!r}", "give a number") from error
+
+
+def _text(value: Any) -> str:
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _sqlite_path(place: str, url: str) -> Path:
