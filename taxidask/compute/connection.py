@@ -151,7 +151,7 @@ def _start(workers: int, threads: int, memory: int, timeout: float) -> _Node:
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is the driver's business: it decides what becomes of running blocks
     )
-    assert process.stdin is not None and process.stdout is not None  # noqa: S101
+    assert process.stdin is not None  # noqa: S101 - it is a pipe
     started = _Node(process, "")
     try:
         process.stdin.write(json.dumps(spec).encode() + b"\n")
@@ -170,7 +170,7 @@ def _start(workers: int, threads: int, memory: int, timeout: float) -> _Node:
 
 def _line(process: subprocess.Popen[bytes], timeout: float) -> bytes:
     """One line of the process's output; empty if it ended without."""
-    assert process.stdout is not None  # noqa: S101
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
     deadline = time.monotonic() + timeout
     text = b""
     while not text.endswith(b"\n"):

@@ -11,15 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import select
 import signal
-import sys
 import threading
-from typing import Any
+from typing import IO, Any
 
 CLOSE_SECONDS = 5.0
 """How long a graceful close may take before this process ends anyway, and its workers with it."""
+
+BOOT = """\
+import json, sys
+spec = json.loads(sys.stdin.readline())
+sys.path[:] = spec["path"]
+from taxidask.compute.node import main
+main(spec)
+"""
+"""What the child runs: it imports from where the driver imports, also modules that lie beside the user's script."""
 
 
 def main(spec: dict[str, Any]) -> None:
@@ -34,14 +43,16 @@ def main(spec: dict[str, Any]) -> None:
     # Whatever workers print must not fill the pipe that carries the address: from here on it goes to stderr.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    code = 1
     try:
         asyncio.run(_serve(spec, answer))
+        code = 0
     finally:
         # Threads of distributed may hold the interpreter open; the workers notice our end by themselves.
-        os._exit(0)
+        os._exit(code)
 
 
-async def _serve(spec: dict[str, Any], answer: Any) -> None:
+async def _serve(spec: dict[str, Any], answer: IO[str]) -> None:
     import dask
     from distributed import LocalCluster
 
@@ -61,6 +72,7 @@ async def _serve(spec: dict[str, Any], answer: Any) -> None:
             memory_limit=spec["memory"],
             host="127.0.0.1",
             dashboard_address=spec["dashboard"],
+            preload=[__name__],
             asynchronous=True,
         )
     except Exception as error:
@@ -69,9 +81,17 @@ async def _serve(spec: dict[str, Any], answer: Any) -> None:
         raise
     answer.write(json.dumps({"address": cluster.scheduler_address}) + "\n")
     answer.close()
-    scheduler = asyncio.ensure_future(cluster.scheduler.finished())  # client.shutdown() ends it
-    await asyncio.wait({scheduler, asyncio.ensure_future(over.wait())}, return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.wait_for(cluster.close(), CLOSE_SECONDS)
+    closed = asyncio.ensure_future(_finished(cluster.scheduler))  # client.shutdown() closes it
+    await asyncio.wait({closed, asyncio.ensure_future(over.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait_for(_close(cluster), CLOSE_SECONDS)
+
+
+async def _finished(scheduler: Any) -> None:
+    await scheduler.finished()
+
+
+async def _close(cluster: Any) -> None:
+    await cluster.close()
 
 
 def _watch(parent: int, loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
@@ -85,11 +105,6 @@ def _watch(parent: int, loop: asyncio.AbstractEventLoop, over: asyncio.Event) ->
     threading.Timer(CLOSE_SECONDS + 1, os._exit, args=(1,)).start()
 
 
-BOOT = """\
-import json, sys
-spec = json.loads(sys.stdin.readline())
-sys.path[:] = spec["path"]
-from taxidask.compute.node import main
-main(spec)
-"""
-"""What the child runs: it imports from where the driver imports, also modules that lie beside the user's script."""
+def dask_setup(worker: Any) -> None:
+    """Called in each worker as it starts. What a task raises reaches the driver, so it need not also be logged."""
+    logging.getLogger("distributed.worker").addFilter(lambda record: "Compute Failed" not in str(record.msg))

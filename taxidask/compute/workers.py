@@ -162,8 +162,7 @@ def _width(client: Client) -> int:
 
 
 def _address(client: Client) -> str:
-    scheduler = client.scheduler
-    return scheduler.address if scheduler is not None else "its address"
+    return str(client.scheduler.address) if client.scheduler is not None else "its address"
 
 
 def _on_worker() -> bool:

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import taxidask as td
+from taxidask.compute.connection import size
+from taxidask.errors import ComputeError
+from taxidask.settings import Settings
+
+
+def wait_until(condition, seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.05)
+
+
+def processes(client) -> list[psutil.Process]:
+    node = psutil.Process(client._node.process.pid)
+    return [node, *node.children(recursive=True)]
+
+
+def run_script(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    script = folder / "script.py"
+    script.write_text(text)
+    return subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, timeout=90)
+
+
+@pytest.mark.parametrize("leave", ["with td.connect() as client:", "client = td.connect()\nif True:"])
+def test_a_plain_script_without_a_main_guard(tmp_path, leave):
+    (tmp_path / "beside.py").write_text("def double(x):\n    return 2 * x\n")
+    text = f"""
+import psutil
+import taxidask as td
+from taxidask.compute import executor
+import beside
+
+def local(x):
+    return beside.double(x) + 1
+
+{leave}
+    print(sorted(executor().map_unordered(local, range(3))))
+    node = psutil.Process(client._node.process.pid)
+    print(*[p.pid for p in [node, *node.children(recursive=True)]])
+"""
+    done = run_script(tmp_path, text)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, pids = done.stdout.splitlines()
+    assert first == "[(0, 1), (1, 3), (2, 5)]"
+    wait_until(lambda: not any(psutil.pid_exists(int(p)) for p in pids.split()), 10, "the cluster's end")
+
+
+@pytest.mark.parametrize("fork", [False, True], ids=["alone", "with a fork that holds its files"])
+def test_nothing_outlives_a_killed_driver(tmp_path, fork):
+    text = f"""
+import os, time
+import psutil
+import taxidask as td
+client = td.connect()
+busy = client.map(time.sleep, [600, 601])
+node = psutil.Process(client._node.process.pid)
+child = os.fork() if {fork} else 0
+if {fork} and not child:
+    time.sleep(600)
+print(child, *[p.pid for p in [node, *node.children(recursive=True)]], flush=True)
+time.sleep(600)
+"""
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    driver = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    child, *pids = map(int, driver.stdout.readline().split())
+    try:
+        assert len(pids) >= 2
+        driver.kill()
+        wait_until(lambda: not any(map(psutil.pid_exists, pids)), 15, "scheduler and workers to end")
+    finally:
+        driver.kill()
+        if child:
+            os.kill(child, signal.SIGKILL)
+        driver.communicate()
+
+
+def test_leaving_closes_what_connect_started_and_nothing_else(cluster):
+    with td.connect(Settings(compute=cluster.scheduler.address)) as second:
+        assert second.submit(abs, -1).result() == 1
+    assert cluster.submit(abs, -2).result() == 2
+
+    with td.connect(Settings(workers=1)) as third:
+        started = processes(third)
+    wait_until(lambda: not any(p.is_running() for p in started), 5, "Python's own resource tracker, which ends last")
+    assert cluster.submit(abs, -3).result() == 3
+
+
+def test_shutdown_ends_the_processes_too():
+    client = td.connect(Settings(workers=1))
+    started = processes(client)
+    client.shutdown()
+    wait_until(lambda: not any(p.is_running() for p in started), 15, "the cluster's end")
+    client.close()
+
+
+def test_only_this_machine_can_reach_it(cluster):
+    listening = [
+        connection.laddr.ip
+        for process in processes(cluster)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 3
+    assert set(listening) == {"127.0.0.1"}
+
+
+def test_workers_have_limits_and_come_back(cluster):
+    workers = cluster.scheduler_info()["workers"]
+    assert [(w["nthreads"], w["memory_limit"]) for w in workers.values()] == [(max(1, os.cpu_count() // 2), 2**30)] * 2
+    before = cluster.run(os.getpid)
+    victim = next(iter(before.values()))
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: len(set(cluster.run(os.getpid).values()) - {victim}) == 2, 30, "a new worker")
+
+
+def test_it_becomes_the_current_client(cluster):
+    assert td.compute.executor()._client is cluster
+
+
+@pytest.mark.parametrize(
+    ("compute", "words"),
+    [
+        ("kubernetes", ["not available in this version", '"local"', "tcp://"]),
+        ("tls://127.0.0.1:1", ["tls://127.0.0.1:1", "distributed.comm.tls"]),
+    ],
+)
+def test_what_cannot_be_connected_to_says_so(compute, words):
+    with pytest.raises(ComputeError) as error:
+        td.connect(Settings(compute=compute))
+    assert all(word in str(error.value) for word in words)
+
+
+def test_unknown_words_are_named():
+    with pytest.raises(ComputeError, match="'slurm' is unknown"):
+        td.connect(Settings.model_construct(compute="slurm"))
+    with pytest.raises(ComputeError, match="takes Settings, not 'local'"):
+        td.connect("local")
+
+
+def test_a_scheduler_that_is_not_there():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
+        start = time.monotonic()
+        with pytest.raises(ComputeError, match=f"waited 2 s for a Dask scheduler at {address}"):
+            td.connect(Settings(compute=address), timeout=2)
+        assert time.monotonic() - start < 15
+
+
+def test_a_cluster_that_cannot_start_says_why(monkeypatch):
+    monkeypatch.setattr("taxidask.compute.node.BOOT", "import sys; sys.exit(7)")
+    with pytest.raises(ComputeError, match="did not start: it ended with code 7"):
+        td.connect()
+    monkeypatch.setattr("taxidask.compute.node.BOOT", "import time; time.sleep(60)")
+    with pytest.raises(ComputeError, match="waited 1 s for a local cluster to start"):
+        td.connect(timeout=1)
+
+
+def test_size_follows_the_machine(monkeypatch):
+    monkeypatch.setattr("dask.system.CPU_COUNT", 8)
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 10 * 2**30)
+    assert size() == (4, 2, int(9 * 2**30) // 4)
+    assert size(2, "1GiB") == (2, 4, 2**30)
+    with pytest.raises(ComputeError, match="2 workers of 6.00 GiB each need 12.00 GiB; this machine has 10.00 GiB"):
+        size(2, "6GiB")
+    monkeypatch.setattr("dask.system.CPU_COUNT", 1)
+    assert size()[:2] == (1, 1)
