@@ -285,12 +285,21 @@ class _S3(Backend):
 LOCAL, MEMORY = _Local(), _Memory()
 _S3_OF_PROCESS: dict[tuple[object, ...], _S3] = {}
 _S3_LOCK = threading.Lock()
-_AWS_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+_AWS_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+)
 
 
 def s3(endpoint: str | None, region: str | None) -> _S3:
     """The connection of this process: a session and its sockets do not survive a fork."""
-    key = (os.getpid(), endpoint, region, *(os.environ.get(name) for name in _AWS_VARIABLES))
+    # A hash, so that no secret is kept here.
+    key = (os.getpid(), endpoint, region, hash(tuple(os.environ.get(name) for name in _AWS_VARIABLES)))
     with _S3_LOCK:
         if key not in _S3_OF_PROCESS:
             _S3_OF_PROCESS[key] = _S3(endpoint, region)

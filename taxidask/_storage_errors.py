@@ -21,7 +21,7 @@ class NoBucketError(Exception):
 _CREDENTIALS = "no credentials", "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on a role"
 _DENIED = (
     "access denied",
-    "ask for s3:GetObject, s3:PutObject and s3:ListBucket on it",
+    "check whose credentials are set and ask for s3:GetObject, s3:PutObject and s3:ListBucket on it",
 )
 _REJECTED = (
     "credentials not accepted",
@@ -92,6 +92,7 @@ _EXCEPTIONS: dict[str, tuple[str, str]] = {
 _ERRNOS: dict[int, tuple[str, str]] = {
     errno.ENOENT: _MISSING,
     errno.ENOTDIR: ("a part of its path is a file, not a folder", "check the path"),
+    errno.EEXIST: ("a part of its path is a file, not a folder", "check the path"),
     errno.EISDIR: ("it is a folder, not a file", "name a file in it, or use folder/*.csv"),
     errno.EACCES: _FORBIDDEN,
     errno.EPERM: _FORBIDDEN,

@@ -23,6 +23,9 @@ _MODULE = {
     "read_block": "reader",
     "read_trips": "reader",
     "make_sample": "sample",
+    "Ingest": "ingest",
+    "SourceIngest": "ingest",
+    "Lake": "lake",
 }
 
 __all__ = sorted(_MODULE)

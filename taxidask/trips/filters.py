@@ -1,0 +1,194 @@
+"""``where`` of a query: typed conditions on the columns of trips, read from tuples or from an expression in text."""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from taxidask.errors import LakeError
+
+Where = str | Sequence[Any] | None
+
+COMPARE: dict[str, Callable[[Any, Any], pc.Expression]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_AST = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+_FLIP = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_EXAMPLE = 'write like "fare_amount > 20 and passenger_count == 1"'
+
+
+def check_columns(names: Iterable[str], schema: pa.Schema) -> None:
+    """Raise for a column that is not there, naming its neighbours."""
+    for name in names:
+        if name not in schema.names:
+            near = get_close_matches(str(name), schema.names, n=3, cutoff=0.6)
+            remedy = f"did you mean {' or '.join(near)}?" if near else f"columns are {', '.join(schema.names)}"
+            raise LakeError(f"there is no column {name!r}", remedy)
+
+
+def parse_where(where: Where, schema: pa.Schema) -> tuple[pc.Expression | None, set[str]]:
+    """Turn conditions into an expression and the columns that it looks at.
+
+    Parameters
+    ----------
+    where : str or list of (column, op, value)
+        Tuples all of which must hold, op one of ``== != < <= > >= in, not in``; or text with comparisons, ``and``,
+        ``or``, ``not``, ``in (…)`` and ``is None``. Text is parsed, never evaluated.
+    schema : pyarrow.Schema
+        The columns and their types: values are read as their column's type.
+
+    Examples
+    --------
+    >>> from taxidask.trips.schema import TRIP_SCHEMA
+    >>> parse_where("fare_amount > 20", TRIP_SCHEMA)
+    (<pyarrow.compute.Expression (fare_amount > 20)>, {'fare_amount'})
+    """
+    if where is None or (not isinstance(where, str) and len(where) == 0):
+        return None, set()
+    if isinstance(where, str):
+        parser = _Text(where, schema)
+        return parser.expression(), parser.columns
+    conditions = [where] if isinstance(where, tuple) and len(where) == 3 and isinstance(where[1], str) else where
+    columns: set[str] = set()
+    total: pc.Expression | None = None
+    for condition in conditions:
+        if not isinstance(condition, (tuple, list)) or len(condition) != 3:
+            raise LakeError(f"the condition {condition!r} is no (column, op, value)", 'like ("fare_amount", ">", 20)')
+        name, op, value = condition
+        check_columns([name], schema)
+        columns.add(name)
+        one = _condition(name, "==" if op == "=" else op, value, schema)
+        total = one if total is None else total & one
+    return total, columns
+
+
+def _condition(name: str, op: str, value: Any, schema: pa.Schema) -> pc.Expression:
+    column, kind = pc.field(name), schema.field(name).type
+    if op in ("in", "not in"):
+        if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+            raise LakeError(f"{name} {op} {value!r}: {value!r} is no list of values", f"like {name} {op} (1, 2)")
+        inside = column.isin(pa.array([literal(name, one, kind).as_py() for one in value], kind))
+        return inside if op == "in" else ~inside & column.is_valid()
+    if op not in COMPARE:
+        raise LakeError(f"{name} {op} {value!r}: there is no {op!r}", f"use {' '.join(COMPARE)}, in or not in")
+    if value is None or value is pd.NA:
+        if op not in ("==", "!="):
+            raise LakeError(f"{name} {op} None has no meaning", f"use {name} == None or {name} != None")
+        return column.is_null() if op == "==" else column.is_valid()
+    return COMPARE[op](column, literal(name, value, kind))
+
+
+def literal(name: str, value: Any, kind: pa.DataType) -> pa.Scalar:
+    """A value as its column's type, or as a float where an integer column is compared with one."""
+    value = value.item() if isinstance(value, np.generic) and not isinstance(value, np.datetime64) else value
+    try:
+        if pa.types.is_timestamp(kind):
+            if isinstance(value, (str, datetime.date, np.datetime64)):
+                return pa.scalar(naive(name, value).to_pydatetime(), kind)
+        elif pa.types.is_string(kind):
+            if isinstance(value, (str, int)) and not isinstance(value, bool):
+                return pa.scalar(str(value), kind)
+        elif isinstance(value, (int, float, str)) and not isinstance(value, bool):
+            number = float(value)
+            if pa.types.is_integer(kind) and number.is_integer() and abs(number) < 2 ** (kind.bit_width - 1):
+                return pa.scalar(int(number), kind)
+            return pa.scalar(number, pa.float64())
+    except (ValueError, OverflowError):
+        pass
+    what = "a time" if pa.types.is_timestamp(kind) else "text" if pa.types.is_string(kind) else "a number"
+    hint = {"a time": '"2015-01-31 18:00"', "text": '"CMT"', "a number": "20"}[what]
+    raise LakeError(f"{name} is {what}; {value!r} is not", f"compare it with {what} like {hint}")
+
+
+def naive(name: str, value: Any) -> pd.Timestamp:
+    """A moment of New York wall-clock time."""
+    try:
+        moment = pd.Timestamp(value)
+    except (ValueError, TypeError) as error:
+        raise LakeError(f"{name} {value!r} is no time", 'write it like "2015-01-31" or "2015-01-31 18:00"') from error
+    if moment is pd.NaT:
+        raise LakeError(f"{name} is no time", 'write it like "2015-01-31 18:00"')
+    if moment.tzinfo is not None:
+        raise LakeError(f"{name} {value} has a time zone", "trips carry New York wall-clock time: leave the zone out")
+    return moment
+
+
+class _Text:
+    """Conditions in text: a small part of Python's grammar, walked by hand."""
+
+    def __init__(self, text: str, schema: pa.Schema) -> None:
+        self.text = text
+        self.schema = schema
+        self.columns: set[str] = set()
+
+    def expression(self) -> pc.Expression:
+        try:
+            tree = ast.parse(self.text.strip(), mode="eval")
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            remedy = "compare with ==" if " = " in self.text else _EXAMPLE
+            raise LakeError(f"where {self.text!r} cannot be read: {getattr(error, 'msg', error)}", remedy) from None
+        return self._logic(tree.body)
+
+    def _fail(self, node: ast.AST) -> LakeError:
+        return LakeError(f"where {self.text!r}: {ast.unparse(node)!r} is not a condition on a column", _EXAMPLE)
+
+    def _logic(self, node: ast.expr) -> pc.Expression:
+        if isinstance(node, ast.BoolOp):
+            join = operator.and_ if isinstance(node.op, ast.And) else operator.or_
+            return reduce(join, map(self._logic, node.values))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return ~self._logic(node.operand)
+        if isinstance(node, ast.Compare):
+            operands = [node.left, *node.comparators]
+            pairs = zip(operands[:-1], node.ops, operands[1:], strict=True)
+            return reduce(operator.and_, (self._compare(left, op, right, node) for left, op, right in pairs))
+        raise self._fail(node)
+
+    def _compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr, node: ast.expr) -> pc.Expression:
+        if isinstance(op, (ast.In, ast.NotIn)):
+            if not isinstance(left, ast.Name) or not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
+                raise self._fail(node)
+            values = [self._value(element) for element in right.elts]
+            return _condition(self._column(left), "in" if isinstance(op, ast.In) else "not in", values, self.schema)
+        if isinstance(op, (ast.Is, ast.IsNot)):
+            if not isinstance(left, ast.Name) or not (isinstance(right, ast.Constant) and right.value is None):
+                raise self._fail(node)
+            return _condition(self._column(left), "==" if isinstance(op, ast.Is) else "!=", None, self.schema)
+        symbol = _AST[type(op)]
+        if isinstance(left, ast.Name) and isinstance(right, ast.Name):
+            one, other = self._column(left), self._column(right)
+            return COMPARE[symbol](pc.field(one), pc.field(other))
+        if isinstance(left, ast.Name):
+            return _condition(self._column(left), symbol, self._value(right), self.schema)
+        if isinstance(right, ast.Name):
+            return _condition(self._column(right), _FLIP[symbol], self._value(left), self.schema)
+        raise self._fail(node)
+
+    def _column(self, node: ast.Name) -> str:
+        check_columns([node.id], self.schema)
+        self.columns.add(node.id)
+        return node.id
+
+    def _value(self, node: ast.expr) -> Any:
+        if isinstance(node, ast.Constant):
+            return node.value
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+            value = self._value(node.operand)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                return -value if isinstance(node.op, ast.USub) else value
+        raise self._fail(node)

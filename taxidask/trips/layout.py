@@ -1,0 +1,78 @@
+"""``lake.json``: the one space and slot of a lake, and the spaces its counts are made in."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from taxidask.errors import LakeError
+from taxidask.space import Space, space_from_dict
+from taxidask.storage import MissingError, Storage, join
+
+from .manifest import FORMAT
+
+_spaces: dict[tuple[str, str], Space] = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What ``lake.json`` says."""
+
+    space_key: str
+    slot_seconds: int
+    storage_version: str
+
+    @property
+    def count_key(self) -> str:
+        """Names the folder of the counts."""
+        return f"{self.space_key}-{self.slot_seconds}s"
+
+
+def read_layout(lake: str, storage: Storage) -> Layout | None:
+    """The layout of a lake, None where there is no lake yet."""
+    url = join(lake, "lake.json")
+    try:
+        version = storage.stat(url).version
+        fields = json.loads(storage.read(url))
+        if fields["format"] != FORMAT:
+            raise LakeError(
+                f"{lake} is a lake of format {fields['format']}, this version reads {FORMAT}",
+                "use the version of taxidask that wrote it",
+            )
+        return Layout(fields["space_key"], int(fields["slot_seconds"]), version)
+    except MissingError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LakeError(f"{url} is damaged: {error}", "restore it from a backup, or ingest into a new lake") from error
+
+
+def write_layout(
+    lake: str, storage: Storage, space: Space, slot_seconds: int, *, over: Layout | None = None
+) -> Layout | None:
+    """Write the layout of a new lake, or instead of a known one; None if another driver was first."""
+    save_space(lake, space, storage)
+    fields: dict[str, Any] = {"format": FORMAT, "space_key": space.key, "slot_seconds": slot_seconds}
+    fields["space"] = f"spaces/{space.key}.json"
+    url, data = join(lake, "lake.json"), json.dumps(fields, indent=1).encode()
+    won = storage.create(url, data) if over is None else storage.replace(url, data, over.storage_version)
+    return read_layout(lake, storage) if won else None
+
+
+def save_space(lake: str, space: Space, storage: Storage) -> None:
+    """Keep a space, geometry and all, with the lake: the file it was made from may change or go."""
+    storage.create(_space_url(lake, space.key), json.dumps(space.to_dict()).encode())
+
+
+def load_space(lake: str, key: str, storage: Storage) -> Space:
+    """A space of the lake; read once in each process."""
+    with _lock:
+        if (lake, key) not in _spaces:
+            _spaces[lake, key] = space_from_dict(json.loads(storage.read(_space_url(lake, key))))
+        return _spaces[lake, key]
+
+
+def _space_url(lake: str, key: str) -> str:
+    return join(lake, "spaces", f"{key}.json")
