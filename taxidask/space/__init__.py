@@ -8,7 +8,7 @@ from taxidask.errors import SpaceError
 from taxidask.space.base import Space
 from taxidask.space.counting import MAX_COUNT, OVERFLOW, add_counts, count_into
 from taxidask.space.grid import Grid
-from taxidask.space.kernel import Kernel, locate_id, locate_ids, locate_point, locate_points
+from taxidask.space.kernel import Kernel, locate_ids, locate_points
 from taxidask.space.zones import Zones, zones_from_dict
 
 __all__ = [
@@ -20,9 +20,7 @@ __all__ = [
     "Zones",
     "add_counts",
     "count_into",
-    "locate_id",
     "locate_ids",
-    "locate_point",
     "locate_points",
     "space_from_dict",
 ]

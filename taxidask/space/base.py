@@ -45,7 +45,7 @@ class Space(ABC):
         return self._make_kernel()
 
     def kernel(self) -> Kernel:
-        """Return the tables that `taxidask.space.locate_point` and other compiled code take; made once."""
+        """Return the tables that `taxidask.space.locate_points` and other compiled code take; made once."""
         return self._kernel
 
     def locate(self, lon: ArrayLike, lat: ArrayLike) -> NDArray[np.int32]:

@@ -23,7 +23,7 @@ REMEDY = (
 
 @dataclass
 class Zone:
-    """One LocationID: its polygons, each a list of rings (outline, then holes) of points (n, 2), the last = the first."""
+    """One LocationID: its polygons, each a list of closed rings (outline, then holes) of points (n, 2)."""
 
     id: int
     name: str | None = None

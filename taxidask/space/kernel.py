@@ -1,7 +1,7 @@
 """The compiled side of a space: which cell a point or a zone id lies in.
 
 `Kernel` carries a grid's or zones' tables as plain arrays of the same types for both kinds, so that one compiled
-function serves both and other kernels (the CSV parser's) can call `locate_point` from inside their own loops.
+function serves both and other kernels (the CSV parser's) can call `locate_points` on their own arrays.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def covers(edges, start, stop, x, y):
 @njit(cache=True, nogil=True)
 def _grid_cell(west, south, east, north, x_scale, y_scale, rows, cols, x_edges, y_edges, x, y):
     if not (west <= x < east and south <= y < north):
-        return np.int32(NOWHERE)
+        return NOWHERE
     # The guess is off by one at most, as cells are far wider than rounding errors; the edges decide.
     col = min(int((x - west) * x_scale), cols - 1)
     row = min(int((y - south) * y_scale), rows - 1)
@@ -179,75 +179,60 @@ def _grid_cell(west, south, east, north, x_scale, y_scale, rows, cols, x_edges, 
     col += x >= x_edges[col + 1]
     row -= y < y_edges[row]
     row += y >= y_edges[row + 1]
-    return np.int32(row * cols + col)
+    return row * cols + col
 
 
 @njit(cache=True, nogil=True)
-def _zone_cell(
-    west, south, east, north, x_scale, y_scale, rows, cols, raster, list_start, list_part,
-    part_cell, part_row, part_first, row_start, edges, x, y,
-):  # fmt: skip
-    if not (west <= x <= east and south <= y <= north):
-        return np.int32(NOWHERE)
-    # Any monotone rule will do for pixels: edges were filed under rows and columns by this same one.
-    col = min(int((x - west) * x_scale), cols - 1)
-    row = min(int((y - south) * y_scale), rows - 1)
-    code = raster[row * cols + col]
-    if code >= NOWHERE:
-        return code
-    i = FIRST_LIST - code
-    for k in range(list_start[i], list_start[i + 1]):
-        part = list_part[k]
-        j = part_first[part] + row - part_row[part]
-        if covers(edges, row_start[j], row_start[j + 1], x, y):
-            return part_cell[part]
-    return np.int32(NOWHERE)
+def _locate_in_grid(kernel, lon, lat, out):
+    # Fields are taken out of the tuple once: doing so for every point counts references and costs more than the work.
+    west, south, east, north = kernel.west, kernel.south, kernel.east, kernel.north
+    x_scale, y_scale, rows, cols = kernel.x_scale, kernel.y_scale, kernel.rows, kernel.cols
+    x_edges, y_edges = kernel.x_edges, kernel.y_edges
+    for i in range(out.size):
+        out[i] = _grid_cell(west, south, east, north, x_scale, y_scale, rows, cols, x_edges, y_edges, lon[i], lat[i])
+
+
+@njit(cache=True, nogil=True)
+def _locate_in_zones(kernel, lon, lat, out):
+    west, south, east, north = kernel.west, kernel.south, kernel.east, kernel.north
+    x_scale, y_scale, rows, cols = kernel.x_scale, kernel.y_scale, kernel.rows, kernel.cols
+    raster = kernel.raster
+    listed = 0
+    for i in range(out.size):  # first what the raster knows, in a loop that touches nothing else …
+        x, y = lon[i], lat[i]
+        if west <= x <= east and south <= y <= north:
+            # Any monotone rule will do for pixels: edges were filed under rows and columns by this same one.
+            col = min(int((x - west) * x_scale), cols - 1)
+            row = min(int((y - south) * y_scale), rows - 1)
+            out[i] = raster[row * cols + col]
+            listed += out[i] < NOWHERE
+        else:
+            out[i] = NOWHERE
+    if listed == 0:
+        return
+    list_start, list_part, part_cell = kernel.list_start, kernel.list_part, kernel.part_cell
+    part_row, part_first, row_start, edges = kernel.part_row, kernel.part_first, kernel.row_start, kernel.edges
+    for i in range(out.size):  # … then the points in border pixels
+        if out[i] < NOWHERE:
+            entry = FIRST_LIST - out[i]
+            row = min(int((lat[i] - south) * y_scale), rows - 1)
+            cell = NOWHERE
+            for k in range(list_start[entry], list_start[entry + 1]):
+                part = list_part[k]
+                j = part_first[part] + row - part_row[part]
+                if covers(edges, row_start[j], row_start[j + 1], lon[i], lat[i]):
+                    cell = part_cell[part]
+                    break
+            out[i] = cell
 
 
 @njit(cache=True, nogil=True)
 def locate_points(kernel, lon, lat, out):
     """Write the cell of every point (longitudes, latitudes) into `out` (int32): -1 for none, NaN too."""
-    # Fields are taken out of the tuple once: doing so per point counts references and halves the speed.
-    west, south, east, north = kernel.west, kernel.south, kernel.east, kernel.north
-    x_scale, y_scale, rows, cols = kernel.x_scale, kernel.y_scale, kernel.rows, kernel.cols
     if kernel.kind == GRID:
-        x_edges, y_edges = kernel.x_edges, kernel.y_edges
-        for i in range(out.size):
-            out[i] = _grid_cell(
-                west, south, east, north, x_scale, y_scale, rows, cols, x_edges, y_edges, lon[i], lat[i]
-            )  # fmt: skip
-        return
-    raster, list_start, list_part = kernel.raster, kernel.list_start, kernel.list_part
-    part_cell, part_row, part_first = kernel.part_cell, kernel.part_row, kernel.part_first
-    row_start, edges = kernel.row_start, kernel.edges
-    for i in range(out.size):
-        out[i] = _zone_cell(
-            west, south, east, north, x_scale, y_scale, rows, cols, raster, list_start, list_part,
-            part_cell, part_row, part_first, row_start, edges, lon[i], lat[i],
-        )  # fmt: skip
-
-
-@njit(cache=True, nogil=True)
-def locate_point(kernel, x, y):
-    """The cell of one point as int32; in a loop over many, `locate_points` is faster."""
-    if kernel.kind == GRID:
-        return _grid_cell(
-            kernel.west, kernel.south, kernel.east, kernel.north, kernel.x_scale, kernel.y_scale, kernel.rows,
-            kernel.cols, kernel.x_edges, kernel.y_edges, x, y,
-        )  # fmt: skip
-    return _zone_cell(
-        kernel.west, kernel.south, kernel.east, kernel.north, kernel.x_scale, kernel.y_scale, kernel.rows,
-        kernel.cols, kernel.raster, kernel.list_start, kernel.list_part, kernel.part_cell, kernel.part_row,
-        kernel.part_first, kernel.row_start, kernel.edges, x, y,
-    )  # fmt: skip
-
-
-@njit(cache=True, nogil=True)
-def locate_id(kernel, location_id):
-    """The cell of a LocationID as int32, -1 for one that is no zone."""
-    if 0 <= location_id < kernel.id_cell.size:
-        return kernel.id_cell[location_id]
-    return np.int32(NOWHERE)
+        _locate_in_grid(kernel, lon, lat, out)
+    else:
+        _locate_in_zones(kernel, lon, lat, out)
 
 
 @njit(cache=True, nogil=True)
