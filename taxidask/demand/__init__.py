@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from taxidask.demand.backtest import backtest_demand
 from taxidask.demand.cube import Cube
+from taxidask.demand.forecast import Forecast
+from taxidask.demand.model import DemandModel
 
-__all__ = ["Cube"]
+__all__ = ["Cube", "DemandModel", "Forecast", "backtest_demand"]

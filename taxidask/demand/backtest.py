@@ -1,0 +1,113 @@
+"""How good a demand model would have been: rolling origins, never a random split."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from taxidask.demand.baselines import mean_four_weeks, same_slot_last_week
+from taxidask.demand.metrics import coverage, mae, mape, rmse, width
+from taxidask.demand.model import DemandModel
+from taxidask.demand.training import DIRECTIONS, lead_groups, slots_needed
+from taxidask.errors import ModelError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from taxidask.demand.cube import Cube
+
+
+def backtest_demand(
+    model: DemandModel,
+    cube: Cube,
+    *,
+    folds: int = 5,
+    horizon: int = 48,
+    weather: pd.DataFrame | None = None,
+    client: Client | None = None,
+) -> pd.DataFrame:
+    """Fit and forecast again and again, each time only from the slots before.
+
+    The last `folds` × `horizon` slots are forecast in turn: for each fold a model with the options of `model` is
+    fitted on all slots before it, and forecasts its `horizon` slots at once. `model` itself is left as it is.
+
+    Parameters
+    ----------
+    model : DemandModel
+        Whose options count; fitted or not.
+    cube : Cube
+    folds : int
+    horizon : int
+        Slots of a fold.
+    weather : DataFrame, optional
+        See `DemandModel.fit`.
+    client : distributed.Client, optional
+        Whose workers fit and forecast.
+
+    Returns
+    -------
+    DataFrame
+        One row per fold, direction and group of leads (`first_lead` … `last_lead` slots ahead; the last row of each
+        holds all leads): origin, mae, rmse, mape (percent, where 10 and more were counted), coverage and width of the
+        band, and mae, rmse and mape of the same slot last week (`last_week_…`) and of the mean of the last four weeks'
+        same slot (`four_weeks_…`). Missing slots are left out; a fold of nothing else has NaN.
+
+    Raises
+    ------
+    ModelError
+        If there is too little before the first fold to fit on.
+    """
+    for name, value in (("folds", folds), ("horizon", horizon)):
+        if isinstance(value, bool) or int(value) != value or value < 1:
+            raise ModelError(f"{name}={value!r} is not a whole number of at least 1", "give such a number")
+    day = round(pd.Timedelta(days=1) / cube.slot)
+    first = len(cube) - folds * horizon
+    options = {**model.options.to_dict(), "horizon": horizon}
+    needed = slots_needed(day, horizon)
+    seen = int((~cube.missing[: max(first, 0)]).sum())
+    if seen < needed:
+        raise ModelError(
+            f"a backtest of {folds} folds of {horizon} slots leaves {seen:,} slots ({seen / day:.1f} days) with data "
+            f"to fit the first on; it takes {needed:,} ({needed / day:.1f} days)",
+            "give fewer folds, a shorter horizon, or a longer cube",
+        )
+    rows: list[dict[str, object]] = []
+    for fold in range(folds):
+        at = first + fold * horizon
+        past = cube.between(cube.start, cube.times[at])
+        forecast = DemandModel(**options).fit(past, weather, client).forecast(past, weather=weather, client=client)
+        target, lead = np.arange(at, at + horizon), np.arange(1, horizon + 1)
+        naive = {
+            "last_week": same_slot_last_week(cube.counts, cube.missing, target, lead, week=7 * day),
+            "four_weeks": mean_four_weeks(cube.counts, cube.missing, target, lead, week=7 * day),
+        }
+        known = ~cube.missing[target] & np.isfinite(naive["last_week"]).all((1, 2))
+        for number, direction in enumerate(DIRECTIONS):
+            for low, high in dict.fromkeys([*lead_groups(horizon), (1, horizon)]):
+                at_lead = np.flatnonzero(known & (lead >= low) & (lead <= high))
+                actual = cube.counts[target[at_lead], :, number]
+                band = forecast.low[at_lead, :, number], forecast.high[at_lead, :, number]
+                row: dict[str, object] = {
+                    "fold": fold,
+                    "origin": forecast.times[0],
+                    "direction": direction,
+                    "first_lead": low,
+                    "last_lead": high,
+                    "slots": len(at_lead),
+                    "mae": mae(actual, forecast.mean[at_lead, :, number]),
+                    "rmse": rmse(actual, forecast.mean[at_lead, :, number]),
+                    "mape": mape(actual, forecast.mean[at_lead, :, number]),
+                    "coverage": coverage(actual, *band),
+                    "width": width(*band),
+                }
+                for name, values in naive.items():
+                    other = values[at_lead, :, number]
+                    row |= {
+                        f"{name}_mae": mae(actual, other),
+                        f"{name}_rmse": rmse(actual, other),
+                        f"{name}_mape": mape(actual, other),
+                    }
+                rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,412 @@
+"""The demand model: fitted on a cube, asked for the slots after one."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from taxidask.demand.features import History, neighbour_table
+from taxidask.demand.forecast import Forecast
+from taxidask.demand.training import Group, Options, ask, fit, slots_needed
+from taxidask.demand.weather import align_weather
+from taxidask.errors import ModelError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from taxidask.demand.cube import Cube
+
+_LOOK_BACK_WEEKS = 13  # what a forecast may look at: four weeks of base, four behind those, four of level, and spare
+
+
+class DemandModel:
+    """Forecasts pickups and dropoffs of every cell, with a band that holds a stated share of the counts.
+
+    Parameters
+    ----------
+    horizon : int
+        How many slots ahead it learns to forecast; 48 slots of 30 minutes are a day.
+    interval : float
+        Share of counts the band is made to hold.
+    rounds : int
+        Trees of a booster at most; how many are of use is found on held-out slots.
+    learning_rate, leaves : float, int
+        LightGBM's.
+    max_rows : int
+        Rows drawn to learn from: bounds time and memory whatever the cube's size.
+    holidays : str or None
+        Whose public holidays count: country and subdivision, "US-NY"; None for no holidays.
+    seed : int
+        The same seed and cube give the same model.
+    num_threads : int, optional
+        LightGBM's threads; by default all cores.
+
+    Notes
+    -----
+    It takes 14 days and `horizon` slots with data at least. Slots marked missing are neither learned from nor looked
+    at. `fit` and `forecast` run as one task on `client`, the current distributed client, or a thread of this process.
+    """
+
+    def __init__(
+        self,
+        *,
+        horizon: int = 48,
+        interval: float = 0.8,
+        rounds: int = 400,
+        learning_rate: float = 0.05,
+        leaves: int = 15,
+        max_rows: int = 600_000,
+        holidays: str | None = "US-NY",
+        seed: int = 0,
+        num_threads: int | None = None,
+    ) -> None:
+        self.options = Options(horizon, interval, rounds, learning_rate, leaves, max_rows, holidays, seed, num_threads)
+        self._card: dict[str, Any] | None = None
+        self._groups: list[Group] = []
+        self._boosters: list[Any] | None = None
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What it was fitted on and how, its metrics beside the baselines', versions; ModelError before `fit`."""
+        if self._card is None:
+            raise ModelError("this DemandModel is not fitted", "call fit(cube) first")
+        return self._card
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """Metrics on the held-out tail, by direction and leads (slots ahead), beside the naive baselines'."""
+        return pd.DataFrame(self.card["metrics"])
+
+    def fit(
+        self,
+        cube: Cube,
+        weather: pd.DataFrame | None = None,
+        client: Client | None = None,
+        *,
+        created: str | None = None,
+    ) -> DemandModel:
+        """Learn from a cube.
+
+        Parameters
+        ----------
+        cube : Cube
+        weather : DataFrame, optional
+            Hourly weather over the cube's time, see `taxidask.demand.weather.align_weather`. A model fitted with
+            weather wants it for every forecast, over the slots to be forecast too.
+        client : distributed.Client, optional
+            Whose worker fits it.
+        created : str, optional
+            When and by whom, for the card.
+
+        Returns
+        -------
+        DemandModel
+            Itself.
+        """
+        needed = slots_needed(round(pd.Timedelta(days=1) / cube.slot), self.options.horizon)
+        _check_enough(cube, needed, self.options)
+        parcel = _pack(cube, weather, 0)
+        self._groups, scores = _run(client, _fit_task, parcel, self.options)
+        self._boosters = None
+        pickups, dropoffs = cube.total()
+        self._card = {
+            "created": created,
+            "data": {
+                "start": str(cube.start),
+                "end": str(cube.end),
+                "slot": _minutes(cube.slot),
+                "slots": len(cube),
+                "missing": int(cube.missing.sum()),
+                "space": cube.space.key,
+                "space_label": cube.space.label,
+                "cells": cube.space.cells,
+                "pickups": int(pickups),
+                "dropoffs": int(dropoffs),
+                "weather": weather is not None,
+            },
+            "settings": self.options.to_dict(),
+            "features": parcel.names(),
+            "metrics": [{key: _plain(value) for key, value in row.items()} for row in scores],
+            "versions": {name: version(name) for name in ("taxidask", "lightgbm", "numpy", "holidays")},
+        }
+        return self
+
+    def forecast(
+        self,
+        cube: Cube,
+        *,
+        horizon: int | None = None,
+        weather: pd.DataFrame | None = None,
+        client: Client | None = None,
+    ) -> Forecast:
+        """Forecast the slots after the cube's end.
+
+        Parameters
+        ----------
+        cube : Cube
+            Of the space and slot the model was fitted on, with a week and a day of data before its end at least.
+        horizon : int, optional
+            How many slots, the model's own horizon at most and by default.
+        weather : DataFrame, optional
+            For a model fitted with weather: over the last four weeks of the cube and the slots to be forecast.
+        client : distributed.Client, optional
+            Whose worker makes it.
+        """
+        horizon = self._check(cube, self.options.horizon if horizon is None else horizon, weather)
+        parcel, first = _tail_of(cube, len(cube), horizon, weather, ahead=horizon)
+        last = len(cube) - first - 1
+        lead = np.arange(1, horizon + 1)
+        return self._ask(parcel, np.full(horizon, last), lead, cube, cube.end, client)
+
+    def predict_rolling(
+        self,
+        cube: Cube,
+        *,
+        start: str | pd.Timestamp,
+        horizon: int = 1,
+        weather: pd.DataFrame | None = None,
+        client: Client | None = None,
+    ) -> Forecast:
+        """Forecast every slot of the cube from `start`, each made only from the slots up to `horizon` before it.
+
+        What was learned stays as it is; profiles, levels and recent demand are those known at each origin.
+
+        Parameters
+        ----------
+        cube : Cube
+        start : str or Timestamp
+            First slot to forecast.
+        horizon : int
+            Slots between the last one looked at and the one forecast: 1 looks at everything before it.
+        weather, client
+            As for `forecast`.
+        """
+        horizon = self._check(cube, horizon, weather)
+        moment = pd.Timestamp(start)
+        if not cube.start <= moment < cube.end or (moment - cube.start) % cube.slot:
+            raise ModelError(
+                f"start={start} is no start of a slot of the cube, which goes from {cube.start} to {cube.end}",
+                f"give a multiple of {_minutes(cube.slot)} within it",
+            )
+        at = int((moment - cube.start) // cube.slot)
+        parcel, first = _tail_of(cube, at, horizon, weather, ahead=0)
+        target = np.arange(at - first, len(cube) - first)
+        return self._ask(parcel, target - horizon, np.full(len(target), horizon), cube, moment, client)
+
+    def _check(self, cube: Cube, horizon: int, weather: pd.DataFrame | None) -> int:
+        data = self.card["data"]
+        if isinstance(horizon, bool) or horizon != int(horizon) or horizon < 1:
+            raise ModelError(f"horizon={horizon!r} is not a number of slots", "give 1 or more")
+        if horizon > self.options.horizon:
+            raise ModelError(
+                f"a horizon of {horizon} slots was asked of a model fitted for {self.options.horizon}",
+                f"fit DemandModel(horizon={horizon})",
+            )
+        if cube.space.key != data["space"]:
+            raise ModelError(
+                f"the cube counts in {cube.space.label} ({cube.space.key}) and the model was fitted on "
+                f"{data['space_label']} ({data['space']}): it has never seen these cells",
+                "count the cube in the model's space, or fit a model on it",
+            )
+        if _minutes(cube.slot) != data["slot"]:
+            raise ModelError(
+                f"the cube has slots of {_minutes(cube.slot)} and the model was fitted on slots of {data['slot']}",
+                f"bring the cube to the model's slots, cube.reslot({data['slot']!r}), or fit a model on it",
+            )
+        if data["weather"] and weather is None:
+            raise ModelError(
+                "the model was fitted with weather and none is given",
+                "give weather over the last weeks and the slots to be forecast, or fit a model without it",
+            )
+        if weather is not None and not data["weather"]:
+            raise ModelError(
+                "weather is given and the model was fitted without it", "leave weather out, or fit a model with it"
+            )
+        return int(horizon)
+
+    def _ask(
+        self, parcel: _Parcel, origin: Any, lead: Any, cube: Cube, start: pd.Timestamp, client: Client | None
+    ) -> Forecast:
+        arrays = _run(client, _ask_task, parcel, self._groups, self._boosters, origin, lead, self.options)
+        mean, low, high, total_low, total_high, bad = arrays
+        times = pd.date_range(start, periods=len(lead), freq=cube.slot, name="time")
+        if len(bad):
+            raise ModelError(
+                f"there is too little before {times[bad[0]]} to forecast it: the cube has no data a week and a day "
+                f"before it or earlier (it starts at {cube.start})",
+                "give a cube that begins at least 8 days and the horizon before the first slot to be forecast",
+            )
+        return Forecast(
+            times, mean, low, high, cube.space, cube.slot, total_low, total_high, interval=self.options.interval
+        )
+
+    def save(self, url: str) -> str:
+        """Write the model to a folder, local or s3://: LightGBM's own text and card.json, never a pickle."""
+        from taxidask.demand.files import save_model
+
+        return save_model(url, self.card, self._groups)
+
+    @classmethod
+    def load(cls, url: str) -> DemandModel:
+        """Read a saved model; ModelError if it is none, of another format, or any byte of it was changed."""
+        from taxidask.demand.files import load_model
+
+        card, groups = load_model(url)
+        try:
+            model = cls(**{field.name: card["settings"][field.name] for field in fields(Options)})
+            features = card["features"]
+            expected = feature_names(weather=card["data"]["weather"])
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"the card at {url} is damaged: {error!r}", "save the model again") from error
+        if features != expected:
+            raise ModelError(
+                f"the model at {url} looks at {len(features)} features and this taxidask makes other ones",
+                "fit and save the model with this version",
+            )
+        model._card, model._groups = card, groups
+        model._boosters = load_boosters(groups, features, url)
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_boosters": None}
+
+    def __repr__(self) -> str:
+        if self._card is None:
+            return f"DemandModel(horizon={self.options.horizon}), not fitted"
+        data = self.card["data"]
+        best = self.metrics
+        text = ", ".join(
+            f"{row.direction}s {row.mae:.3g} (last week {row.last_week_mae:.3g}, four weeks {row.four_weeks_mae:.3g})"
+            for row in best[best.first_lead == 1].itertuples()
+        )
+        return (
+            f"DemandModel(horizon={self.options.horizon}) fitted on {data['slots']:,} slots of {data['slot']} from "
+            f"{data['start']} to {data['end']}, {data['cells']} cells; mean absolute error one slot ahead: {text}"
+        )
+
+    def _repr_html_(self) -> str:
+        if self._card is None:
+            return f"<p>{html.escape(repr(self))}</p>"
+        table = self.metrics.to_html(index=False, float_format="{:,.2f}".format, border=0)
+        return f"<p>{html.escape(repr(self))}</p>{table}"
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    """What a task needs of a cube."""
+
+    counts: np.ndarray
+    missing: np.ndarray
+    start: pd.Timestamp
+    slot: pd.Timedelta
+    neighbours: np.ndarray
+    ahead: int
+    weather: np.ndarray | None
+
+    def history(self, options: Options) -> History:
+        return History(
+            self.counts,
+            missing=self.missing,
+            start=self.start,
+            slot=self.slot,
+            neighbours=self.neighbours,
+            calendar=options.holidays,
+            ahead=self.ahead,
+            weather=self.weather,
+        )
+
+    def names(self) -> list[str]:
+        return feature_names(weather=self.weather is not None)
+
+
+def feature_names(*, weather: bool) -> list[str]:
+    """What the boosters look at, in order."""
+    from taxidask.demand import features as f
+
+    return [*f.CALENDAR, *f.CELL, *f.SAME_SLOT, *f.RECENT, *(f.WEATHER if weather else [])]
+
+
+def _pack(cube: Cube, weather: pd.DataFrame | None, ahead: int) -> _Parcel:
+    times = pd.date_range(cube.start, periods=len(cube) + ahead, freq=cube.slot)
+    counts = cube.counts
+    if len(counts) and counts.max() < 2**16:
+        counts = counts.astype(np.uint16)  # half the way to a worker
+    return _Parcel(
+        counts,
+        np.asarray(cube.missing, bool),
+        cube.start,
+        cube.slot,
+        neighbour_table(cube.space),
+        ahead,
+        None if weather is None else align_weather(weather, times),
+    )
+
+
+def _tail_of(cube: Cube, at: int, horizon: int, weather: pd.DataFrame | None, *, ahead: int) -> tuple[_Parcel, int]:
+    """The part of a cube that forecasts from slot `at` on look at, and its first slot (whole days are left out)."""
+    day = round(pd.Timedelta(days=1) / cube.slot)
+    back = (_LOOK_BACK_WEEKS * 7 + 1) * day + horizon
+    first = max(0, (at - back) // day * day)
+    part = cube.between(cube.times[first], cube.end) if first else cube
+    return _pack(part, weather, ahead), first
+
+
+def _run(client: Client | None, task: Any, *arguments: Any) -> Any:
+    from taxidask.compute import executor
+
+    return executor(client).submit(task, *arguments).result()
+
+
+def _fit_task(parcel: _Parcel, options: Options) -> tuple[list[Group], list[dict[str, Any]]]:
+    return fit(parcel.history(options), options)
+
+
+def _ask_task(
+    parcel: _Parcel, groups: list[Group], boosters: list[Any] | None, origin: Any, lead: Any, options: Options
+) -> tuple[np.ndarray, ...]:
+    history = parcel.history(options)
+    bad = np.flatnonzero(~history.usable(origin, lead))
+    if len(bad):
+        return (*(np.empty(0, np.float32) for _ in range(5)), bad)
+    boosters = boosters or load_boosters(groups, history.names, "the fitted model")
+    return (*ask(history, groups, boosters, origin, lead, options), bad)
+
+
+def load_boosters(groups: list[Group], names: list[str], where: str) -> list[Any]:
+    """LightGBM boosters of text, checked against the features they will be given."""
+    import lightgbm as lgb
+
+    boosters = []
+    for group in groups:
+        try:
+            booster = lgb.Booster(model_str=group.text)
+        except lgb.basic.LightGBMError as error:
+            raise ModelError(f"{where} holds no LightGBM model for leads from {group.first}: {error}") from error
+        if booster.feature_name() != names:
+            raise ModelError(f"the boosters of {where} look at other features than its card says", "fit it again")
+        boosters.append(booster)
+    return boosters
+
+
+def _check_enough(cube: Cube, needed: int, options: Options) -> None:
+    seen, day = int((~cube.missing).sum()), pd.Timedelta(days=1) / cube.slot
+    if seen < needed:
+        raise ModelError(
+            f"the cube has {seen:,} slots ({seen / day:.1f} days) with data; a demand model for a horizon of "
+            f"{options.horizon} slots needs {needed:,} ({needed / day:.1f} days)",
+            "ingest more trips, or give a shorter horizon",
+        )
+
+
+def _minutes(slot: pd.Timedelta) -> str:
+    return f"{slot.total_seconds() / 60:g}min"
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value

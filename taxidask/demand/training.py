@@ -1,0 +1,314 @@
+"""Fitting and asking the boosters: arrays in, arrays and text out.
+
+Leads are taken in groups (1, 2–4, 5–16, 17–64 … slots), each with a booster of its own that multiplies the base of
+`taxidask.demand.features` by what it has learned. How long each may learn is decided on a held-out tail, the last fifth
+of the history, on which bands are calibrated and metrics taken too; then it learns as long from all of it. Nothing in
+the tail is ever forecast from an origin before the slots it was learned from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taxidask.demand import baselines, metrics
+from taxidask.demand.bands import Bands
+from taxidask.demand.features import History, categorical
+from taxidask.errors import ModelError
+
+DIRECTIONS = ("pickup", "dropoff")
+_TAIL_SHARE = 0.2
+_TAIL_DAYS = 28
+_LEARN_DAYS = 3
+_TAIL_ROWS = 150_000
+_ODD = 0.5  # a log factor of the whole city at which a slot counts half in what is learned
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `DemandModel` can be told; see there."""
+
+    horizon: int = 48
+    interval: float = 0.8
+    rounds: int = 400
+    learning_rate: float = 0.05
+    leaves: int = 15
+    max_rows: int = 600_000
+    holidays: str | None = "US-NY"
+    seed: int = 0
+    num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("horizon", 1), ("rounds", 1), ("leaves", 2), ("max_rows", 10_000)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ModelError(f"{name}={value!r} is not a whole number of at least {least}", "give such a number")
+        if not 0 < self.interval < 1:
+            raise ModelError(f"interval={self.interval!r} is not between 0 and 1", "0.8 is a band of 80 %")
+        if not 0 < self.learning_rate <= 1:
+            raise ModelError(f"learning_rate={self.learning_rate!r} is not between 0 and 1", "0.05 is usual")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class Group:
+    """What was learned for a group of leads."""
+
+    first: int
+    last: int
+    text: str
+    rounds: int
+    bands: Bands
+
+
+def lead_groups(horizon: int) -> list[tuple[int, int]]:
+    """First and last lead of each group.
+
+    >>> lead_groups(48)
+    [(1, 1), (2, 4), (5, 16), (17, 48)]
+    """
+    groups, first, last = [], 1, 1
+    while first <= horizon:
+        groups.append((first, min(last, horizon)))
+        first, last = last + 1, last * 4
+    return groups
+
+
+def slots_needed(day: int, horizon: int) -> int:
+    """Slots with data that a fit takes: a week to look back on, days to learn from, and a held-out tail.
+
+    >>> slots_needed(48, 48) / 48
+    15.0
+    """
+    return 14 * day + horizon
+
+
+def tail_start(history: History, horizon: int) -> int:
+    """The slot from which on the tail is held out."""
+    tail = int(np.clip(_TAIL_SHARE * history.slots, horizon + 2 * history.day, _TAIL_DAYS * history.day + horizon))
+    return history.slots - tail
+
+
+def _pairs(
+    history: History, start: int, stop: int, leads: tuple[int, int], *, origin_from: int, most: int, seed: list[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """At most `most` pairs of origin and lead with targets in [start, stop), one per target, spread evenly."""
+    rng = np.random.default_rng(seed)
+    target = np.arange(start, stop)
+    lead = rng.integers(leads[0], leads[1] + 1, len(target))
+    ok = (target - lead >= origin_from) & (history.seen[target] > 0)
+    ok[ok] &= history.usable((target - lead)[ok], lead[ok])
+    target, lead = target[ok], lead[ok]
+    if len(target) > most:
+        chosen = np.sort(rng.choice(len(target), most, replace=False))
+        target, lead = target[chosen], lead[chosen]
+    return target - lead, lead
+
+
+def _rows(
+    history: History, origin: NDArray[np.int64], lead: NDArray[np.int64], rows: int, seed: list[int]
+) -> dict[str, NDArray[Any]]:
+    """About `rows` rows of features to learn from; busy cells are drawn more often and weigh less for it."""
+    rng = np.random.default_rng(seed)
+    share = min(1.0, rows / max(1, len(origin) * history.series))
+    parts: list[tuple[NDArray[Any], ...]] = []
+    for part, features, base in history.blocks(origin, lead):
+        target = origin[part] + lead[part]
+        wanted = np.float32(0.2) + np.sqrt(base)
+        chance = np.minimum(wanted * np.float32(2 * share) / wanted.mean(), 1) if share < 1 else np.ones_like(base)
+        kept = rng.random(base.shape, np.float32) < chance
+        usual = 1 / (1 + (history.oddity[target] / np.float32(_ODD)) ** 2)
+        weight = usual[:, None] / chance
+        parts.append((features[kept], history.y[target][kept], base[kept], weight[kept].astype(np.float32)))
+    x, y, base, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return {"x": x, "y": y, "base": base, "weight": weight}
+
+
+def _dataset(rows: dict[str, NDArray[Any]], names: list[str], reference: Any = None) -> Any:
+    import lightgbm as lgb
+
+    return lgb.Dataset(
+        rows["x"],
+        rows["y"],
+        weight=rows["weight"],
+        init_score=np.log(rows["base"]),
+        feature_name=names,
+        categorical_feature=categorical(names),
+        reference=reference,
+        params={"verbosity": -1},
+    )
+
+
+def _parameters(options: Options, group: int) -> dict[str, Any]:
+    return {
+        "objective": "poisson",
+        "metric": "poisson",
+        "learning_rate": options.learning_rate,
+        "num_leaves": options.leaves,
+        "min_data_in_leaf": 200,
+        "min_sum_hessian_in_leaf": 100.0,
+        "lambda_l2": 20.0,
+        "cat_smooth": 50.0,
+        "cat_l2": 50.0,
+        "feature_fraction": 0.6,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "seed": options.seed + group,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": options.num_threads or 0,
+        "verbosity": -1,
+    }
+
+
+def check_history(history: History, options: Options) -> None:
+    """Refuse a cube with too little in it."""
+    needed, seen = slots_needed(history.day, options.horizon), int(history.seen.sum())
+    if seen < needed:
+        raise ModelError(
+            f"there are {seen:,} slots ({seen / history.day:.1f} days) with data; a demand model for a horizon of "
+            f"{options.horizon} slots needs {needed:,} ({needed / history.day:.1f} days)",
+            "ingest more trips, or give a shorter horizon",
+        )
+
+
+def fit(history: History, options: Options) -> tuple[list[Group], list[dict[str, Any]]]:
+    """Learn one booster per group of leads; what was learned, and its metrics on the tail beside the baselines'."""
+    import lightgbm as lgb
+
+    check_history(history, options)
+    held = tail_start(history, options.horizon)
+    spans = lead_groups(options.horizon)
+    names = history.names
+    groups: list[Group] = []
+    scores: list[dict[str, Any]] = []
+    for number, leads in enumerate(spans):
+        budget = options.max_rows // len(spans)
+        seed = [options.seed, number]
+        most = max(500, 3 * budget // history.series)
+        origin, lead = _pairs(history, 0, held, leads, origin_from=0, most=most, seed=[*seed, 0])
+        tail = max(100, _TAIL_ROWS // history.series)
+        t_origin, t_lead = _pairs(history, held, history.slots, leads, origin_from=held - 1, most=tail, seed=[*seed, 1])
+        for what, found in (("to learn from", origin), ("to check it on", t_origin)):
+            if len(found) < min(_LEARN_DAYS * history.day, tail) // 3:
+                raise ModelError(
+                    f"only {len(found)} slots are left {what} at leads of {leads[0]} to {leads[1]} slots, because of "
+                    "missing slots: a slot counts only if it and the week before it hold data",
+                    "ingest more trips, without gaps in the last weeks",
+                )
+        learn = _rows(history, origin, lead, budget, [*seed, 2])
+        check = _rows(history, t_origin, t_lead, budget // 4, [*seed, 3])
+        parameters = _parameters(options, number)
+        data = _dataset(learn, names)
+        booster = lgb.train(
+            parameters,
+            data,
+            options.rounds,
+            valid_sets=[_dataset(check, names, data)],
+            callbacks=[lgb.early_stopping(30, verbose=False)],
+        )
+        rounds = max(1, booster.best_iteration)
+        target = t_origin + t_lead
+        mean = _mean(booster, history, t_origin, t_lead, options, rounds)
+        actual = history.y[target]
+        bands = Bands.calibrate(actual, mean, share=options.interval)
+        scores += score(history, t_origin, t_lead, mean, *bands.around(mean), leads=leads)
+        both = {key: np.concatenate([learn[key], check[key]]) for key in learn}
+        del data, learn, check
+        final = lgb.train(parameters, _dataset(both, names), rounds)
+        groups.append(Group(leads[0], leads[1], final.model_to_string(), rounds, bands))
+    return groups, scores
+
+
+def _mean(
+    booster: Any,
+    history: History,
+    origin: NDArray[np.int64],
+    lead: NDArray[np.int64],
+    options: Options,
+    rounds: int | None = None,
+) -> NDArray[np.float32]:
+    mean = np.empty((len(origin), history.series), np.float32)
+    for part, features, base in history.blocks(origin, lead):
+        raw = booster.predict(
+            features.reshape(-1, features.shape[2]),
+            raw_score=True,
+            num_iteration=rounds,
+            num_threads=options.num_threads or 0,
+        )
+        mean[part] = base * np.exp(raw.reshape(base.shape))
+    return mean
+
+
+def ask(
+    history: History, groups: list[Group], boosters: list[Any], origin: Any, lead: Any, options: Options
+) -> tuple[NDArray[np.float32], ...]:
+    """Mean, low, high (n, cells, 2), total_low and total_high (n, 2) for pairs of origin and lead."""
+    origin, lead = np.asarray(origin, np.int64), np.asarray(lead, np.int64)
+    shape = (len(origin), history.series)
+    mean, low, high = (np.empty(shape, np.float32) for _ in range(3))
+    total_low, total_high = (np.empty((len(origin), 2), np.float32) for _ in range(2))
+    # After a gap a forecast is really made from the last slot seen, and as uncertain as that.
+    real = np.minimum(origin + lead - history.last_seen[origin], groups[-1].last)
+    for group, booster in zip(groups, boosters, strict=True):
+        chosen = np.flatnonzero((real >= group.first) & (real <= group.last))
+        if not len(chosen):
+            continue
+        m = _mean(booster, history, origin[chosen], lead[chosen], options)
+        mean[chosen] = m
+        low[chosen], high[chosen] = group.bands.around(m)
+        total = m.reshape(len(chosen), -1, 2).sum(1)
+        total_low[chosen], total_high[chosen] = group.bands.around_total(total)
+    cells = (len(origin), -1, 2)
+    return mean.reshape(cells), low.reshape(cells), high.reshape(cells), total_low, total_high
+
+
+def score(
+    history: History,
+    origin: NDArray[np.int64],
+    lead: NDArray[np.int64],
+    mean: NDArray[np.float32],
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    *,
+    leads: tuple[int, int],
+) -> list[dict[str, Any]]:
+    """Metrics by direction for forecasts (pairs, series), beside those of the naive baselines at the same slots."""
+    target = origin + lead
+    missing = history.seen[: history.slots] == 0
+    counts = history.y[: history.slots]
+    naive = {
+        "last_week": baselines.same_slot_last_week(counts, missing, target, lead, week=history.week),
+        "four_weeks": baselines.mean_four_weeks(counts, missing, target, lead, week=history.week),
+    }
+    # Compared where every one of them has an answer.
+    ok = np.flatnonzero((history.seen[target] > 0) & np.isfinite(naive["last_week"]).all(1))
+    rows = []
+    for number, direction in enumerate(DIRECTIONS):
+        actual = history.y[target][ok, number::2]
+        model = mean[ok, number::2]
+        row: dict[str, Any] = {
+            "direction": direction,
+            "first_lead": leads[0],
+            "last_lead": leads[1],
+            "slots": len(ok),
+            "mae": metrics.mae(actual, model),
+            "rmse": metrics.rmse(actual, model),
+            "mape": metrics.mape(actual, model),
+            "coverage": metrics.coverage(actual, low[ok, number::2], high[ok, number::2]),
+            "width": metrics.width(low[ok, number::2], high[ok, number::2]),
+        }
+        for name, values in naive.items():
+            other = values[ok, number::2]
+            row |= {
+                f"{name}_mae": metrics.mae(actual, other),
+                f"{name}_rmse": metrics.rmse(actual, other),
+                f"{name}_mape": metrics.mape(actual, other),
+            }
+        rows.append(row)
+    return rows
