@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from taxidask.report.display import Figure
+from taxidask.report.summary import percent, slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 PICKUP, DROPOFF, BASE, ALERT, GREY = "#0072B2", "#D55E00", "#7A7A7A", "#CC3311", "#4D4D4D"
 WIDTH = 6.5  # inches between A4's margins
 DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -90,7 +91,7 @@ def rejects(reasons: Mapping[str, int], *, rows: int) -> Figure:
         axes.invert_yaxis()
         for place, n in enumerate(counts):
             axes.annotate(
-                f"{n:,} ({_percent(n / max(rows, 1))})",
+                f"{n:,} ({percent(n / max(rows, 1))})",
                 (n, place),
                 xytext=(4, 0),
                 textcoords="offset points",
@@ -106,10 +107,6 @@ def rejects(reasons: Mapping[str, int], *, rows: int) -> Figure:
             caption=f"Rows set aside, by the first reason that applies; percentages are of all {rows:,} rows read.",
             alt=f"Bar chart: {total:,} rejected rows; " + ", ".join(f"{reason} {n:,}" for n, reason in ordered),
         )
-
-
-def _percent(share: float) -> str:
-    return f"{share:.2%}" if share >= 0.0001 or share == 0 else "<0.01%"
 
 
 def daily(cube: Cube) -> Figure:
@@ -154,11 +151,12 @@ def _whole_days(cube: Cube) -> pd.DataFrame:
 def rhythm(cube: Cube) -> Figure:
     """Mean pickups per hour by hour of day and by weekday."""
     hours = _observed(cube)["pickups"].resample("h").sum(min_count=max(1, int(pd.Timedelta("1h") / cube.slot))).dropna()
-    table = pd.DataFrame({"trips": hours, "day": hours.index.dayofweek, "hour": hours.index.hour}).pivot_table(
+    when = pd.DatetimeIndex(hours.index)
+    table = pd.DataFrame({"trips": hours, "day": when.dayofweek, "hour": when.hour}).pivot_table(
         values="trips", index="day", columns="hour", aggfunc="mean"
     )
     table = table.reindex(index=range(7), columns=range(24))
-    days_seen = int(hours.index.normalize().nunique())
+    days_seen = int(when.normalize().nunique())
     with _canvas(2.55, ncols=2, width_ratios=[1, 1.25]) as (canvas, (left, right)):
         weekday = table.iloc[:5].mean(skipna=True)
         weekend = table.iloc[5:].mean(skipna=True)
@@ -285,7 +283,7 @@ def forecast(
     expected = expected.reset_index(drop=True)
     begin = expected["time"].min()
     past = observed[observed["time"] >= begin - pd.Timedelta(days=days)]
-    slot = _slot(expected["time"])
+    slot = slot_of(expected["time"])
     with _canvas(3.5, nrows=2, sharex=True) as (canvas, panels):
         for axes, name, label, colour in zip(
             panels, ("pickup", "dropoff"), ("pickups", "drop-offs"), (PICKUP, DROPOFF), strict=True
@@ -304,7 +302,8 @@ def forecast(
             axes.legend(loc="upper left", ncols=3, bbox_to_anchor=(0, 1.13), borderaxespad=0)
             _counted(axes.yaxis)
         _dated(panels[1])
-        peak = expected.loc[expected["mean"].idxmax()] if len(expected) and expected["mean"].notna().any() else None
+        top = expected.dropna(subset=["mean"]).nlargest(1, "mean")
+        peak = top.iloc[0] if len(top) else None
         return Figure(
             canvas,
             caption=f"Forecast for {title} from {begin:%A %-d %B %Y %H:%M} (dotted line) with its 80 % interval, "
@@ -316,12 +315,6 @@ def forecast(
                 else ""
             ),
         )
-
-
-def _slot(times: pd.Series) -> str:
-    steps = times.drop_duplicates().sort_values().diff().dropna()
-    minutes = int(steps.min().total_seconds() // 60) if len(steps) else 0
-    return "slot" if not minutes else "hour" if minutes == 60 else f"{minutes} min"
 
 
 def forecast_cells(cells: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], *, days: float = 2) -> Figure:
@@ -356,7 +349,7 @@ def forecast_cells(cells: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], *, d
             axes.set_visible(False)
         for axes in panels[-1]:
             _dated(axes)
-        canvas.supylabel(f"pickups per {_slot(cells[0][2]['time'])}", fontsize=8)
+        canvas.supylabel(f"pickups per {slot_of(cells[0][2]['time'])}", fontsize=8)
         return Figure(
             canvas,
             caption="Pickups in the busiest cells: observed (grey), forecast (blue) and its 80 % interval.",

@@ -1,0 +1,156 @@
+"""The page's charts, in Bokeh: drawn once, then given new numbers. Aggregates only, a few hundred points each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from bokeh import models, plotting
+from bokeh.models import ColumnDataSource
+from bokeh.models.annotations import BoxAnnotation, Span
+
+from taxidask.report.summary import percent, slot_of
+
+# Okabe and Ito's palette, as in the report: told apart by everybody
+PICKUP, DROPOFF, OBSERVED, LINE = "#0072B2", "#D55E00", "#3C3C3C", "#DADCE0"
+_FONT = "Roboto, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
+# Keywords and names come from Bokeh's property system, which type checkers do not follow
+_figure: Any = plotting.figure
+_models: Any = models
+
+
+class DemandChart:
+    """Trips of one direction: the last days as observed, then the forecast with its 80 % band.
+
+    Parameters
+    ----------
+    direction : {"pickup", "dropoff"}
+
+    Attributes
+    ----------
+    plot : bokeh figure
+    """
+
+    def __init__(self, direction: str) -> None:
+        self.direction = direction
+        colour, self._word = (PICKUP, "Pickups") if direction == "pickup" else (DROPOFF, "Drop-offs")
+        self.past = ColumnDataSource({"time": [], "trips": []})
+        self.ahead = ColumnDataSource({"time": [], "mean": [], "low": [], "high": []})
+        self.range = _models.Range1d(start=0, end=1)
+        plot = self.plot = _figure(
+            x_axis_type="datetime",
+            y_range=self.range,
+            height=250,
+            sizing_mode="stretch_width",
+            tools="xpan,xwheel_zoom,box_zoom,reset,save",
+            active_scroll=None,
+            min_border_right=16,
+            name=f"demand-{direction}",
+        )
+        self._future = BoxAnnotation(left=0, fill_color="#F1F3F4", fill_alpha=0.6, level="image", visible=False)
+        self._begin = Span(location=0, dimension="height", line_color="#80868B", line_dash="dotted", visible=False)
+        plot.add_layout(self._future)
+        plot.add_layout(self._begin)
+        band = plot.varea("time", "low", "high", source=self.ahead, fill_color=colour, fill_alpha=0.22)
+        mean = plot.line("time", "mean", source=self.ahead, color=colour, line_width=2.2)
+        seen = plot.line("time", "trips", source=self.past, color=OBSERVED, line_width=1.4)
+        expected = [("Forecast", "@mean{0,0.0}"), ("80 %", "@low{0,0.0} – @high{0,0.0}")]
+        for line, values in ((mean, expected), (seen, [("Observed", "@trips{0,0}")])):
+            plot.add_tools(
+                _models.HoverTool(
+                    renderers=[line],
+                    mode="vline",
+                    formatters={"@time": "datetime"},
+                    tooltips=[("", "@time{%a %-d %b %H:%M}"), *values],
+                )
+            )
+        legend = _models.Legend(
+            items=[("Observed", [seen]), ("Forecast", [mean]), ("80 % interval", [band])],
+            orientation="horizontal",
+            location="top_left",
+            border_line_color=None,
+            background_fill_alpha=0,
+            padding=0,
+            label_text_font=_FONT,
+            label_text_font_size="12px",
+        )
+        plot.add_layout(legend, "above")
+        plot.xaxis.formatter = _models.DatetimeTickFormatter(days="%a %-d %b", hours="%H:%M", months="%b %Y")
+        _style(plot)
+
+    def update(self, observed: pd.DataFrame, expected: pd.DataFrame) -> None:
+        """Show other numbers.
+
+        Parameters
+        ----------
+        observed : DataFrame
+            time, pickups, dropoffs.
+        expected : DataFrame
+            time, direction, mean, low, high.
+        """
+        ahead = expected[expected["direction"] == self.direction].sort_values("time")
+        past = observed.sort_values("time")
+        self.past.data = {"time": past["time"].to_numpy(), "trips": past[f"{self.direction}s"].to_numpy()}
+        self.ahead.data = {name: ahead[name].to_numpy() for name in ("time", "mean", "low", "high")}
+        top = np.nanmax([1.0, *past[f"{self.direction}s"], *ahead["high"]])
+        self.range.end = float(top) * 1.08
+        self.plot.yaxis.formatter = _models.NumeralTickFormatter(format="0,0" if top >= 5 else "0.0")
+        self.plot.yaxis.axis_label = f"{self._word} per {slot_of(past['time'] if len(past) > 1 else ahead['time'])}"
+        for mark in (self._future, self._begin):
+            mark.visible = bool(len(ahead))
+        if len(ahead):
+            begin = ahead["time"].iloc[0]
+            self._future.left = self._begin.location = begin.timestamp() * 1000
+
+
+class ReasonsChart:
+    """Rejected rows by reason, the most frequent on top."""
+
+    def __init__(self) -> None:
+        self.source = ColumnDataSource({"reason": [], "rows": [], "label": []})
+        self.names = _models.FactorRange(factors=[])
+        self.range = _models.Range1d(start=0, end=1)
+        plot = self.plot = _figure(
+            y_range=self.names,
+            x_range=self.range,
+            height=120,
+            sizing_mode="stretch_width",
+            tools="",
+            toolbar_location=None,
+            x_axis_label="Rows",
+            name="rejects",
+        )
+        plot.hbar("reason", right="rows", source=self.source, height=0.62, color=PICKUP)
+        text = {"text_baseline": "middle", "text_font_size": "12px", "text_font": {"value": _FONT}}
+        plot.text("rows", "reason", "label", source=self.source, x_offset=6, **text)
+        plot.xaxis.formatter = _models.NumeralTickFormatter(format="0,0")
+        _style(plot)
+        plot.xgrid.grid_line_color = LINE
+        plot.ygrid.grid_line_color = None
+
+    def update(self, reasons: Mapping[str, int], *, rows: int) -> None:
+        """Show other counts; `rows` are all rows read, for the shares."""
+        ordered = sorted((n, name.replace("_", " ")) for name, n in reasons.items() if n)
+        counts = [n for n, _ in ordered]
+        self.names.factors = [name for _, name in ordered]
+        self.range.end = max([*counts, 1]) * 1.4
+        self.plot.height = 64 + 30 * len(ordered)
+        labels = [f"{n:,} ({percent(n / max(rows, 1))})" for n in counts]
+        self.source.data = {"reason": list(self.names.factors), "rows": counts, "label": labels}
+
+
+def _style(plot: Any) -> None:
+    plot.toolbar.logo = None
+    plot.toolbar.autohide = True
+    plot.outline_line_color = None
+    plot.xgrid.grid_line_color = None
+    plot.ygrid.grid_line_color = LINE
+    for axis in plot.axis:
+        axis.axis_line_color = axis.major_tick_line_color = LINE
+        axis.minor_tick_line_color = None
+        axis.axis_label_text_font_style = "normal"
+        axis.axis_label_text_font = axis.major_label_text_font = _FONT
+        axis.axis_label_text_font_size = "13px"
+        axis.major_label_text_font_size = "12px"

@@ -1,0 +1,136 @@
+"""What the Overview page shows, read from the store: a few GetItem and Query calls, no lake, nothing computed anew."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from taxidask.report.summary import lasted, reasons, seconds_between, totals
+
+if TYPE_CHECKING:
+    from taxidask.results import Store
+
+CITY = "city"
+DAYS = 7  # of observations beside a forecast
+RUNS = 20
+RUN_COLUMNS = ["id", "state", "started", "took", "stage", "trips", "error"]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The store at one moment.
+
+    Attributes
+    ----------
+    latest : dict
+        What the last publishing run left: run, lake, space, spans, busiest cells; empty before the first.
+    runs : DataFrame
+        Newest first: id, state, started, took, stage, trips, error.
+    totals : dict of str to int
+        Rows, kept and rejected over the lake's sources.
+    reasons : dict of str to int
+        Rejected rows by reason.
+    sources : int
+        Files in the lake.
+    """
+
+    latest: dict[str, Any] = field(default_factory=dict)
+    runs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=RUN_COLUMNS))
+    totals: dict[str, int] = field(default_factory=lambda: {"rows": 0, "kept": 0, "rejected": 0})
+    reasons: dict[str, int] = field(default_factory=dict)
+    sources: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether the store holds nothing to show yet."""
+        return not self.latest and self.runs.empty
+
+
+def read_snapshot(store: Store) -> Snapshot:
+    """Read everything but the curves: one GetItem and two Queries.
+
+    Raises
+    ------
+    StoreError
+        When the store is missing, denies access or cannot be reached.
+    """
+    latest = store.get_latest()
+    runs = runs_table(store.list_runs(limit=RUNS), now=time.time())
+    ingest = store.get_ingest(latest["lake"]) if latest.get("lake") else pd.DataFrame()
+    return Snapshot(latest, runs, totals(ingest), reasons(ingest), len(ingest))
+
+
+def runs_table(items: list[dict[str, Any]], *, now: float) -> pd.DataFrame:
+    """Runs as a table for a reader; a running one whose driver is silent shows as dead.
+
+    Parameters
+    ----------
+    items : list of dict
+        Runs as the store lists them.
+    now : float
+        Seconds since 1970, to tell a living driver from a dead one.
+    """
+    from taxidask.runs import driver_state
+
+    rows = []
+    for item in items:
+        stages = item.get("stages") or {}
+        begun = sorted((record.get("started") or "", name) for name, record in stages.items() if record.get("started"))
+        ended = [record["ended"] for record in stages.values() if record.get("ended")]
+        timeout = float((item.get("settings") or {}).get("heartbeat_timeout", 60.0))
+        progress = item.get("progress") or {}
+        rows.append(
+            {
+                "id": item["id"],
+                "state": driver_state(item, timeout, now),
+                "started": item.get("created") or "",
+                "took": lasted(seconds_between(item.get("created"), max(ended, default=None))),
+                "stage": begun[-1][1] if begun else "",
+                "trips": int((stages.get("ingest") or {}).get("rows") or progress.get("rows") or 0),
+                "error": item.get("error") or "",
+            }
+        )
+    return pd.DataFrame(rows, columns=RUN_COLUMNS)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One place's last days and what is expected next.
+
+    Attributes
+    ----------
+    observed : DataFrame
+        time, pickups, dropoffs; NaN where there is no data.
+    expected : DataFrame
+        time, direction, mean, low, high.
+    """
+
+    observed: pd.DataFrame
+    expected: pd.DataFrame
+
+
+def read_curves(store: Store, latest: dict[str, Any], cell: int | str = CITY, *, days: int = DAYS) -> Curves:
+    """Read the last `days` of a cell, or of the whole area, and its forecast: two Queries."""
+    begin = pd.Timestamp(latest["forecast_start"])
+    end = pd.Timestamp(latest["forecast_end"])
+    last = pd.Timestamp(latest.get("cube_end", begin))
+    observed = store.get_demand(latest["space"], cell, last - pd.Timedelta(days=days), last)
+    return Curves(observed, store.get_forecast(latest["space"], cell, begin, end))
+
+
+def cell_names(latest: dict[str, Any]) -> dict[str, int | str]:
+    """Places to choose from, the whole area first, then the busiest cells.
+
+    Examples
+    --------
+    >>> cell_names({"space": "grid-24x25_-74.05", "cells": [351]})
+    {'Whole area': 'city', 'Cell 351': 351}
+    """
+    names = latest.get("cell_names") or {}
+    chosen: dict[str, int | str] = {"Whole area": CITY}
+    for cell in latest.get("cells") or []:
+        chosen[str(names.get(str(cell)) or f"Cell {int(cell)}")] = int(cell)
+    return chosen
