@@ -1,34 +1,69 @@
 """Words and vectors for the compiled parser: what numba has no spelling for, as a few lines of LLVM each.
 
+Text is passed as the address of its first byte, not as an array: an array handed to a function counts references, which
+costs more than reading a number. Whoever calls keeps the array alive, with room to read words past its end.
+
 All of it is plain LLVM, which every processor gets compiled to its best instructions: a comparison of 64 bytes becomes
 one AVX-512, two AVX2 or four SSE2 or NEON instructions.
 """
 
+# ruff: noqa: ARG001 - numba fixes the parameters of intrinsics and of their code generators
 from __future__ import annotations
 
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic as _intrinsic
 
+_KERNELS = ("bits.py", "numbers.py", "parser.py", "columns.py", "counts.py")
+_STAMP = sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in _KERNELS)).hexdigest()
 _I64 = ir.IntType(64)
 _I128 = ir.IntType(128)
 
 
-def _address(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> Any:
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.gep(data, [offset])
+def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Compile a function without the GIL and keep it on disk.
+
+    numba takes a kept function for good as long as its own file has not changed, even where one that it calls, in
+    another file, has: here it is good as long as all files of kernels are the same.
+    """
+    if function is None:
+        return lambda it: kernel(it, **options)
+    compiled = numba.njit(cache=True, nogil=True, **options)(function)
+    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if file is not None:
+        file._source_stamp = _STAMP
+    return compiled
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """numba's decorator, without the types that make a checker take `typingctx` for an argument of the call."""
+    return _intrinsic(function)
 
 
 @intrinsic
-def load64(typingctx: Any, array: Any, offset: Any) -> Any:
-    """Eight bytes of a uint8 array from any offset, as one little-endian word. The caller keeps eight bytes there."""
-    signature = types.uint64(array, types.int64)
+def load8(typingctx: Any, address: Any) -> Any:
+    """The byte at an address."""
+    signature = types.uint8(types.int64)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        where = _address(context, builder, signature.args[0], args[0], args[1])
-        return builder.load(builder.bitcast(where, _I64.as_pointer()), align=1)
+        return builder.load(builder.inttoptr(args[0], ir.IntType(8).as_pointer()))
+
+    return signature, codegen
+
+
+@intrinsic
+def load64(typingctx: Any, address: Any) -> Any:
+    """Eight bytes from any address as one little-endian word."""
+    signature = types.uint64(types.int64)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(builder.inttoptr(args[0], _I64.as_pointer()), align=1)
 
     return signature, codegen
 
@@ -40,14 +75,13 @@ def _matches(builder: Any, chunk: Any, byte: int) -> Any:
 
 
 @intrinsic
-def match64(typingctx: Any, array: Any, offset: Any) -> Any:
-    """Where the 64 bytes from an offset are commas, line ends and quotes: three words of one bit a byte."""
-    signature = types.UniTuple(types.uint64, 3)(array, types.int64)
+def match64(typingctx: Any, address: Any) -> Any:
+    """Where the 64 bytes from an address are commas, line ends and quotes: three words of one bit a byte."""
+    signature = types.UniTuple(types.uint64, 3)(types.int64)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = ir.VectorType(ir.IntType(8), 64)
-        where = _address(context, builder, signature.args[0], args[0], args[1])
-        chunk = builder.load(builder.bitcast(where, vector.as_pointer()), align=1)
+        chunk = builder.load(builder.inttoptr(args[0], vector.as_pointer()), align=1)
         masks = [_matches(builder, chunk, byte) for byte in b',\n"']
         return context.make_tuple(builder, signature.return_type, masks)
 
@@ -56,11 +90,11 @@ def match64(typingctx: Any, array: Any, offset: Any) -> Any:
 
 @intrinsic
 def trailing_zeros(typingctx: Any, word: Any) -> Any:
-    """Number of zero bits below the lowest set bit of a word that is not 0."""
+    """Number of zero bits below the lowest set bit of a word; 64 for 0."""
     signature = types.int64(types.uint64)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
 
     return signature, codegen
 
@@ -96,6 +130,17 @@ def multiply128(typingctx: Any, a: Any, b: Any) -> Any:
         product = builder.mul(builder.zext(args[0], _I128), builder.zext(args[1], _I128))
         high = builder.trunc(builder.lshr(product, ir.Constant(_I128, 64)), _I64)
         return context.make_tuple(builder, signature.return_type, [high, builder.trunc(product, _I64)])
+
+    return signature, codegen
+
+
+@intrinsic
+def bits_of_float(typingctx: Any, value: Any) -> Any:
+    """The bits of a float64 as a word."""
+    signature = types.uint64(types.float64)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], _I64)
 
     return signature, codegen
 

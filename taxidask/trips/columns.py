@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .bits import kernel, load8
 from .numbers import parse_any, parse_float
 
 MOST_TEXTS = 1000
@@ -14,21 +14,21 @@ LONGEST_TEXT = 64
 PAYMENT_TYPES = 6  # the data dictionary's highest code
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _field(ends, row_start, row_first, row, field):  # type: ignore[no-untyped-def]
+@kernel(inline="always")
+def _field(ends, row_start, row_first, row, field):
     first = np.int64(row_first[row])
     start = np.int64(ends[first + field - 1]) + 1 if field else np.int64(row_start[row])
     return start, np.int64(ends[first + field])
 
 
-@njit(cache=True, nogil=True)
-def read_floats(text, ends, row_start, row_first, kept, count, field, at, out, known):  # type: ignore[no-untyped-def]
+@kernel
+def read_floats(text, ends, row_start, row_first, kept, count, field, at, out, known):
     """Amounts of kept rows from position `at` on; how many are known and how many unreadable."""
     good, bad = 0, 0
     for i in range(count):
         a, b = _field(ends, row_start, row_first, kept[i], field)
         n = at + i
-        digit = np.int64(text[a]) - 48
+        digit = np.int64(load8(text + a)) - 48
         if b - a == 1 and 0 <= digit <= 9:
             value, state = np.float64(digit), 1
         else:
@@ -42,20 +42,20 @@ def read_floats(text, ends, row_start, row_first, kept, count, field, at, out, k
     return good, bad
 
 
-@njit(cache=True, nogil=True)
-def read_wholes(text, ends, row_start, row_first, kept, count, field, at, out, known):  # type: ignore[no-untyped-def]
+@kernel
+def read_wholes(text, ends, row_start, row_first, kept, count, field, at, out, known):
     """Whole numbers of kept rows (`1`, and `1.0` as pandas writes it); how many are known and how many unreadable."""
     good, bad = 0, 0
     for i in range(count):
         a, b = _field(ends, row_start, row_first, kept[i], field)
         n = at + i
-        digit = np.int64(text[a]) - 48
+        digit = np.int64(load8(text + a)) - 48
         if b - a == 1 and 0 <= digit <= 9:
             value, state = np.float64(digit), 1
         else:
             value, state = parse_any(text, a, b)
             if state == 1 and not (np.floor(value) == value and -32768.0 <= value <= 32767.0):
-                value, state = 0.0, -1
+                value, state = np.float64(0.0), -1
         out[n] = np.int16(value)
         if state == 1:
             known[n >> 3] |= np.uint8(1 << (n & 7))
@@ -65,21 +65,21 @@ def read_wholes(text, ends, row_start, row_first, kept, count, field, at, out, k
     return good, bad
 
 
-@njit(cache=True, nogil=True)
-def payment_code(text, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def payment_code(text, start, stop):
     """The data dictionary's code of a payment type, given as number or word; -1 where empty, -2 where neither."""
-    if stop - start >= 2 and text[start] == 34 and text[stop - 1] == 34:
+    if stop - start >= 2 and load8(text + start) == 34 and load8(text + stop - 1) == 34:
         start += 1
         stop -= 1
-    while start < stop and (text[start] == 32 or text[start] == 9):
+    while start < stop and (load8(text + start) == 32 or load8(text + start) == 9):
         start += 1
-    while start < stop and (text[stop - 1] == 32 or text[stop - 1] == 9):
+    while start < stop and (load8(text + stop - 1) == 32 or load8(text + stop - 1) == 9):
         stop -= 1
     if start == stop:
         return -1
     if stop - start >= 2:
-        a, b = text[start] | 32, text[start + 1] | 32
-        c = text[start + 2] | 32 if stop - start > 2 else 32
+        a, b = load8(text + start) | 32, load8(text + start + 1) | 32
+        c = load8(text + start + 2) | 32 if stop - start > 2 else 32
         if a == 99:  # c
             if b == 114 and (c == 101 or c == 100):  # cre, crd
                 return 1
@@ -97,14 +97,14 @@ def payment_code(text, start, stop):  # type: ignore[no-untyped-def]
     return -2
 
 
-@njit(cache=True, nogil=True)
-def read_payments(text, ends, row_start, row_first, kept, count, field, at, out, known):  # type: ignore[no-untyped-def]
+@kernel
+def read_payments(text, ends, row_start, row_first, kept, count, field, at, out, known):
     """Payment types of kept rows; how many are known and how many unreadable."""
     good, bad = 0, 0
     for i in range(count):
         a, b = _field(ends, row_start, row_first, kept[i], field)
         n = at + i
-        digit = np.int64(text[a]) - 48
+        digit = np.int64(load8(text + a)) - 48
         code = digit if b - a == 1 and 0 <= digit <= PAYMENT_TYPES else payment_code(text, a, b)
         out[n] = np.int8(max(code, 0))
         if code >= 0:
@@ -115,34 +115,34 @@ def read_payments(text, ends, row_start, row_first, kept, count, field, at, out,
     return good, bad
 
 
-@njit(cache=True, nogil=True)
-def read_texts(  # type: ignore[no-untyped-def]
-    text, ends, row_start, row_first, kept, count, field, at, out, pool, lengths, used
-):
+@kernel
+def read_texts(text, ends, row_start, row_first, kept, count, field, at, out, pool, lengths, used):
     """Short texts of kept rows as numbers of the texts in `pool` (-1 for none); the pool's last row is scratch.
 
     Returns the number of texts in the pool, of rows with a text, and of rows whose text did not fit (null).
     """
     good, bad, code = 0, 0, -1
-    plain = pool[MOST_TEXTS]  # where a quoted text is written without its quotes
+    # where a quoted text is written without its quotes
+    scratch = pool[MOST_TEXTS]
+    plain = pool.ctypes.data + MOST_TEXTS * pool.shape[1]
     for i in range(count):
         a, b = _field(ends, row_start, row_first, kept[i], field)
         letters = text
-        if b - a >= 2 and text[a] == 34 and text[b - 1] == 34:
+        if b - a >= 2 and load8(text + a) == 34 and load8(text + b - 1) == 34:
             size = 0
             at_quote = False
             for k in range(a + 1, b - 1):
-                if text[k] == 34 and not at_quote:
+                if load8(text + k) == 34 and not at_quote:
                     at_quote = True
                     continue
                 at_quote = False
                 if size <= LONGEST_TEXT:
-                    plain[size] = text[k]
+                    scratch[size] = load8(text + k)
                     size += 1
             letters, a, b = plain, 0, size
-        while a < b and (letters[a] == 32 or letters[a] == 9):
+        while a < b and (load8(letters + a) == 32 or load8(letters + a) == 9):
             a += 1
-        while a < b and (letters[b - 1] == 32 or letters[b - 1] == 9):
+        while a < b and (load8(letters + b - 1) == 32 or load8(letters + b - 1) == 9):
             b -= 1
         size = b - a
         if size == 0:
@@ -159,7 +159,7 @@ def read_texts(  # type: ignore[no-untyped-def]
             if entry < 0 or lengths[entry] != size:
                 continue
             k = 0
-            while k < size and pool[entry, k] == letters[a + k]:
+            while k < size and pool[entry, k] == load8(letters + a + k):
                 k += 1
             if k == size:
                 found = entry
@@ -170,7 +170,7 @@ def read_texts(  # type: ignore[no-untyped-def]
                 bad += 1
                 continue
             for k in range(size):
-                pool[used, k] = letters[a + k]
+                pool[used, k] = load8(letters + a + k)
             lengths[used] = size
             found = used
             used += 1
@@ -180,14 +180,14 @@ def read_texts(  # type: ignore[no-untyped-def]
     return used, good, bad
 
 
-@njit(cache=True, nogil=True)
-def copy_lines(text, ends, row_start, row_last, rejects, count, out, offsets):  # type: ignore[no-untyped-def]
+@kernel
+def copy_lines(text, ends, row_start, row_last, rejects, count, out, offsets):
     """Raw rows as UTF-8, each byte as the character of its number; their ends in `offsets[1:]`, the size returned."""
     size = 0
     for i in range(count):
         row = rejects[i]
         for k in range(np.int64(row_start[row]), np.int64(ends[row_last[row]])):
-            c = text[k]
+            c = load8(text + k)
             if c < 128:
                 out[size] = c
                 size += 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 
 from taxidask.space import Space, locate_ids, locate_points
 
+from .bits import kernel
 from .rules import month_bounds
 from .tables import Judged
 
@@ -88,10 +88,8 @@ class BlockCounts:
         return (min(ends), max(ends) + 1) if ends else (0, 0)
 
 
-@njit(cache=True, nogil=True)
-def count_ends(  # type: ignore[no-untyped-def]
-    times, cells, count, direction, origin, slot, first_slot, counts, stray_slot, stray_cell
-):
+@kernel
+def count_ends(times, cells, count, direction, origin, slot, first_slot, counts, stray_slot, stray_cell):
     """Count one end of kept rows; how many are strays and how many in no cell, the earliest and latest time."""
     strays, lost = 0, 0
     earliest, latest = np.int64(2**62), np.int64(-(2**62))

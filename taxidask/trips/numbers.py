@@ -12,9 +12,8 @@ Three ways, the first that applies:
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from .bits import float_of_bits, leading_zeros, load64, multiply128, trailing_zeros
+from .bits import bits_of_float, float_of_bits, kernel, leading_zeros, load8, load64, multiply128, trailing_zeros
 
 SMALLEST_POWER, LARGEST_POWER = -342, 308
 _MAX_DIGITS = 800  # a middle between two floats has at most 767 significant digits
@@ -46,11 +45,11 @@ _HIGH_BITS = np.uint64(0x8080808080808080)
 _DOTS = np.uint64(0x2E2E2E2E2E2E2E2E)
 _ONES = np.uint64(0x0101010101010101)
 _OVER_NINE = np.uint64(0x7676767676767676)
-_U0, _U1, _U63, _U64 = np.uint64(0), np.uint64(1), np.uint64(63), np.uint64(64)
+_U0, _U1, _U63 = np.uint64(0), np.uint64(1), np.uint64(63)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def digits8(word):  # type: ignore[no-untyped-def]
+@kernel(inline="always")
+def digits8(word):
     """Eight digits, given as a little-endian word of text, and whether they are digits at all."""
     value = word ^ _ZEROS
     good = (((value + _OVER_NINE) | value) & _HIGH_BITS) == _U0
@@ -62,18 +61,16 @@ def digits8(word):  # type: ignore[no-untyped-def]
     return value, good
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _digits(text, start, count):  # type: ignore[no-untyped-def]
+@kernel(inline="always")
+def _digits(text, start, count):
     """Up to eight digits (at least one) from an offset: the word is shifted so that they end it, zeros before them."""
     gap = np.uint64(64 - 8 * count)
-    word = load64(text, start)
-    if gap > _U0:
-        word = (word << gap) | (_ZEROS >> (_U64 - gap))
+    word = (load64(text + start) << gap) | ((_ZEROS >> np.uint64(8)) >> (np.uint64(56) - gap))
     return digits8(word)
 
 
-@njit(cache=True, nogil=True)
-def eisel_lemire(whole, power):  # type: ignore[no-untyped-def]
+@kernel
+def eisel_lemire(whole, power):
     """The float64 nearest to whole * 10**power, ties to even; whole below 2**64."""
     if whole == _U0 or power < SMALLEST_POWER:
         return 0.0
@@ -111,8 +108,8 @@ def eisel_lemire(whole, power):  # type: ignore[no-untyped-def]
     return float_of_bits((mantissa & np.uint64((1 << 52) - 1)) | (np.uint64(exponent) << np.uint64(52)))
 
 
-@njit(cache=True, nogil=True)
-def _multiply_small(limbs, count, factor, carry):  # type: ignore[no-untyped-def]
+@kernel
+def _multiply_small(limbs, count, factor, carry):
     """limbs = limbs * factor + carry; the new number of limbs."""
     carry = np.uint64(carry)
     for i in range(count):
@@ -125,8 +122,8 @@ def _multiply_small(limbs, count, factor, carry):  # type: ignore[no-untyped-def
     return count
 
 
-@njit(cache=True, nogil=True)
-def _shift_left(limbs, count, bits):  # type: ignore[no-untyped-def]
+@kernel
+def _shift_left(limbs, count, bits):
     words, rest = bits // 32, bits % 32
     if rest:
         count = _multiply_small(limbs, count, 1 << rest, 0)
@@ -139,8 +136,8 @@ def _shift_left(limbs, count, bits):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True, nogil=True)
-def _times_ten_to(limbs, count, power):  # type: ignore[no-untyped-def]
+@kernel
+def _times_ten_to(limbs, count, power):
     while power >= 9:
         count = _multiply_small(limbs, count, 1000000000, 0)
         power -= 9
@@ -149,28 +146,28 @@ def _times_ten_to(limbs, count, power):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True, nogil=True)
-def _against_middle(text, start, stop, power, lower):  # type: ignore[no-untyped-def]
+@kernel
+def _against_middle(text, start, stop, power, lower):
     """Compare the digits in [start, stop) times 10**power with the middle above a float: -1, 0 or 1."""
     left, right = np.zeros(_LIMBS, np.uint32), np.zeros(_LIMBS, np.uint32)
     digits, count, more = 0, 0, False
     for i in range(start, stop):
-        if text[i] == 46:
+        if load8(text + i) == 46:
             continue
         if digits < _MAX_DIGITS:
-            if digits or text[i] != 48:
-                count = _multiply_small(left, count, 10, np.int64(text[i]) - 48)
+            if digits or load8(text + i) != 48:
+                count = _multiply_small(left, count, 10, np.int64(load8(text + i)) - 48)
                 digits += 1
         else:
-            more = more or text[i] != 48
+            more = more or load8(text + i) != 48
             power += 1
-    bits = np.array([lower]).view(np.uint64)[0]
+    bits = bits_of_float(lower)
     exponent = np.int64(bits >> np.uint64(52))
     mantissa = bits & np.uint64((1 << 52) - 1)
     if exponent:
         mantissa |= np.uint64(1 << 52)
     else:
-        exponent = 1
+        exponent = np.int64(1)
     middle = mantissa * np.uint64(2) + _U1
     twos = exponent - 1076
     right[0] = np.uint32(middle & np.uint64(0xFFFFFFFF))
@@ -193,29 +190,29 @@ def _against_middle(text, start, stop, power, lower):  # type: ignore[no-untyped
     return 1 if more else 0
 
 
-@njit(cache=True, nogil=True)
-def parse_any(text, start, stop):  # type: ignore[no-untyped-def]
+@kernel
+def parse_any(text, start, stop):
     """Any decimal text in [start, stop), blanks and one pair of quotes around it allowed.
 
     Returns the float64 and a state: 1 a number, 0 nothing there, -1 something else. Names like `nan` and `inf` are
     something else.
     """
-    if stop - start >= 2 and text[start] == 34 and text[stop - 1] == 34:
+    if stop - start >= 2 and load8(text + start) == 34 and load8(text + stop - 1) == 34:
         start += 1
         stop -= 1
-    while start < stop and (text[start] == 32 or text[start] == 9):
+    while start < stop and (load8(text + start) == 32 or load8(text + start) == 9):
         start += 1
-    while start < stop and (text[stop - 1] == 32 or text[stop - 1] == 9):
+    while start < stop and (load8(text + stop - 1) == 32 or load8(text + stop - 1) == 9):
         stop -= 1
     if start >= stop:
         return 0.0, 0
-    negative = text[start] == 45
-    if negative or text[start] == 43:
+    negative = load8(text + start) == 45
+    if negative or load8(text + start) == 43:
         start += 1
     whole, taken, dropped, power, seen, dot, rest = _U0, 0, False, 0, False, False, 0
     i = start
     while i < stop:
-        c = text[i]
+        c = load8(text + i)
         if c == 46 and not dot:
             dot = True
         elif 48 <= c <= 57:
@@ -234,50 +231,51 @@ def parse_any(text, start, stop):  # type: ignore[no-untyped-def]
     end = i
     if not seen:
         return 0.0, -1
-    shown = 0
+    shown, sign = np.int64(0), 1
     if i < stop:
-        if text[i] != 101 and text[i] != 69:
+        if load8(text + i) != 101 and load8(text + i) != 69:
             return 0.0, -1
         i += 1
-        down = i < stop and text[i] == 45
-        if i < stop and (text[i] == 45 or text[i] == 43):
+        down = i < stop and load8(text + i) == 45
+        if i < stop and (load8(text + i) == 45 or load8(text + i) == 43):
             i += 1
         if i >= stop:
             return 0.0, -1
         while i < stop:
-            if text[i] < 48 or text[i] > 57:
+            if load8(text + i) < 48 or load8(text + i) > 57:
                 return 0.0, -1
             if shown < 100_000_000:
-                shown = shown * 10 + np.int64(text[i]) - 48
+                shown = shown * 10 + np.int64(load8(text + i)) - 48
             i += 1
-        shown = -shown if down else shown
-    power += shown
-    if whole <= np.uint64(1 << 53) and not dropped and -22 <= power <= 22:
+        sign = -1 if down else 1
+    shown *= sign
+    tens = power + shown
+    if whole <= np.uint64(1 << 53) and not dropped and -22 <= tens <= 22:
         value = np.float64(np.int64(whole))
-        value = value / _TENS[-power] if power < 0 else value * _TENS[power]
+        value = value / _TENS[-tens] if tens < 0 else value * _TENS[tens]
     else:
-        value = eisel_lemire(whole, power)
-        if dropped and value != eisel_lemire(whole + _U1, power):
+        value = eisel_lemire(whole, tens)
+        if dropped and value != eisel_lemire(whole + _U1, tens):
             order = _against_middle(text, start, end, shown - rest, value)
-            odd = np.array([value]).view(np.uint64)[0] & _U1
+            odd = bits_of_float(value) & _U1
             if order > 0 or (order == 0 and odd):
-                value = float_of_bits(np.array([value]).view(np.uint64)[0] + _U1)
+                value = float_of_bits(bits_of_float(value) + _U1)
     return -value if negative else value, 1
 
 
-@njit(cache=True, nogil=True)
-def parse_float(text, start, stop):  # type: ignore[no-untyped-def]
+@kernel(error_model="numpy")
+def parse_float(text, start, stop):
     """A field as float64 and its state, as `parse_any`; plain decimals take a path of a few words.
 
     Eight bytes after `stop` must be there to read.
     """
     a = start
-    negative = text[a] == 45
+    negative = load8(text + a) == 45
     if negative:
         a += 1
     length = stop - a
     if 0 < length <= 20:
-        found = load64(text, a) ^ _DOTS
+        found = load64(text + a) ^ _DOTS
         found = (found - _ONES) & ~found & _HIGH_BITS
         ahead = trailing_zeros(found) >> 3 if found else 8  # digits before the dot
         after = length - ahead - 1
@@ -292,16 +290,14 @@ def parse_float(text, start, stop):  # type: ignore[no-untyped-def]
             if after > 8:
                 part, fine = _digits(text, dot, 8)
                 last, well = _digits(text, dot + 8, after - 8)
-                good = good and fine and well
                 whole = (whole * np.uint64(100_000_000) + part) * _WHOLE_TENS[after - 8] + last
+                # whether a shorter way would do differs from row to row: asking costs more than the long way
+                value = eisel_lemire(whole, -after)
+                good = good and fine and well
             else:
                 part, fine = _digits(text, dot, after)
+                value = np.float64(np.int64(whole * _WHOLE_TENS[after] + part)) / _TENS[after]
                 good = good and fine
-                whole = whole * _WHOLE_TENS[after] + part
             if good:
-                if whole <= np.uint64(1 << 53):
-                    value = np.float64(np.int64(whole)) / _TENS[after]
-                else:
-                    value = eisel_lemire(whole, -after)
                 return -value if negative else value, 1
     return parse_any(text, start, stop)

@@ -51,7 +51,7 @@ def read_parquet(
                 given = given or last
                 row += batch.num_rows
             if not given:
-                none = {reason: 0 for reason in REASONS}
+                none = dict.fromkeys(REASONS, 0)
                 yield schema.empty_table(), Rejects(source.url).table(), 0, 0, none, {}, source.size, reader.content
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{source.url} is a damaged Parquet file: {error}", "download it again") from error

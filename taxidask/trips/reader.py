@@ -164,7 +164,7 @@ def count_block(
     size = block.stop - block.start
     if source.format == "parquet":
         content: list[str] = []
-        names = [name for name in ("pickup_datetime", "dropoff_datetime", *_places(judged.zones))]
+        names = ["pickup_datetime", "dropoff_datetime", *_places(judged.zones)]
         for trips, _, rows, _, rejected, _, _, part in read_parquet(
             block, storage=storage, rules=rules, columns=names, result_bytes=RESULT_BYTES
         ):

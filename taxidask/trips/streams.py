@@ -227,7 +227,7 @@ def row_chunks(
             room = min(room, limit - base)
         # the room is filled before anything is parsed: a slow source hands out small pieces
         before = filled
-        view = memoryview(text)
+        view = text.data
         while filled < room and (count := read_into(view[filled:room])):
             filled += count
         ended = filled < room
@@ -252,7 +252,7 @@ def row_chunks(
             cut = bytes(text[before:filled]).find(b"\n") + 1 + before
             cut = -1 if cut == before else cut
         else:
-            cut = last_line_end(text, before, filled)
+            cut = last_line_end(text.ctypes.data, before, filled)
         if cut > 0:
             yield text, cut, base
             if beyond:

@@ -72,15 +72,16 @@ class Judged:
         self.id1, self.id2 = np.empty(zones, np.int16), np.empty(zones, np.int16)
 
     def take(self, text: np.ndarray, length: int, known: np.ndarray, at: int) -> tuple[int, int]:
-        """Index and judge a chunk; the number of kept rows and of rejects. Bits of `known`: passengers, from `at` on."""
+        """Index and judge a chunk; how many rows are kept and rejected. `known` gets passengers' bits from `at` on."""
         if length > self._size:
             self._make_room(len(text))
+        address = text.ctypes.data
         index = (self.ends, self.row_start, self.row_first, self.row_last)
-        rows = index_rows(text, length, *index)
+        rows = index_rows(address, length, *index)
         if rows < 0:
-            rows = index_quoted_rows(text, length, *index)
+            rows = index_quoted_rows(address, length, *index)
         kept = judge(
-            text, *index, rows, self.fields, self.zones, self.era.dates == "us", self.low, self.high, self.limits,
+            address, *index, rows, self.fields, self.zones, self.era.dates == "us", self.low, self.high, self.limits,
             self.pickup, self.dropoff, self.passengers, known, at, self.distance, self.x1, self.y1, self.x2, self.y2,
             self.fare, self.id1, self.id2, self.kept, self.rejects, self.codes,
         )  # fmt: skip
@@ -125,7 +126,9 @@ class Rejects:
         starts = judged.row_start[rows].astype(np.int64)
         size = 2 * int((judged.ends[judged.row_last[rows]].astype(np.int64) - starts).sum())
         out, offsets = np.empty(size, np.uint8), np.zeros(count + 1, np.int32)
-        used = kernels.copy_lines(text, judged.ends, judged.row_start, judged.row_last, rows, count, out, offsets)
+        used = kernels.copy_lines(
+            text.ctypes.data, judged.ends, judged.row_start, judged.row_last, rows, count, out, offsets
+        )
         self.add(starts + base, judged.codes[:count].copy(), out[:used].copy(), offsets)
 
     def add(self, offsets: np.ndarray, codes: np.ndarray, lines: np.ndarray, ends: np.ndarray) -> None:
@@ -190,7 +193,7 @@ class Trips:
     def take(self, text: np.ndarray, kept: int) -> None:
         """Add the kept rows of the chunk just judged."""
         judged, at = self.judged, self.count
-        where = (text, judged.ends, judged.row_start, judged.row_first, judged.kept, kept)
+        where = (text.ctypes.data, judged.ends, judged.row_start, judged.row_first, judged.kept, kept)
         for name, out in self._out.items():
             if name in _JUDGED:
                 out[at : at + kept] = getattr(judged, _JUDGED[name])[:kept]
