@@ -96,7 +96,7 @@ def _location_id(properties: dict[str, Any], place: str) -> int:
 def _polygons(geometry: Any, place: str) -> list[list[Points]]:
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if kind not in ("Polygon", "MultiPolygon"):
-        raise SpaceError(f"{place} is no polygon but {kind or geometry!r}", REMEDY)
+        raise SpaceError(f"{place} is no polygon but {(kind or geometry)!r:.60}", REMEDY)
     nested = geometry.get("coordinates")
     polygons = [nested] if kind == "Polygon" else nested
     if not isinstance(polygons, list) or not all(isinstance(rings, list) and rings for rings in polygons):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -44,9 +44,16 @@ def make_kernel(polygons: Polygons, id_cell: NDArray[np.int32], *, pixels: int =
     size = max(float(size), MIN_PIXEL)
     rows, cols = max(int((north - south) / size), 1), max(int((east - west) / size), 1)
     x_scale, y_scale = cols / max(east - west, MIN_PIXEL), rows / max(north - south, MIN_PIXEL)
-    part_row, part_first, row_start, edges = _file_edges(polygons.edges, polygons.start, south, y_scale, rows)
+    part_row, part_first, row_start, edges = _file_edges(polygons, south, y_scale, rows)
+    raster = np.empty(rows * cols, np.int32)
     bounds = west, south, x_scale, y_scale
-    raster, pixel, part = _paint(bounds, rows, cols, polygons.cell, part_row, part_first, row_start, edges)
+    n = 8 * len(edges) + 1024
+    while True:
+        pixel, part = np.empty(n, np.int32), np.empty(n, np.int32)
+        n = _paint(bounds, cols, polygons.cell, part_row, part_first, row_start, edges, raster, pixel, part)
+        if n <= pixel.size:
+            break
+    pixel, part = pixel[:n], part[:n]
     order = np.argsort(pixel, kind="stable")  # stable: each pixel's polygons stay in order
     pixel, list_part = pixel[order], part[order]
     first = np.flatnonzero(np.diff(pixel, prepend=-1))
@@ -75,37 +82,20 @@ def make_kernel(polygons: Polygons, id_cell: NDArray[np.int32], *, pixels: int =
     )
 
 
-@njit(cache=True, nogil=True)
-def _file_edges(edges, start, south, y_scale, rows):
-    """File each polygon's edges under every raster row they touch."""
-    n = start.size - 1
-    part_row = np.empty(n, np.int32)
-    part_first = np.empty(n, np.int32)
-    low = np.empty(len(edges), np.int32)
-    high = np.empty(len(edges), np.int32)
-    for e in range(len(edges)):
-        low[e] = min(int((edges[e, 1] - south) * y_scale), rows - 1)
-        high[e] = min(int((edges[e, 3] - south) * y_scale), rows - 1)
-    total = 0
-    for p in range(n):
-        part_row[p] = low[start[p] : start[p + 1]].min()
-        part_first[p] = total
-        total += high[start[p] : start[p + 1]].max() - part_row[p] + 1
-    row_start = np.zeros(total + 1, np.int32)
-    for p in range(n):
-        for e in range(start[p], start[p + 1]):
-            for r in range(low[e], high[e] + 1):
-                row_start[part_first[p] + r - part_row[p] + 1] += 1
-    row_start = np.cumsum(row_start).astype(np.int32)
-    filed = np.empty((row_start[-1], 4))
-    free = row_start.copy()
-    for p in range(n):
-        for e in range(start[p], start[p + 1]):
-            for r in range(low[e], high[e] + 1):
-                j = part_first[p] + r - part_row[p]
-                filed[free[j]] = edges[e]
-                free[j] += 1
-    return part_row, part_first, row_start, filed
+def _file_edges(polygons: Polygons, south: float, y_scale: float, rows: int) -> tuple[NDArray[Any], ...]:
+    """File each polygon's edges under every raster row they touch: its first row, where that stands, and the files."""
+    edges, start = polygons.edges, polygons.start
+    low, high = (np.minimum(((edges[:, i] - south) * y_scale).astype(np.int32), rows - 1) for i in (1, 3))
+    part_row = np.minimum.reduceat(low, start[:-1])
+    spans = np.maximum.reduceat(high, start[:-1]) - part_row + 1
+    part_first = np.cumsum(spans, dtype=np.int32) - spans
+    times = high - low + 1  # in how many rows an edge is filed
+    edge = np.repeat(np.arange(len(edges)), times)
+    row = np.arange(edge.size) - np.repeat(np.cumsum(times) - times, times) + low[edge]
+    part = np.repeat(np.arange(len(spans)), np.diff(start))[edge]
+    file = part_first[part] + row - part_row[part]
+    row_start = np.cumsum(np.bincount(file + 1, minlength=int(spans.sum()) + 1), dtype=np.int32)
+    return part_row, part_first, row_start, edges[edge[np.argsort(file, kind="stable")]]
 
 
 @njit(cache=True, nogil=True)
@@ -124,25 +114,26 @@ def _mark_columns(marks, edges, start, stop, bounds, row, cols):
             b = x1 + (x2 - x1) * ((top - y1) / (y2 - y1))
         c1 = max(int((min(a, b) - west) * x_scale - SLACK), 0)
         c2 = min(int((max(a, b) - west) * x_scale + SLACK), cols - 1)
-        marks[c1 : c2 + 1] = True
+        for col in range(c1, c2 + 1):
+            marks[col] = True
         first = min(first, c1)
         last = max(last, c2)
     return first, last
 
 
 @njit(cache=True, nogil=True)
-def _paint(bounds, rows, cols, part_cell, part_row, part_first, row_start, edges):
+def _paint(bounds, cols, part_cell, part_row, part_first, row_start, edges, raster, pixel, part):
     """Fill the raster polygon by polygon, and list the polygons to test in each pixel that one cell does not fill.
 
     Between two marked pixels of a row no edge passes, so one exact test decides them all. A polygon that fills a pixel
-    ends that pixel's list: no later one can have a point there.
+    ends that pixel's list: no later one can have a point there. Returns the length of the list, which is complete if it
+    fits into `pixel` and `part`.
     """
     west, south, x_scale, y_scale = bounds
-    raster = np.full(rows * cols, NOWHERE, np.int32)
-    filled = np.zeros(rows * cols, np.bool_)
+    filled = np.zeros(raster.size, np.bool_)
     marks = np.zeros(cols, np.bool_)
-    pixel = np.empty(1024, np.int32)
-    part = np.empty(1024, np.int32)
+    for i in range(raster.size):
+        raster[i] = NOWHERE
     n = 0
     for p in range(part_cell.size):
         stop = part_first[p + 1] if p + 1 < part_cell.size else row_start.size - 1
@@ -152,7 +143,7 @@ def _paint(bounds, rows, cols, part_cell, part_row, part_first, row_start, edges
             y = south + (row + 0.5) / y_scale
             inside = False
             for col in range(first, last + 1):
-                if not marks[col] and (col == first or marks[col - 1]):
+                if not marks[col] and marks[col - 1]:
                     inside = covers(edges, row_start[j], row_start[j + 1], west + (col + 0.5) / x_scale, y)
                 i = row * cols + col
                 if filled[i] or not (marks[col] or inside):
@@ -163,11 +154,10 @@ def _paint(bounds, rows, cols, part_cell, part_row, part_first, row_start, edges
                         raster[i] = part_cell[p]
                         continue
                 raster[i] = FIRST_LIST
-                if n == pixel.size:
-                    pixel = np.concatenate((pixel, np.empty(n, np.int32)))
-                    part = np.concatenate((part, np.empty(n, np.int32)))
-                pixel[n] = i
-                part[n] = p
+                if n < pixel.size:
+                    pixel[n] = i
+                    part[n] = p
                 n += 1
-            marks[first : last + 1] = False
-    return raster, pixel[:n].copy(), part[:n].copy()
+            for col in range(first, last + 1):
+                marks[col] = False
+    return n
