@@ -120,6 +120,13 @@ class LocalClient(Client):
         finally:
             self._node.stop()
 
+    def shutdown(self) -> Any:
+        """The same, as distributed calls it."""
+        try:
+            return super().shutdown()
+        finally:
+            self._node.stop()
+
 
 class _Node:
     """The driver's end of a :mod:`taxidask.compute.node` process."""

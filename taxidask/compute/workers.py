@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+import cloudpickle
 import dask
 from distributed import Client, Future, KilledWorker, get_worker, worker_client
 from distributed.client import FutureCancelledError
@@ -23,6 +24,8 @@ WORKER_SECONDS = 300.0
 
 WATCH_SECONDS = 5.0
 COLLECT_SECONDS = 30.0
+INLINE_BYTES = 64 << 10
+"""A function whose pickle is larger is sent to each worker once instead of with each task."""
 STOP_SECONDS = 10.0
 
 _halted: set[str] = set()  # in a worker: the maps of which no task may start any more
@@ -70,6 +73,7 @@ class _Workers(Session):
         self._count = 0
         self._watched = self._seen = time.monotonic()
         self._width = _width(client)
+        self._sent: tuple[Any, Any] | None = None
 
     def width(self) -> int:
         if time.monotonic() - self._watched > WATCH_SECONDS:
@@ -84,8 +88,17 @@ class _Workers(Session):
         # futures inside the item.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GiB"}):
             return self._client.submit(
-                _run, self._token, fn, _Box(item), key=(f"{name}-{self._token}", self._count), pure=False
+                _run, self._token, self._once(fn), _Box(item), key=(f"{name}-{self._token}", self._count), pure=False
             )
+
+    def _once(self, fn: Callable[..., Any]) -> Any:
+        """The function, or, if it carries much, a future of it: each worker then gets it once, and all tasks there
+        share one, with what it has computed for itself. A future of a task and not scattered data, so that it comes
+        back should its worker die."""
+        if self._sent is None or self._sent[0] is not fn:
+            large = len(cloudpickle.dumps(fn)) > INLINE_BYTES
+            self._sent = (fn, self._client.submit(_Box.open, _Box(fn), pure=False) if large else fn)
+        return self._sent[1]
 
     def collect(self, future: Future) -> Any:
         try:
@@ -141,6 +154,9 @@ class _Box:
 
     def __init__(self, item: Any) -> None:
         self.item = item
+
+    def open(self) -> Any:
+        return self.item
 
 
 def _run(token: str, fn: Callable[[Any], Any], box: _Box) -> Any:

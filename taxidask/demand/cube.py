@@ -112,6 +112,9 @@ class Cube:
     Totals(pickups=3, dropoffs=4)
     """
 
+    ingest: Any = None
+    """What `count_trips` read to make this cube, source by source; None for a cube of other origin."""
+
     def __init__(
         self,
         counts: ArrayLike,

@@ -198,3 +198,25 @@ def test_the_driver_stays_flat(runs):
     before = rss()
     run(3000)
     assert rss() - before < 16 << 20
+
+
+class Heavy:
+    """A function that carries much, and something it makes of it on first use."""
+
+    def __init__(self) -> None:
+        self.much = os.urandom(300_000)
+
+    def __call__(self, item: int) -> tuple[int, int]:
+        self.__dict__.setdefault("made", time.monotonic_ns())
+        return os.getpid(), self.made
+
+
+def test_a_heavy_function_travels_once_and_survives_its_worker(cluster):
+    heavy, pids, killed = Heavy(), {}, False
+    for n, (_, (pid, made)) in enumerate(executor(cluster).map_unordered(heavy, range(60))):
+        pids.setdefault(pid, set()).add(made)
+        if n == 20 and not killed:
+            killed = True
+            os.kill(pid, signal.SIGKILL)
+    assert n == 59
+    assert all(len(made) == 1 for made in pids.values())
