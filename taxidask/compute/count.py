@@ -100,7 +100,7 @@ def count_trips(
     # Only sources of the same size can have the same content; all others are added up as they come.
     sizes = [source.size for source in found]
     parts = [_Part(source, len(mine), sizes.count(source.size) > 1) for source, mine in zip(found, blocks, strict=True)]
-    total = _Sum(space.cells)
+    total, total_bytes = _Sum(space.cells), sum(sizes)
     task = CountTask(storage, rules, space, seconds)
     done = 0
     with Progress(progress, label="count") as show:
@@ -111,7 +111,7 @@ def count_trips(
             part = parts[index]
             part.take(block, counted, total)
             show(
-                {"rows": counted.rows, "rejected": counted.rejected, "bytes": counted.bytes, "total_bytes": sum(sizes)}
+                {"rows": counted.rows, "rejected": counted.rejected, "bytes": counted.bytes, "total_bytes": total_bytes}
             )
             if not part.left:
                 part.check(storage)
@@ -263,7 +263,7 @@ def _settle(parts: list[_Part], total: _Sum) -> list[SourceIngest]:
                 bytes=part.source.size,
                 note="" if part.source.month else unchecked,
                 error=error,
-            )  # fmt: skip
+            )
         )
     return results
 

@@ -105,6 +105,6 @@ def _watch(parent: int, loop: asyncio.AbstractEventLoop, over: asyncio.Event) ->
     threading.Timer(CLOSE_SECONDS + 1, os._exit, args=(1,)).start()
 
 
-def dask_setup(worker: Any) -> None:
+def dask_setup(worker: Any) -> None:  # noqa: ARG001 - Dask passes it
     """Called in each worker as it starts. What a task raises reaches the driver, so it need not also be logged."""
     logging.getLogger("distributed.worker").addFilter(lambda record: "Compute Failed" not in str(record.msg))

@@ -76,11 +76,9 @@ class Progress:
             self._past.popleft()
         if self.enabled and (self._screen.live or now - self._shown >= self.every):
             self._shown = now
-            self._screen.show(self.bytes, max(self.total_bytes, self.bytes), self._text(now))
+            self._screen.show(self._text(now), self.bytes / max(self.total_bytes, self.bytes, 1))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         if not self.enabled:
             return
         seconds = self._clock() - self._began
@@ -116,7 +114,8 @@ class _Screen:
     live = True
     """Whether it may be redrawn for every block."""
 
-    def show(self, done: int, total: int, text: str) -> None:
+    def show(self, text: str, share: float) -> None:
+        """Replace what is there; `share` of the work, 0 to 1, is done."""
         raise NotImplementedError
 
     def close(self, text: str) -> None:
@@ -130,7 +129,7 @@ class _Lines(_Screen):
     def __init__(self, file: IO[str], label: str = "") -> None:
         self._file, self._label = file, label
 
-    def show(self, done: int, total: int, text: str) -> None:
+    def show(self, text: str, share: float) -> None:  # noqa: ARG002 - the text says it
         print(f"{self._label}: {text}", file=self._file, flush=True)
 
     def close(self, text: str) -> None:
@@ -149,8 +148,8 @@ class _Terminal(_Screen):
         self._task = self._bars.add_task(label, total=None, text="starting")
         self._bars.start()
 
-    def show(self, done: int, total: int, text: str) -> None:
-        self._bars.update(self._task, completed=done, total=total or None, text=text)
+    def show(self, text: str, share: float) -> None:
+        self._bars.update(self._task, completed=share, total=1.0, text=text)
 
     def close(self, text: str) -> None:
         self._bars.stop()
@@ -167,7 +166,7 @@ class _Notebook(_Screen):
         self._label, self._last = label, 0.0
         self._output = display({"text/plain": f"{label}: starting"}, raw=True, display_id=True)
 
-    def show(self, done: int, total: int, text: str) -> None:
+    def show(self, text: str, share: float) -> None:  # noqa: ARG002
         if time.monotonic() - self._last > 0.2:
             self._last = time.monotonic()
             self._output.update({"text/plain": f"{self._label}: {text}"}, raw=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import html
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -351,7 +352,16 @@ def _check_blocks(source: Source, size: int) -> None:
         raise LakeError(str(error), 'use "64MiB" or another multiple of 8 MiB') from error
 
 
-def _shown(progress: bool, on_block: OnBlock | None) -> Any:
-    import contextlib
+@contextlib.contextmanager
+def _shown(progress: bool, on_block: OnBlock | None) -> Iterator[OnBlock]:
+    """Who hears of finished blocks: a display, and the caller."""
+    from taxidask.compute import Progress
 
-    return contextlib.nullcontext(on_block)
+    with Progress(progress) as show:
+
+        def tell(block: dict[str, Any]) -> None:
+            show(block)
+            if on_block is not None:
+                on_block(block)
+
+        yield tell

@@ -180,7 +180,7 @@ def test_a_scheduler_that_dies_is_an_error(monkeypatch):
     client = td.connect(Settings(workers=1))
     threading.Timer(1.0, client._node.process.kill).start()
     try:
-        with pytest.raises(ComputeError, match="the scheduler at tcp://.* is gone"):
+        with pytest.raises(ComputeError, match=r"the scheduler at tcp://.* is gone"):
             list(executor(client).map_unordered(time.sleep, [60]))
     finally:
         client.close()
