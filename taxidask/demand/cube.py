@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from taxidask.demand.slots import moment_text, parse_slot, slot_name, slot_start
 from taxidask.errors import CubeError
 from taxidask.space import MAX_COUNT, Space, add_counts
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 DIRECTIONS = ("pickup", "dropoff")
-DAY = pd.Timedelta(days=1)
 
 
 class Totals(NamedTuple):
@@ -25,41 +25,6 @@ class Totals(NamedTuple):
 
     pickups: int
     dropoffs: int
-
-
-def parse_slot(slot: str | pd.Timedelta) -> pd.Timedelta:
-    """Return a slot's length, checked: whole seconds, and a day is a whole number of slots.
-
-    Examples
-    --------
-    >>> parse_slot("30min")
-    Timedelta('0 days 00:30:00')
-    >>> parse_slot("7min")
-    Traceback (most recent call last):
-    taxidask.errors.CubeError: a day is no whole number of slots of '7min'; use a slot such as 15min, 30min, 60min or 1D
-    """
-    remedy = "use a slot such as 15min, 30min, 60min or 1D"
-    try:
-        length = pd.Timedelta(slot)
-    except (ValueError, TypeError) as error:
-        raise CubeError(f"{slot!r} is no length of a slot", remedy) from error
-    if pd.isna(length) or length <= pd.Timedelta(0) or length % pd.Timedelta(seconds=1):
-        raise CubeError(f"{slot!r} is no length of a slot", remedy)
-    if DAY % length:
-        raise CubeError(f"a day is no whole number of slots of {slot!r}", remedy)
-    return length.as_unit("s")
-
-
-def slot_name(slot: pd.Timedelta) -> str:
-    """Return a slot's length as text that `parse_slot` reads.
-
-    Examples
-    --------
-    >>> slot_name(pd.Timedelta("0.5h")), slot_name(pd.Timedelta("90s")), slot_name(pd.Timedelta("1D"))
-    ('30min', '90s', '1440min')
-    """
-    seconds = int(slot.total_seconds())
-    return f"{seconds}s" if seconds % 60 else f"{seconds // 60}min"
 
 
 class Cube:
@@ -128,7 +93,7 @@ class Cube:
             raise CubeError(f"a cube's space cannot be {space!r}", "give a td.Grid or td.Zones")
         self.space = space
         self.slot = parse_slot(slot)
-        self.start = _moment("start", start, self.slot)
+        self.start = slot_start("start", start, self.slot)
         self.counts = _counts(counts, space)
         self.missing = _missing(missing, self.counts.shape[0])
 
@@ -192,10 +157,10 @@ class Cube:
         return self._like(self.counts[first:stop], self.start + self.slot * first, self.missing[first:stop])
 
     def _position(self, name: str, value: str | pd.Timestamp) -> int:
-        moment = _moment(name, value, self.slot)
+        moment = slot_start(name, value, self.slot)
         if not self.start <= moment <= self.end:
-            span = f"from {_text(self.start)} to {_text(self.end)}"
-            raise CubeError(f"{name} {_text(moment)} lies outside the cube, which goes {span}", "stay within it")
+            span = f"from {moment_text(self.start)} to {moment_text(self.end)}"
+            raise CubeError(f"{name} {moment_text(moment)} lies outside the cube, which goes {span}", "stay within it")
         return int((moment - self.start) // self.slot)
 
     def _like(self, counts: NDArray[np.int32], start: pd.Timestamp, missing: NDArray[np.bool_]) -> Cube:
@@ -332,8 +297,8 @@ class Cube:
         pickups, dropoffs = self.total()
         facts = {
             "slots": f"{len(self):,} of {slot_name(self.slot)}",
-            "from": _text(self.start),
-            "to": _text(self.end),
+            "from": moment_text(self.start),
+            "to": moment_text(self.end),
             "cells": f"{self.space.cells:,} ({self.space.label})",
             "pickups": f"{pickups:,}",
             "dropoffs": f"{dropoffs:,}",
@@ -366,35 +331,10 @@ def _plural(word: str, n: int) -> str:
     return word if n == 1 else word + "s"
 
 
-def _text(moment: pd.Timestamp) -> str:
-    return f"{moment:%Y-%m-%d %H:%M}" if moment.second == 0 else f"{moment:%Y-%m-%d %H:%M:%S}"
-
-
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _moment(name: str, value: str | pd.Timestamp, slot: pd.Timedelta) -> pd.Timestamp:
-    """A start of a slot, checked."""
-    try:
-        moment = pd.Timestamp(value)
-    except (ValueError, TypeError) as error:
-        raise CubeError(f"{name}={value!r} is no time", "write it like 2015-01-31 14:30") from error
-    if pd.isna(moment):
-        raise CubeError(f"{name}={value!r} is no time", "write it like 2015-01-31 14:30")
-    if moment.tzinfo is not None:
-        raise CubeError(
-            f"{name} {moment} has a time zone",
-            "cubes count New York wall-clock time: moment.tz_convert('America/New_York').tz_localize(None)",
-        )
-    if moment != moment.floor(slot):
-        raise CubeError(
-            f"{name} {moment} is not the start of a slot of {slot_name(slot)}",
-            f"use {_text(moment.floor(slot))} or {_text(moment.ceil(slot))}",
-        )
-    return moment.as_unit("us")
 
 
 def _counts(counts: ArrayLike, space: Space) -> NDArray[np.int32]:

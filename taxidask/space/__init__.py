@@ -6,20 +6,18 @@ from typing import Any
 
 from taxidask.errors import SpaceError
 from taxidask.space.base import Space
-from taxidask.space.counting import MAX_COUNT, OVERFLOW, add_counts, count_into
+from taxidask.space.counting import MAX_COUNT, add_counts
 from taxidask.space.grid import Grid
 from taxidask.space.kernel import Kernel, locate_ids, locate_points
 from taxidask.space.zones import Zones, zones_from_dict
 
 __all__ = [
     "MAX_COUNT",
-    "OVERFLOW",
     "Grid",
     "Kernel",
     "Space",
     "Zones",
     "add_counts",
-    "count_into",
     "locate_ids",
     "locate_points",
     "space_from_dict",

@@ -1,53 +1,13 @@
-"""Counting in int32 that never wraps: one trip end at a time, and whole arrays."""
+"""Adding counts in int32 without ever wrapping."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from taxidask.errors import CubeError
 
 MAX_COUNT = 2**31 - 1
-OVERFLOW = -1
-
-
-@njit(cache=True, nogil=True)
-def count_into(counts, seconds, cells, direction, start_second, slot_seconds):
-    """Count trip ends into a cube's array; the compiled loop behind every cube.
-
-    Parameters
-    ----------
-    counts : int32 array (slots, cells, 2)
-        Counted into.
-    seconds : int64 array
-        Time of each end in seconds since 1970, wall clock.
-    cells : int32 array
-        Cell of each end, -1 for none.
-    direction : int
-        0 pickup, 1 dropoff.
-    start_second, slot_seconds : int
-        Start of slot 0 and length of a slot.
-
-    Returns
-    -------
-    int
-        How many ends were counted (the others lie in no cell or in no slot of `counts`), or -1 if a count is full:
-        then the counts are unusable.
-    """
-    slots, n_cells, _ = counts.shape
-    counted = 0
-    for i in range(cells.size):
-        cell = cells[i]
-        since = seconds[i] - start_second
-        if 0 <= cell < n_cells and since >= 0:
-            slot = since // slot_seconds
-            if slot < slots:
-                if counts[slot, cell, direction] == MAX_COUNT:
-                    return OVERFLOW
-                counts[slot, cell, direction] += 1
-                counted += 1
-    return counted
 
 
 def add_counts(into: NDArray[np.int32], part: NDArray[np.int32], first_slot: int = 0) -> None:

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taxidask.demand import Cube
+from taxidask.demand.slots import parse_slot, slot_name
+from taxidask.errors import CubeError
+from taxidask.space import MAX_COUNT, Grid, add_counts
+
 settings.register_profile("steady", deadline=None)  # compiling and a busy machine make single examples slow
 settings.load_profile("steady")
-
-from taxidask.demand import Cube
-from taxidask.demand.cube import parse_slot, slot_name
-from taxidask.errors import CubeError
-from taxidask.space import MAX_COUNT, OVERFLOW, Grid, add_counts, count_into
 
 GRID = Grid(1, 2, west=0, south=0, east=2, north=1)
 SLOTS = ["1min", "15min", "30min", "60min", "1D"]
@@ -250,34 +250,6 @@ def test_repr_says_what_is_in_it():
 @pytest.mark.parametrize("slot", SLOTS)
 def test_slot_names_can_be_read_again(slot):
     assert parse_slot(slot_name(parse_slot(slot))) == pd.Timedelta(slot)
-
-
-@given(
-    st.lists(st.tuples(st.integers(-5000, 5000), st.integers(-1, 3), st.booleans()), max_size=60),
-)
-def test_count_into_equals_counting_one_by_one(ends):
-    counts = np.zeros((3, 2, 2), np.int32)
-    counted = 0
-    for direction in (0, 1):
-        some = [(s, c) for s, c, d in ends if d == direction]
-        seconds = np.array([s for s, _ in some], np.int64)
-        cells = np.array([c for _, c in some], np.int32)
-        counted += count_into(counts, seconds, cells, direction, -1800, 1800)
-    slow = np.zeros((3, 2, 2), int)
-    for second, cell, direction in ends:
-        if cell in (0, 1) and -1800 <= second < 3600:
-            slow[(second + 1800) // 1800, cell, int(direction)] += 1
-    assert counts.tolist() == slow.tolist()
-    assert counted == slow.sum()
-
-
-def test_count_into_stops_at_a_full_count():
-    counts = np.zeros((1, 1, 2), np.int32)
-    counts[0, 0, 0] = MAX_COUNT - 1
-    one = np.zeros(1, np.int64), np.zeros(1, np.int32), 0, 0, 1800
-    assert count_into(counts, *one) == 1
-    assert count_into(counts, *one) == OVERFLOW
-    assert counts[0, 0, 0] == MAX_COUNT
 
 
 @pytest.mark.parametrize(("shape", "first"), [((2, 2, 2), 2), ((2, 2, 2), -1), ((1, 3, 2), 0)])
