@@ -296,7 +296,7 @@ def detect(head: bytes, url: str) -> tuple[Era, int]:
     rows = head[start:].split(b"\n")
     if len(head) >= HEAD_BYTES and len(rows) > 1:
         rows.pop()  # cut short by us
-    filled = [row.rstrip(b"\r") for row in rows if row.rstrip(b"\r")]
+    filled = [row for row in (row.removesuffix(b"\r") for row in rows) if row]
     for row in rows:
         if row not in (b"", b"\r"):
             break
@@ -307,7 +307,9 @@ def detect(head: bytes, url: str) -> tuple[Era, int]:
             era,
             # two fields more than names, both empty, in most rows: a layout, not a fault
             extra_fields=2 if 2 * sum(count == 2 for count in extra) > len(extra) else 0,
-            dates="us" if any(_us_date(row, era.position("pickup_datetime")) for row in filled[:20]) else "iso",
+            dates="us"
+            if 2 * sum(_us_date(row, era.position("pickup_datetime")) for row in filled) > len(filled)
+            else "iso",
         ),
         min(start, len(head)),
     )

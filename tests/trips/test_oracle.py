@@ -136,8 +136,6 @@ def slow_read(raw, month):
     lines = raw.split(b"\n")
     rows = [line.removesuffix(b"\r") for line in lines[1:]]
     filled = [row for row in rows if row]
-    us = any(row.count(b"/") >= 4 for row in filled[:20])
-    widths = Counter(row.count(b",") for row in filled[:100])
     for line in lines:
         row = line.removesuffix(b"\r")
         start, offset = offset, offset + len(line) + 1
@@ -146,7 +144,12 @@ def slow_read(raw, month):
         if names is None:
             names = [COLUMN.get(name.strip().lower(), "") for name in fields_of(row)]
             zones = "pickup_location_id" in names
-            extra = 2 if widths and widths.most_common(1)[0][0] == len(names) + 1 else 0
+            # what most rows do is the file's layout
+            extra = 2 if 2 * sum(row.count(b",") == len(names) + 1 for row in filled) > len(filled) else 0
+            column = names.index("pickup_datetime")
+            us = 2 * sum(b"".join(row.split(b",")[column : column + 1]).count(b"/") == 2 for row in filled) > len(
+                filled
+            )
             continue
         try:
             fields = [field.strip(" \t") for field in fields_of(row)]
