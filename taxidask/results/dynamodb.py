@@ -12,7 +12,7 @@ from typing import Any
 from taxidask.errors import StoreError
 from taxidask.results import wire
 from taxidask.results.batch import TABLE_UNITS, Pacer, Refusal, Write, write_all
-from taxidask.results.explain import code_of, explain, is_transient, missing, strange_keys
+from taxidask.results.explain import code_of, explain, is_transient, is_unreachable, missing, strange_keys
 from taxidask.results.keys import Key
 from taxidask.results.store import Item, Progress, Store, look, no_such_place, sized
 from taxidask.results.values import same, write_units
@@ -68,6 +68,7 @@ class DynamoDBStore(Store):
         self._pacer = Pacer(table=write_units)
         self._held: tuple[int, Any] | None = None
         self._lock = threading.Lock()
+        self._answered = False
         self._usage = {"write_units": 0.0, "read_units": 0.0}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -122,6 +123,7 @@ class DynamoDBStore(Store):
         if operation in ("get_item", "query", "put_item", "update_item", "batch_write_item"):
             request["ReturnConsumedCapacity"] = "TOTAL"
         answer = getattr(client, operation)(**request)
+        self._answered = True
         spent = answer.get("ConsumedCapacity") or []
         kind = "read_units" if operation in ("get_item", "query") else "write_units"
         with self._lock:
@@ -315,7 +317,8 @@ class DynamoDBStore(Store):
             try:
                 answer = self._raw("batch_write_item", RequestItems={self.table: requests})
             except Exception as error:
-                if is_transient(error):
+                # who has answered before may do so again; who never has is rather the wrong address
+                if is_transient(error) or (self._answered and is_unreachable(error)):
                     told = self._explain(error, "BatchWriteItem")
                     raise Refusal(told.message, told.remedy) from error
                 raise

@@ -64,6 +64,11 @@ def in_region(url: str, region: str) -> str:
     return f"{place}?{'&'.join([f'region={region}', *rest])}"
 
 
+def is_unreachable(error: Exception) -> bool:
+    """Whether nobody answered at all."""
+    return isinstance(error, aws.ConnectionError)
+
+
 def explain(error: Exception, *, table: str, region: str, endpoint: str, url: str, operation: str) -> StoreError:
     """The StoreError for what botocore raised."""
     if isinstance(error, aws.ClientError):
@@ -84,7 +89,7 @@ def explain(error: Exception, *, table: str, region: str, endpoint: str, url: st
         ),
     ):
         return StoreError(f"there are no AWS credentials to use the store {url} with: {error}", _SIGN_IN)
-    if isinstance(error, (aws.HTTPClientError, aws.EndpointConnectionError)):
+    if isinstance(error, (aws.HTTPClientError, aws.ConnectionError)):
         return _unreachable(error, region, endpoint, url)
     return StoreError(f"the store {url} could not do {operation}: {error}", None)
 
@@ -113,7 +118,9 @@ def _refused(error: aws.ClientError, table: str, region: str, endpoint: str, url
             f"table {table!r} in {region} was too busy for {operation}, also when asked again: {said} ({code})",
             "wait a minute and try again; look at the table's throttled requests",
         )
-    if code == "ValidationException" and "key element" in said:
+    if code == "ValidationException" and re.search(
+        r"key element|on the keys|required keys|the key \w+ in the item", said
+    ):
         return strange_keys(table, region, url)
     return StoreError(f"table {table!r} in {region} refused {operation}: {said} ({code})", None)
 
@@ -126,7 +133,8 @@ def _unreachable(error: Exception, region: str, endpoint: str, url: str) -> Stor
         name for part in session.get_available_partitions() for name in session.get_available_regions("dynamodb", part)
     ]
     if region not in known and ".amazonaws.com" in endpoint:
-        near = difflib.get_close_matches(region, known, 1)
+        near = difflib.get_close_matches(region, known, 5)
+        near.sort(key=lambda name: sorted(name) != sorted(region))  # letters in another order are the likeliest slip
         return StoreError(
             f"{region!r} is no AWS region, and {endpoint} does not answer",
             f"did you mean {in_region(url, near[0] if near else 'us-east-1')} ?",

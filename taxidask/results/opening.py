@@ -34,7 +34,7 @@ def open_store(
     endpoint, region : str, optional
         Of DynamoDB; by default as AWS's own tools choose them.
     ttl_days : float, optional
-        Forget forecasts, counted demand, metrics and runs so many days after their run began. None keeps them.
+        Forget forecasts, metrics and runs so many days after their run began. None keeps them.
 
     Examples
     --------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sqlite3
@@ -21,6 +22,8 @@ from taxidask.results.values import same
 _APPLICATION_ID = 0x54585344  # "TXSD"
 _VERSION = 1
 _BUSY_SECONDS = 30.0
+# items of one transaction; more would keep a run's heartbeat waiting
+_TOGETHER = 20_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
     pk TEXT NOT NULL, sk TEXT NOT NULL, expires_at INTEGER, item TEXT NOT NULL, PRIMARY KEY (pk, sk)
@@ -32,6 +35,8 @@ CREATE INDEX IF NOT EXISTS items_expires_at ON items (expires_at) WHERE expires_
 class _Connection:
     """A connection that is closed with the thread it belongs to."""
 
+    sql: sqlite3.Connection | None = None
+
     def __init__(self, path: Path) -> None:
         self.pid = os.getpid()
         self._path = path
@@ -41,6 +46,11 @@ class _Connection:
         )
 
         self._file = self._identity()
+
+    @property
+    def opened(self) -> sqlite3.Connection:
+        assert self.sql is not None  # noqa: S101 - set by __init__
+        return self.sql
 
     def _identity(self) -> tuple[int, int] | None:
         try:
@@ -54,7 +64,7 @@ class _Connection:
         return self.pid == os.getpid() and self._file == self._identity()
 
     def close(self) -> None:
-        if self.pid == os.getpid():  # after a fork it is still the parent's
+        if self.sql is not None and self.pid == os.getpid():  # after a fork it is still the parent's
             self.sql.close()
 
     __del__ = close
@@ -63,7 +73,8 @@ class _Connection:
 class SQLiteStore(Store):
     """Results in an SQLite file, for one machine; threads and processes may share it.
 
-    Each publication is one transaction: readers see all of it or nothing. The first write makes the file.
+    A publication, up to 20,000 items, is one transaction: readers see all of it or nothing. The first write makes the
+    file.
     """
 
     cost_class = "a file on this machine, free of charge"
@@ -102,7 +113,7 @@ class SQLiteStore(Store):
     def _connect(self, *, create: bool = False) -> sqlite3.Connection:
         held: _Connection | None = getattr(self._local, "connection", None)
         if held is not None and held.usable():
-            return held.sql
+            return held.opened
         with self._errors():
             if create:
                 self._make()
@@ -111,23 +122,25 @@ class SQLiteStore(Store):
                     f"there is no store at {self.path}", f"create it: taxidask store create --store {self.url}"
                 )
             held = _Connection(self.path)
-            self._verify(held.sql)
-            held.sql.execute("PRAGMA synchronous = NORMAL")
+            self._verify(held.opened)
+            held.opened.execute("PRAGMA synchronous = NORMAL")
         with self._lock:
             self._local.connection = held
             self._open.add(held)
-        return held.sql
+        return held.opened
 
     def _make(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.open("ab").close()
+        except IsADirectoryError as error:
+            raise self._is_folder() from error
         except OSError as error:
             raise StoreError(
                 f"the store {self.path} cannot be made: {error.strerror or error}", "choose a folder you may write to"
             ) from error
         connection = _Connection(self.path)
-        sql = connection.sql
+        sql = connection.opened
         try:
             if sql.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
                 return
@@ -163,10 +176,13 @@ class SQLiteStore(Store):
         except sqlite3.Error as error:
             raise self._explain(error) from error
 
+    def _is_folder(self) -> StoreError:
+        return StoreError(f"{self.path} is a folder", f"name a file in it: sqlite:///{self.path}/taxidask.db")
+
     def _explain(self, error: sqlite3.Error) -> StoreError:
         text = str(error)
         if self.path.is_dir():
-            return StoreError(f"{self.path} is a folder", "name a file in it: sqlite:///folder/taxidask.db")
+            return self._is_folder()
         if "not a database" in text or "malformed" in text:
             return StoreError(f"{self.path} is no SQLite file, or a damaged one: {text}", "name another file")
         if "locked" in text or "busy" in text:
@@ -231,19 +247,16 @@ class SQLiteStore(Store):
         return (_decode(pk, sk, text) for sk, text in rows)
 
     def _put(self, items: Iterable[Item], total: int, progress: Progress | None = None) -> int:
+        rows = map(_row, items)
         count = 0
-
-        def rows() -> Iterator[tuple[Any, ...]]:
-            nonlocal count
-            for item in items:
-                yield _row(item)
-                count += 1
-                if progress and (count % 500 == 0 or count == total):
-                    progress(count, total)
-
-        with self._transaction() as sql:
-            sql.execute("DELETE FROM items WHERE expires_at <= ?", (int(time.time()),))
-            sql.executemany("INSERT OR REPLACE INTO items (pk, sk, expires_at, item) VALUES (?, ?, ?, ?)", rows())
+        # made before the transaction begins: it locks out other writers
+        while chunk := list(itertools.islice(rows, _TOGETHER)):
+            with self._transaction() as sql:
+                sql.execute("DELETE FROM items WHERE expires_at <= ?", (int(time.time()),))
+                sql.executemany("INSERT OR REPLACE INTO items (pk, sk, expires_at, item) VALUES (?, ?, ?, ?)", chunk)
+            count += len(chunk)
+            if progress:
+                progress(count, total)
         return count
 
     def _delete(self, doomed: Iterable[Key]) -> int:

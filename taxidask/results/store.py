@@ -38,7 +38,7 @@ class Store(ABC):
     Parameters
     ----------
     ttl_days : float, optional
-        Forecasts, counted demand, metrics and runs are forgotten so many days after their run began. None keeps them.
+        Forecasts, metrics and runs are forgotten so many days after their run began. None keeps them.
     """
 
     url: str

@@ -23,6 +23,7 @@ from taxidask.errors import StoreError
 
 MAX_ITEM_BYTES = 400 * 1024
 _MAX_INT = 2**63
+_MAX_DEPTH = 28  # DynamoDB takes 32, and an item wraps a value in a few
 # DynamoDB keeps magnitudes from 1E-130 to 9.99…E+125
 _TINY, _HUGE = 1e-130, 1e125
 _SCALARS = (str, bool, int, float, type(None))
@@ -48,12 +49,19 @@ def plain(value: Any, where: str = "value") -> Any:
     >>> plain({"rows": np.int64(3), "share": float("nan"), "start": pd.Timestamp("2016-01-01 00:30")})
     {'rows': 3, 'share': None, 'start': '2016-01-01T00:30:00'}
     """
+    result = _plain(value, where)
+    if depth(result) > _MAX_DEPTH:
+        raise StoreError(f"{where} is nested deeper than {_MAX_DEPTH} levels", "flatten it: DynamoDB takes 32 levels")
+    return result
+
+
+def _plain(value: Any, where: str) -> Any:
     if value is None or type(value) is bool:
         return value
     if isinstance(value, str) and not isinstance(value, Enum):
         return str(value).encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Enum):
-        return plain(value.value, where)
+        return _plain(value.value, where)
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, (int, np.integer)):
@@ -85,25 +93,25 @@ def _other(value: Any, where: str) -> Any:
     if value is pd.NaT or value is pd.NA:
         return None
     if isinstance(value, np.datetime64):
-        return plain(pd.Timestamp(value), where)
+        return _plain(pd.Timestamp(value), where)
     if isinstance(value, np.timedelta64):
-        return plain(pd.Timedelta(value), where)
+        return _plain(pd.Timedelta(value), where)
     if isinstance(value, date):  # and so datetime and pandas.Timestamp
         return value.isoformat()
     if isinstance(value, timedelta):
         return _float(value.total_seconds(), where)
     if isinstance(value, PurePath):
-        return plain(str(value), where)
+        return _plain(str(value), where)
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value), where)
+        return _plain(asdict(value), where)
     if isinstance(value, Mapping):
         return _mapping(value, where)
     if isinstance(value, (np.ndarray, pd.Series, pd.Index)):
-        return plain(value.tolist(), where)
+        return _plain(value.tolist(), where)
     if isinstance(value, (list, tuple)):
-        return [plain(entry, f"{where}[{i}]") for i, entry in enumerate(value)]
+        return [_plain(entry, f"{where}[{i}]") for i, entry in enumerate(value)]
     if isinstance(value, (set, frozenset)):
-        return sorted((plain(entry, where) for entry in value), key=lambda entry: (str(type(entry)), str(entry)))
+        return sorted((_plain(entry, where) for entry in value), key=lambda entry: (str(type(entry)), str(entry)))
     raise StoreError(
         f"{where} is a {type(value).__name__}, which no store can keep",
         "use numbers, text, times, and lists and dicts of them",
@@ -113,14 +121,14 @@ def _other(value: Any, where: str) -> Any:
 def _mapping(value: Mapping[Any, Any], where: str) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, entry in value.items():
-        name = plain(key, f"a name in {where}")
+        name = _plain(key, f"a name in {where}")
         if not isinstance(name, str):
             name = str(name)
         if not name:
             raise StoreError(f"{where} has an empty name", "give every entry a name")
         if name in result:
             raise StoreError(f"{where} has two entries called {name!r}", "give every entry its own name")
-        result[name] = plain(entry, f"{where}.{name}")
+        result[name] = _plain(entry, f"{where}.{name}")
     return result
 
 
@@ -177,8 +185,10 @@ def number_bytes(text: str) -> int:
     >>> number_bytes("12.3457"), number_bytes("-3")
     (5, 3)
     """
-    digits = len(text.partition("e")[0].strip("-0").replace(".", "").strip("0"))
-    return digits // 2 + 2 + (text[0] == "-")
+    minus = text[0] == "-"
+    if "e" in text or minus:
+        text = text.lstrip("-").partition("e")[0]
+    return len(text.replace(".", "").strip("0")) // 2 + 2 + minus
 
 
 def value_bytes(value: Any) -> int:
@@ -186,11 +196,13 @@ def value_bytes(value: Any) -> int:
 
     Text counts its UTF-8 bytes, true, false and null one byte, a list or map three bytes and one more per entry.
     """
+    if type(value) is float:  # by far the most
+        return number_bytes(repr(value))
     if isinstance(value, str):
         return len(value) if value.isascii() else len(value.encode())
     if value is None or value is True or value is False:
         return 1
-    if isinstance(value, (int, float)):
+    if isinstance(value, int):
         return number_bytes(repr(value))
     if isinstance(value, list):
         return 3 + len(value) + sum(map(value_bytes, value))

@@ -29,7 +29,7 @@ def encode(value: Any) -> dict[str, Any]:
     if kind is bool:
         return {"BOOL": value}
     if kind is list:
-        return {"L": [encode(entry) for entry in value]}
+        return {"L": [{"N": repr(entry)} if type(entry) is float else encode(entry) for entry in value]}
     return {"M": encode_item(value)}
 
 

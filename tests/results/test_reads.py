@@ -1,0 +1,107 @@
+"""Every read is a GetItem or a Query, and pages are followed to the end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from taxidask.results.dynamodb import DynamoDBStore
+
+SPACE = "grid-2x2_-74.05_40.63_-73.75_40.85"
+READS = {
+    "get_forecast": lambda s: s.get_forecast(SPACE, 1, "2016-02-01", "2016-02-04"),
+    "get_total_forecast": lambda s: s.get_total_forecast(SPACE),
+    "get_demand": lambda s: s.get_demand(SPACE, 2, "2016-01-01", "2016-02-01"),
+    "get_card": lambda s: s.get_card("demand"),
+    "get_metrics": lambda s: s.get_metrics("20160201T000000Z-aaaaaa", "demand"),
+    "get_ingest": lambda s: s.get_ingest("/lake"),
+    "get_latest": lambda s: s.get_latest(),
+    "get_run": lambda s: s.get_run("20160201T000000Z-aaaaaa"),
+    "list_runs": lambda s: s.list_runs(20),
+}
+
+
+@pytest.fixture
+def filled(dynamodb, make_forecast, make_cube, run_item):
+    dynamodb.put_forecast(make_forecast(slots=48 * 5), model="demand", run="r")
+    dynamodb.put_total_forecast(make_forecast(slots=48 * 5), model="demand", run="r")
+    dynamodb.put_demand(make_cube())
+    dynamodb.put_card("demand", {"n": 1})
+    dynamodb.put_metrics("20160201T000000Z-aaaaaa", "demand", pd.DataFrame(np.ones((8000, 4)) / 3))
+    dynamodb.put_ingest("/lake", [{"url": f"u{i:02d}"} for i in range(30)])
+    dynamodb.put_latest({"run": "r"})
+    for i in range(30):
+        dynamodb.create_run({**run_item, "id": f"20160201T0000{i:02d}Z-aaaaaa"})
+    return dynamodb
+
+
+@pytest.fixture
+def calls(filled):
+    """Names of the operations sent, as botocore itself reports them."""
+    names: list[str] = []
+    filled._client.meta.events.register(
+        "before-call.dynamodb", lambda model, **_: names.append(model.name), unique_id="recorder"
+    )
+    return names
+
+
+def test_the_recorder_sees_a_scan(filled, calls):
+    filled._client.scan(TableName=filled.table, Limit=1)
+    assert calls == ["Scan"]
+
+
+def test_no_read_ever_scans(filled, calls):
+    methods = {name for name in dir(DynamoDBStore) if name.startswith(("get_", "list_"))}
+    assert methods == set(READS), "a new read method: name it here"
+    for name, read in READS.items():
+        calls.clear()
+        assert len(read(filled)) > 0
+        assert set(calls) <= {"GetItem", "Query"}, name
+    calls.clear()
+    filled.check()
+    assert "Scan" not in calls
+
+
+def test_no_write_ever_scans(filled, calls, make_forecast, make_cube, run_item):
+    filled.put_forecast(make_forecast(), model="demand", run="r")
+    filled.put_demand(make_cube())
+    filled.put_ingest("/lake", [{"url": "u01"}], replace=True)
+    filled.update_run("20160201T000000Z-aaaaaa", {"heartbeat": 1.5}, expect={"owner": "host:1:aa"})
+    filled.create()
+    assert set(calls) <= {"BatchWriteItem", "Query", "UpdateItem", "DescribeTable", "DescribeTimeToLive"}
+
+
+def test_a_heartbeat_is_one_small_call(filled):
+    bodies = []
+    filled._client.meta.events.register("before-call.dynamodb", lambda params, **_: bodies.append(params["body"]))
+    filled.update_run("20160201T000000Z-aaaaaa", {"heartbeat": 1.5}, expect={"owner": "host:1:aa"})
+    assert len(bodies) == 1
+    assert len(bodies[0]) < 600
+
+
+def test_pages_are_followed_to_the_end(filled, monkeypatch):
+    whole = {name: read(filled) for name, read in READS.items()}
+    raw = filled._raw
+    queries = []
+
+    def small_pages(operation, **request):
+        if operation == "query":
+            queries.append(request)
+            request["Limit"] = 2
+        return raw(operation, **request)
+
+    monkeypatch.setattr(filled, "_raw", small_pages)
+    for name, read in READS.items():
+        result = read(filled)
+        if isinstance(result, pd.DataFrame):
+            pd.testing.assert_frame_equal(result, whole[name])
+        else:
+            assert result == whole[name]
+    assert len(queries) > 30
+
+
+def test_one_page_of_runs_reads_no_more_runs_than_asked(filled):
+    before = filled.usage["read_units"]
+    assert len(filled.list_runs(3)) == 3
+    assert filled.usage["read_units"] - before <= 1.0  # 3 items of 400 bytes, read consistently
