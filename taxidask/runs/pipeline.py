@@ -198,7 +198,6 @@ def run(
                 result = stage.make(job)
                 ledger.end_stage(stage.name, state="done", **result)
                 say(f"{head}: {result['detail']} in {time.monotonic() - begun:.1f} s")
-            writes = int(ledger.stage("publish").get("rows") or 0)
             ingested = ledger.stage("ingest")
             puts, gets = cost.requests(blocks=int(ingested.get("blocks") or 0), sources=len(sources))
             spent = cost.price(
@@ -207,7 +206,7 @@ def run(
                 bytes_read=int(ingested.get("bytes") or 0),
                 puts=puts,
                 gets=gets,
-                writes=writes,
+                writes=round(store.usage["write_units"]),
             )
             ledger.close("done", cost=spent.to_dict())
             say(f"run {item['id']}: done in {time.monotonic() - started:.1f} s; cost: {spent}")

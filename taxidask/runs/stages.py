@@ -28,7 +28,6 @@ FARE_COLUMNS = [
     *("pickup_datetime", "pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude"),
     *("pickup_location_id", "dropoff_location_id", "passenger_count", "fare_amount", "tolls_amount"),
 ]
-PUBLISHED_DAYS = 28
 
 
 def space_of(settings: Settings) -> Grid | Zones:
@@ -156,21 +155,17 @@ def model_ready(cls: type[DemandModel] | type[FareModel], outputs: dict[str, Any
         return False
 
 
-def _metrics(job: Job, kind: str, frame: pd.DataFrame) -> None:
-    job.store.put_metrics(job.ledger.id, kind, frame)
-
-
 def demand(job: Job) -> dict[str, Any]:
     cube = job.cube
     slots_per_day = int(pd.Timedelta("1D") / cube.slot)
     model = DemandModel()
     frame = backtest(model, cube, folds=3, horizon=min(job.settings.horizon, slots_per_day), client=job.client)
-    _metrics(job, "demand", frame)
+    job.store.put_metrics(job.ledger.id, "demand", frame)
     job.ledger.check()
     model = DemandModel().fit(cube, client=job.client)
     url = job.model_url("demand")
     model.save(url)
-    job.store.put_card("demand", model.card)
+    job.store.put_card("demand", model.card, run=job.ledger.id)
     return {
         "rows": int(cube.counts.sum()),
         "detail": f"{cube.space.cells} cells, {len(cube.times)} slots",
@@ -186,12 +181,12 @@ def fare(job: Job) -> dict[str, Any]:
     trips = job.lake.trips(columns=FARE_COLUMNS, sample=FARE_ROWS)
     model = FareModel()
     frame = backtest(model, trips, folds=3, client=job.client)
-    _metrics(job, "fare", frame)
+    job.store.put_metrics(job.ledger.id, "fare", frame)
     job.ledger.check()
     model = FareModel().fit(trips, client=job.client)
     url = job.model_url("fare")
     model.save(url)
-    job.store.put_card("fare", model.card)
+    job.store.put_card("fare", model.card, run=job.ledger.id)
     return {"rows": len(trips), "detail": f"{len(trips)} trips", "outputs": {"model": url, "data": model.card["data"]}}
 
 
@@ -206,7 +201,7 @@ def publish_inputs(job: Job) -> str:
 
 def publish_ready(job: Job, outputs: dict[str, Any]) -> bool:
     latest = job.store.get_latest()
-    return bool(outputs) and latest is not None and latest["run"] == job.ledger.id
+    return bool(outputs) and latest.get("run") == job.ledger.id
 
 
 def publish(job: Job) -> dict[str, Any]:
@@ -217,8 +212,7 @@ def publish(job: Job) -> dict[str, Any]:
     run = job.ledger.id
     written = job.store.put_forecast(forecast, model="demand", run=run)
     written += job.store.put_total_forecast(forecast, model="demand", run=run)
-    recent = cube.between(max(cube.start, cube.end - pd.Timedelta(days=PUBLISHED_DAYS)), cube.end)
-    written += job.store.put_demand(recent)
+    written += job.store.put_demand(cube)
     volume = cube.counts.sum(axis=(0, 2))
     busiest = [int(cell) for cell in volume.argsort(kind="stable")[::-1][:50] if volume[cell] > 0]
     job.store.put_latest(
