@@ -48,14 +48,14 @@ _STYLE: Any = {
 
 
 @contextmanager
-def _canvas(height: float, **subplots: Any) -> Iterator[tuple[Any, Any]]:
+def canvas(height: float, **subplots: Any) -> Iterator[tuple[Any, Any]]:
     """A figure of the report's width, without pyplot's global state."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
     with mpl.rc_context(_STYLE):
-        canvas = Canvas(figsize=(WIDTH, height), layout="constrained")
-        yield canvas, canvas.subplots(**subplots)
+        sheet = Canvas(figsize=(WIDTH, height), layout="constrained")
+        yield sheet, sheet.subplots(**subplots)
 
 
 def _counted(axis: Any) -> None:
@@ -83,7 +83,7 @@ def rejects(reasons: Mapping[str, int], *, rows: int) -> Figure:
         All rows read, to give shares.
     """
     ordered = sorted(((n, reason.replace("_", " ")) for reason, n in reasons.items() if n), reverse=True)
-    with _canvas(0.5 + 0.24 * max(len(ordered), 2)) as (canvas, axes):
+    with canvas(0.5 + 0.24 * max(len(ordered), 2)) as (sheet, axes):
         counts = [n for n, _ in ordered]
         places = range(len(ordered))
         axes.barh(places, counts, color=PICKUP, height=0.66)
@@ -103,7 +103,7 @@ def rejects(reasons: Mapping[str, int], *, rows: int) -> Figure:
         axes.tick_params(axis="y", length=0)
         total = sum(counts)
         return Figure(
-            canvas,
+            sheet,
             caption=f"Rows set aside, by the first reason that applies; percentages are of all {rows:,} rows read.",
             alt=f"Bar chart: {total:,} rejected rows; " + ", ".join(f"{reason} {n:,}" for n, reason in ordered),
         )
@@ -112,7 +112,7 @@ def rejects(reasons: Mapping[str, int], *, rows: int) -> Figure:
 def daily(cube: Cube) -> Figure:
     """Trips per day over the whole time the cube covers; days with missing slots are left out."""
     days = _whole_days(cube)
-    with _canvas(2.0) as (canvas, axes):
+    with canvas(2.0) as (sheet, axes):
         marker = "o" if len(days) < 15 else None
         axes.plot(days.index, days["pickups"], color=PICKUP, lw=1.0, marker=marker, ms=3)
         axes.set_ylabel("pickups per day")
@@ -124,7 +124,7 @@ def daily(cube: Cube) -> Figure:
         note = f" {missing:,} slots without data are left out." if missing else ""
         low, high = days["pickups"].min(), days["pickups"].max()
         return Figure(
-            canvas,
+            sheet,
             caption=f"Pickups per day inside the area, {cube.start:%-d %B %Y} to {_last(cube):%-d %B %Y}.{note}",
             alt=f"Line of daily pickups, from {low:,.0f} to {high:,.0f} a day",
         )
@@ -157,7 +157,7 @@ def rhythm(cube: Cube) -> Figure:
     )
     table = table.reindex(index=range(7), columns=range(24))
     days_seen = int(when.normalize().nunique())
-    with _canvas(2.55, ncols=2, width_ratios=[1, 1.25]) as (canvas, (left, right)):
+    with canvas(2.55, ncols=2, width_ratios=[1, 1.25]) as (sheet, (left, right)):
         weekday = table.iloc[:5].mean(skipna=True)
         weekend = table.iloc[5:].mean(skipna=True)
         left.plot(weekday.index, weekday, color=PICKUP, label="Monday–Friday")
@@ -180,12 +180,12 @@ def rhythm(cube: Cube) -> Figure:
         right.set_title("Hour and weekday")
         for spine in right.spines.values():
             spine.set_visible(False)
-        bar = canvas.colorbar(shown, ax=right, label="pickups per hour", shrink=0.9, pad=0.02)
+        bar = sheet.colorbar(shown, ax=right, label="pickups per hour", shrink=0.9, pad=0.02)
         bar.outline.set_visible(False)
         _counted(bar.ax.yaxis)
         peak = divmod(int(np.nanargmax(table.fillna(-1).to_numpy())), 24)
         return Figure(
-            canvas,
+            sheet,
             caption=f"Mean pickups per hour over {days_seen:,} days with data, New York time. "
             f"Busiest: {DAYS[peak[0]]} from {peak[1]}:00.",
             alt="Left, two lines of mean pickups by hour, for weekdays and the weekend; right, the same as a heat map "
@@ -213,7 +213,7 @@ def demand_map(cube: Cube) -> Figure:
     west, south, east, north = cube.space.bounds
     ratio = np.cos(np.radians((south + north) / 2))
     height = min(1.15 + (WIDTH / 2 - 0.1) * (north - south) / ((east - west) * ratio), 6.0)
-    with _canvas(height, ncols=2, sharey=True) as (canvas, panels):
+    with canvas(height, ncols=2, sharey=True) as (sheet, panels):
         for axes, values, title in zip(panels, per_day.T, ("Pickups", "Drop-offs"), strict=True):
             seen = values > 0
             axes.add_collection(
@@ -238,13 +238,13 @@ def demand_map(cube: Cube) -> Figure:
             for spine in axes.spines.values():
                 spine.set_visible(False)
             _scale_bar(axes, ratio)
-        bar = canvas.colorbar(
+        bar = sheet.colorbar(
             cells, ax=panels, orientation="horizontal", label="trips per day (logarithmic)", aspect=45, pad=0.02
         )
         bar.outline.set_visible(False)
         _counted(bar.ax.xaxis)
         return Figure(
-            canvas,
+            sheet,
             caption=f"Trips per day and cell ({cube.space.cells:,} cells; grey: none), mean of {days:,.1f} days. "
             "North is up.",
             alt=f"Two maps of the area's cells, coloured by pickups and by drop-offs per day, up to {top:,.0f}",
@@ -284,7 +284,7 @@ def forecast(
     begin = expected["time"].min()
     past = observed[observed["time"] >= begin - pd.Timedelta(days=days)]
     slot = slot_of(expected["time"])
-    with _canvas(3.5, nrows=2, sharex=True) as (canvas, panels):
+    with canvas(3.5, nrows=2, sharex=True) as (sheet, panels):
         for axes, name, label, colour in zip(
             panels, ("pickup", "dropoff"), ("pickups", "drop-offs"), (PICKUP, DROPOFF), strict=True
         ):
@@ -305,7 +305,7 @@ def forecast(
         top = expected.dropna(subset=["mean"]).nlargest(1, "mean")
         peak = top.iloc[0] if len(top) else None
         return Figure(
-            canvas,
+            sheet,
             caption=f"Forecast for {title} from {begin:%A %-d %B %Y %H:%M} (dotted line) with its 80 % interval, "
             f"after the last {days:g} days of observations.",
             alt=f"Lines of observed and forecast trips per {slot}"
@@ -325,10 +325,10 @@ def forecast_cells(cells: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], *, d
     cells : sequence of (name, observed, expected)
         As for `forecast`.
     """
-    with _canvas(
+    with canvas(
         1.0 + 1.15 * ((len(cells) + 1) // 2), nrows=(len(cells) + 1) // 2, ncols=2, squeeze=False, sharex=True
     ) as (
-        canvas,
+        sheet,
         panels,
     ):
         flat = list(panels.flat)
@@ -349,9 +349,9 @@ def forecast_cells(cells: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], *, d
             axes.set_visible(False)
         for axes in panels[-1]:
             _dated(axes)
-        canvas.supylabel(f"pickups per {slot_of(cells[0][2]['time'])}", fontsize=8)
+        sheet.supylabel(f"pickups per {slot_of(cells[0][2]['time'])}", fontsize=8)
         return Figure(
-            canvas,
+            sheet,
             caption="Pickups in the busiest cells: observed (grey), forecast (blue) and its 80 % interval.",
             alt="Small charts of observed and forecast pickups for: " + ", ".join(name for name, _, _ in cells),
         )

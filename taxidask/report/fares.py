@@ -1,0 +1,128 @@
+"""The report's figures and tables about fares: their distribution, and what the model says of trips it has not seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from taxidask.errors import ModelError
+from taxidask.report.display import Figure, Table, Text
+from taxidask.report.figures import DROPOFF, PICKUP, canvas
+
+if TYPE_CHECKING:
+    from taxidask.report.data import RunData
+
+_EARLIER = 0.8  # share of a sample of trips that the model of the scatter plot is fitted on
+_FEWEST = 500  # trips; below, a fit says nothing
+
+
+def unseen(trips: pd.DataFrame) -> pd.DataFrame:
+    """What a fare model says of trips later than all it was fitted on.
+
+    The run's own model has seen the newest trips, so it cannot be judged by them. One with the same options is fitted
+    here on the earlier four fifths of `trips`, and asked about the rest.
+
+    Returns
+    -------
+    DataFrame
+        pickup_datetime, paid (fare and tolls), price, low, high and tariff, in USD; empty when there are too few trips.
+    """
+    from taxidask.fare import FareModel
+
+    trips = trips.sort_values("pickup_datetime", kind="stable").reset_index(drop=True)
+    cut = int(len(trips) * _EARLIER)
+    empty = pd.DataFrame(columns=["pickup_datetime", "paid", "price", "low", "high"])
+    if len(trips) - cut < _FEWEST:
+        return empty
+    try:
+        model = FareModel().fit(trips.iloc[:cut])
+        said = model.predict(trips.iloc[cut:])
+    except ModelError:
+        return empty
+    later = trips.iloc[cut:]
+    paid = later["fare_amount"] + later["tolls_amount"].fillna(0)
+    frame = pd.DataFrame({"pickup_datetime": later["pickup_datetime"], "paid": paid}).join(said)
+    return frame.dropna(subset=["paid", "price"]).reset_index(drop=True)
+
+
+def distribution(trips: pd.DataFrame) -> Figure:
+    """How often which fare is paid, and what is paid by hour of the day."""
+    fares = trips["fare_amount"].dropna()
+    top = float(np.ceil(fares.quantile(0.99) / 5) * 5) if len(fares) else 1.0
+    hours = pd.DatetimeIndex(trips.loc[fares.index, "pickup_datetime"]).hour
+    by_hour = fares.groupby(np.asarray(hours)).quantile(np.array([0.25, 0.5, 0.75])).rename("fare").reset_index()
+    by_hour.columns = ["hour", "share", "fare"]
+    table = by_hour.pivot_table(values="fare", index="hour", columns="share").reindex(range(24))
+    with canvas(2.3, ncols=2) as (sheet, (left, right)):
+        left.hist(fares.clip(upper=top), bins=np.arange(0, top + 1, 1.0 if top <= 80 else 2.0), color=PICKUP)
+        middle = float(fares.median()) if len(fares) else 0.0
+        left.axvline(middle, color="black", lw=0.8, ls="--")
+        left.annotate(
+            f"median {middle:.2f} USD", (middle, 1), xycoords=("data", "axes fraction"), xytext=(4, -4),
+            textcoords="offset points", va="top", fontsize=7.5,
+        )  # fmt: skip
+        left.set_xlabel("fare, USD")
+        left.set_ylabel("trips")
+        left.set_title("How often which fare")
+        left.grid(axis="y")
+        right.fill_between(table.index, table[0.25], table[0.75], color=PICKUP, alpha=0.25, lw=0, label="middle half")
+        right.plot(table.index, table[0.5], color=PICKUP, label="median")
+        right.set_ylim(bottom=0)
+        right.set_xlim(0, 23)
+        right.set_xticks(range(0, 24, 6), [f"{hour}:00" for hour in range(0, 24, 6)])
+        right.set_ylabel("fare, USD")
+        right.set_title("By hour of pickup")
+        right.grid(axis="y")
+        right.legend(loc="lower right")
+        return Figure(
+            sheet,
+            caption=f"Fares (without tip and tolls) of {len(fares):,} trips. The hundredth part above {top:.0f} USD "
+            "stands in the last bar.",
+            alt=f"Histogram of fares with the median at {middle:.2f} USD; line of the median fare by hour",
+        )
+
+
+def predicted(frame: pd.DataFrame) -> Figure | Text:
+    """What was paid beside what the model had said, and how far it was off."""
+    if frame.empty:
+        return Text(f"*There are fewer than {_FEWEST} trips to compare the model's prices with what was paid.*")
+    top = float(np.ceil(max(float(frame["paid"].quantile(0.995)), 10.0) / 10) * 10)
+    inside = float(((frame["paid"] >= frame["low"]) & (frame["paid"] <= frame["high"])).mean())
+    error = frame["price"] - frame["paid"]
+    with canvas(2.75, ncols=2) as (sheet, (left, right)):
+        bins = left.hexbin(
+            frame["paid"].clip(upper=top), frame["price"].clip(upper=top), gridsize=42, extent=(0, top, 0, top),
+            bins="log", mincnt=1, cmap="viridis", linewidths=0,
+        )  # fmt: skip
+        left.plot([0, top], [0, top], color=DROPOFF, lw=0.9, ls="--")
+        left.set_aspect("equal")
+        left.set_xlabel("paid, USD")
+        left.set_ylabel("said before the trip, USD")
+        left.set_title("Price")
+        bar = sheet.colorbar(bins, ax=left, label="trips", shrink=0.85)
+        bar.outline.set_visible(False)
+        span = float(max(np.quantile(np.abs(error), 0.98), 1.0))
+        right.hist(error.clip(-span, span), bins=np.linspace(-span, span, 41), color=PICKUP)
+        right.axvline(0, color="black", lw=0.8, ls="--")
+        right.set_xlabel("said − paid, USD")
+        right.set_ylabel("trips")
+        right.set_title("Error")
+        right.grid(axis="y")
+        return Figure(
+            sheet,
+            caption=f"Price said before the trip and paid (fare and tolls) for {len(frame):,} trips, from "
+            f"{frame['pickup_datetime'].min():%-d %B %Y}, all later than those the model was fitted on. The 80 % "
+            f"interval held {inside:.1%} of them; the mean absolute error is {error.abs().mean():.2f} USD.",
+            alt=f"Left, density of said against paid prices along the diagonal; right, histogram of errors within "
+            f"{span:.0f} USD",
+        )
+
+
+def metrics(data: RunData) -> Table | Text:
+    """The fare model's backtest beside the city's tariff."""
+    frame = data.metrics("fare")
+    if frame.empty:
+        return Text("*The run published no backtest of the fare model.*")
+    return Table(frame)
