@@ -29,8 +29,8 @@ class Store(ABC):
     `create` makes it. A store may be shared between threads and sent to other processes.
 
     Every write replaces whole items, so that writing the same twice changes nothing, and of two writers the last one
-    wins, in whichever region of a global table they wrote. Only runs are written conditionally. Every read asks for
-    known keys and never scans.
+    wins, in whichever region of a global table they wrote. Only runs are written conditionally, and a condition is
+    judged in the region that is written to. Every read asks for known keys and never scans.
 
     Numbers are kept exactly, forecasts to six significant digits; NaN and infinity become null. Times are New York
     wall-clock time as published.

@@ -240,6 +240,11 @@ def test_what_has_run_out_is_removed_by_the_next_publication(sqlite, run_item):
     assert sqlite._connect().execute("SELECT count(*) FROM items WHERE pk = 'runs'").fetchone() == (1,)
 
 
+def test_readers_and_writers_do_not_wait_for_each_other(sqlite):
+    assert sqlite._connect().execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert sqlite._connect().execute("PRAGMA busy_timeout").fetchone() == (30_000,)
+
+
 def test_reads_use_the_primary_key(sqlite):
     plan = sqlite._connect().execute(
         "EXPLAIN QUERY PLAN SELECT sk, item FROM items WHERE pk = 'runs' AND sk <= 'x' ORDER BY sk DESC"
