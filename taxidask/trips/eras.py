@@ -247,11 +247,11 @@ def _any(columns: list[str], word: str) -> bool:
     return any(column.endswith(word) for column in columns)
 
 
-def _likeness(names: Sequence[str], known: list[str], era: Era) -> tuple[float, int, int]:
+def _likeness(names: Sequence[str], known: list[str], era: Era) -> tuple[float, int]:
     theirs = {column for column in era.columns if column}
-    shared = len(theirs & set(known)) - 0.5 * len(theirs ^ set(known))
-    stripped = [name.strip() for name in names]
-    return shared, sum(name.strip() in stripped for name in era.header), sum(name in names for name in era.header)
+    stripped = {name.strip() for name in names}
+    alike = 2 * sum(name.strip() in stripped for name in era.header)
+    return alike + len(theirs & set(known)) - 0.5 * len(theirs ^ set(known)), sum(name in names for name in era.header)
 
 
 def detect(head: bytes, url: str) -> tuple[Era, int]:

@@ -155,8 +155,7 @@ def _expand(name: str, storage: Storage) -> list[Stat]:
     except MissingError:
         pass
     except StorageError:
-        # a folder: some storages say so, some do not
-        if not storage.list(url):
+        if not _is_folder(url):
             raise
     listed = storage.list(url)
     found = [stat for stat in listed if _SUFFIX.search(stat.url)]

@@ -19,32 +19,46 @@ import pytest
 from taxidask.space import Grid
 from taxidask.trips import REASONS, TRIP_SCHEMA, count_block, find_sources, read_block
 
-COLUMN = {
-    **{name: name for name in TRIP_SCHEMA.names},
-    **{
-        "vendorid": "vendor_id",
-        "vendor_name": "vendor_id",
-        "surcharge": "extra",
-        "store_and_forward": "store_and_fwd_flag",
-    },
-    **{"trip_pickup_datetime": "pickup_datetime", "trip_dropoff_datetime": "dropoff_datetime"},
-    **{"tpep_pickup_datetime": "pickup_datetime", "tpep_dropoff_datetime": "dropoff_datetime"},
-    **{"lpep_pickup_datetime": "pickup_datetime", "lpep_dropoff_datetime": "dropoff_datetime"},
-    **{"start_lon": "pickup_longitude", "start_lat": "pickup_latitude"},
-    **{"end_lon": "dropoff_longitude", "end_lat": "dropoff_latitude"},
-    **{"rate_code": "rate_code_id", "ratecodeid": "rate_code_id"},
-    **{"pulocationid": "pickup_location_id", "dolocationid": "dropoff_location_id"},
-    **{"fare_amt": "fare_amount", "tip_amt": "tip_amount", "tolls_amt": "tolls_amount", "total_amt": "total_amount"},
+COLUMN = {name: name for name in TRIP_SCHEMA.names} | {
+    "vendorid": "vendor_id",
+    "vendor_name": "vendor_id",
+    "surcharge": "extra",
+    "store_and_forward": "store_and_fwd_flag",
+    "trip_pickup_datetime": "pickup_datetime",
+    "trip_dropoff_datetime": "dropoff_datetime",
+    "tpep_pickup_datetime": "pickup_datetime",
+    "tpep_dropoff_datetime": "dropoff_datetime",
+    "lpep_pickup_datetime": "pickup_datetime",
+    "lpep_dropoff_datetime": "dropoff_datetime",
+    "start_lon": "pickup_longitude",
+    "start_lat": "pickup_latitude",
+    "end_lon": "dropoff_longitude",
+    "end_lat": "dropoff_latitude",
+    "rate_code": "rate_code_id",
+    "ratecodeid": "rate_code_id",
+    "pulocationid": "pickup_location_id",
+    "dolocationid": "dropoff_location_id",
+    "fare_amt": "fare_amount",
+    "tip_amt": "tip_amount",
+    "tolls_amt": "tolls_amount",
+    "total_amt": "total_amount",
 }
-AMOUNTS = (
-    "extra mta_tax tip_amount tolls_amount improvement_surcharge congestion_surcharge airport_fee "
-    "cbd_congestion_fee total_amount"
-).split()  # fmt: skip
+AMOUNTS = [
+    "extra",
+    "mta_tax",
+    "tip_amount",
+    "tolls_amount",
+    "improvement_surcharge",
+    "congestion_surcharge",
+    "airport_fee",
+    "cbd_congestion_fee",
+    "total_amount",
+]
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 WORDS = {"cre": 1, "crd": 1, "cas": 2, "csh": 2, "dis": 4, "unk": 5}
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     pass
 
 
@@ -52,7 +66,7 @@ def number(text):
     if text == "":
         return None
     if not DECIMAL.fullmatch(text):
-        raise Unreadable
+        raise UnreadableError
     return float(text)
 
 
@@ -61,7 +75,7 @@ def whole(text, low=-32768, high=32767):
     if value is None:
         return None
     if not math.isfinite(value) or value != int(value) or not low <= value <= high:
-        raise Unreadable
+        raise UnreadableError
     return int(value)
 
 
@@ -92,7 +106,7 @@ def judge(row, month, zones, us=False):
         value["passenger_count"] = people = number(row["passenger_count"])
         if people is not None and people % 1 != 0 and math.isfinite(people):
             return "malformed", None
-    except Unreadable:
+    except UnreadableError:
         return "malformed", None
     try:
         value["pickup_datetime"] = begin = time(row["pickup_datetime"], us)
@@ -129,7 +143,7 @@ def fields_of(line):
 
 
 def slow_read(raw, month):
-    """Kept rows (values in the order of TRIP_SCHEMA), rejects (offset, line, reason) and unreadable values by column."""
+    """Kept rows (as TRIP_SCHEMA), rejects (offset, line, reason) and unreadable values by column."""
     offset, names, kept, rejects, unreadable = 0, None, [], [], Counter()
     if raw.startswith(b"\xef\xbb\xbf"):
         raw, offset = raw[3:], 3
@@ -167,7 +181,7 @@ def slow_read(raw, month):
         for name, read in [("rate_code_id", whole), ("payment_type", payment), *((name, number) for name in AMOUNTS)]:
             try:
                 value[name] = read(texts.get(name, ""))
-            except Unreadable:
+            except UnreadableError:
                 value[name] = None
                 unreadable[name] += 1
         kept.append(tuple(value.get(name) for name in TRIP_SCHEMA.names))
@@ -284,5 +298,5 @@ def test_parquet(data):
         assert list(zip(found["offset"].to_pylist(), found["reason"].to_pylist(), strict=True)) == rejects
         columns = ("pickup_datetime", "vendor_id", "passenger_count", "congestion_surcharge")
         assert list(zip(*(trips[name].to_pylist() for name in columns), strict=True)) == kept
-        assert sum((result.content for result in results), []) == results[-1].content
+        assert [range_ for result in results for range_ in result.content] == results[-1].content
         assert set(results[0].rejected) == set(REASONS)
