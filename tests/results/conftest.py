@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +15,27 @@ import pytest
 from taxidask.results import Store, open_store
 
 
+@pytest.fixture(scope="session")
+def east(aws_servers: Any) -> Iterator[Any]:
+    """A client of the home region apart from the package's: making one takes a while."""
+    client = boto3.client(
+        "dynamodb",
+        region_name="us-east-1",
+        endpoint_url=aws_servers.dynamodb["us-east-1"],
+        aws_access_key_id=aws_servers.environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=aws_servers.environment["AWS_SECRET_ACCESS_KEY"],
+    )
+    yield client
+    client.close()
+
+
 @pytest.fixture
-def table(aws: Any) -> Iterator[str]:
+def table(aws: Any, east: Any) -> Iterator[str]:
     """The name of a table of its own, removed afterwards."""
     name = f"results-{uuid.uuid4().hex}"
     yield name
-    client = boto3.client("dynamodb", region_name="us-east-1")
-    if name in client.list_tables()["TableNames"]:
-        client.delete_table(TableName=name)
-    client.close()
+    with contextlib.suppress(east.exceptions.ResourceNotFoundException):
+        east.delete_table(TableName=name)
 
 
 @pytest.fixture
@@ -117,17 +130,14 @@ def run_item() -> dict[str, Any]:
 
 
 @pytest.fixture
-def contents() -> Any:
+def contents(request: pytest.FixtureRequest) -> Any:
     """Everything in a store, for comparing."""
 
     def read(store: Any) -> dict[tuple[str, str], Any]:
         if hasattr(store, "path"):
             rows = store._connect().execute("SELECT pk, sk, expires_at, item FROM items").fetchall()
             return {(row[0], row[1]): row[2:] for row in rows}
-        client = boto3.client("dynamodb", region_name="us-east-1")
-        pages = client.get_paginator("scan").paginate(TableName=store.table)
-        items = {(i["pk"]["S"], i["sk"]["S"]): i for page in pages for i in page["Items"]}
-        client.close()
-        return items
+        pages = request.getfixturevalue("east").get_paginator("scan").paginate(TableName=store.table)
+        return {(i["pk"]["S"], i["sk"]["S"]): i for page in pages for i in page["Items"]}
 
     return read
