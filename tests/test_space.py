@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
+from dask.tokenize import tokenize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -150,6 +151,7 @@ def test_a_grid_is_a_value(grid):
         assert hash(copy) == hash(grid)
         assert copy.key == grid.key
         assert np.array_equal(copy.x_edges, grid.x_edges)
+        assert tokenize(copy) == tokenize(grid)
     w, s, e, n = grid.bounds
     assert Grid(grid.rows + 1, grid.cols, west=w, south=s, east=e, north=n) != grid
     assert grid != "grid"

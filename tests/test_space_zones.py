@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -180,6 +181,21 @@ def test_points_on_and_beside_borders_of_new_york(zones, slow, corners):
     check(zones, slow, middle)
     check(zones, slow, np.nextafter(middle, rng.choice([-np.inf, np.inf], middle.shape)))
     check(zones, slow, middle + rng.normal(0, 1e-4, middle.shape))
+
+
+def test_locating_is_fast_even_along_borders(zones, corners):
+    """At least 10 M points a second of CPU time are asked for; this leaves room for a busy machine."""
+    rng = np.random.default_rng(5)
+    n = 1_000_000
+    near = rng.choice(corners, n)[:, :2] + rng.normal(0, 3e-4, (n, 2))
+    x, y = near.T.copy()
+    zones.locate(x[:1], y[:1])
+    seconds = []
+    for _ in range(3):
+        start = time.thread_time()
+        zones.locate(x, y)
+        seconds.append(time.thread_time() - start)
+    assert n / min(seconds) > 4e6
 
 
 def test_new_york(zones):

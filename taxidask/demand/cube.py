@@ -347,7 +347,8 @@ def _counts(counts: ArrayLike, space: Space) -> NDArray[np.int32]:
     if array.dtype.kind not in "iu":
         raise CubeError(f"counts of type {array.dtype} are no whole numbers", "round them: counts.astype('int32')")
     if array.size:
-        bad = array.min() if array.min() < 0 else array.max()
+        lowest, highest = array.min(), array.max()
+        bad = lowest if lowest < 0 else highest
         if not 0 <= bad <= MAX_COUNT:
             slot, cell, direction = np.argwhere(array == bad)[0]
             raise CubeError(

@@ -113,6 +113,9 @@ class Space(ABC):
     def __hash__(self) -> int:
         return hash(self.key)
 
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return type(self).__name__, self.key  # Dask would hash megabytes of polygons instead
+
 
 def _writable(array: NDArray[np.float64]) -> NDArray[np.float64]:
     """Read-only arrays (pandas hands them out) are another type to numba: copy them and compile once."""

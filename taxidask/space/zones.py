@@ -83,7 +83,7 @@ class Zones(Space):
         self.ids = np.array([zone.id for zone in zones], np.int32)
         self.ids.flags.writeable = False
         self.names = [zone.name for zone in zones]
-        self.label = f"{self.cells} zones"
+        self.label = "taxi zones"
         self._rings = [zone.polygons for zone in zones]
         points = np.concatenate([ring for polygons in self._rings for rings in polygons for ring in rings])
         (west, south), (east, north) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
