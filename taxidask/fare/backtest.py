@@ -1,0 +1,159 @@
+"""How good a model would have been: rolling origins, never a random split."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from taxidask.errors import ModelError
+from taxidask.fare.model import FareModel
+from taxidask.fare.rides import as_frame, read_rides, where_given
+from taxidask.fare.tariff import naive_fare
+from taxidask.fare.training import MIN_ROWS, measure
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from taxidask.demand import Cube, DemandModel
+
+_SLOT = pd.Timedelta(minutes=30)
+_TESTED_SHARE = 0.5  # of the trips, where no horizon is given
+
+
+def backtest(
+    model: DemandModel | FareModel,
+    data: Cube | pd.DataFrame,
+    *,
+    folds: int = 5,
+    horizon: int | None = None,
+    weather: pd.DataFrame | None = None,
+    client: Client | None = None,
+) -> pd.DataFrame:
+    """Fit and predict again and again, each time only from what was known before.
+
+    Parameters
+    ----------
+    model : DemandModel or FareModel
+        Whose options count, fitted or not; it is left as it is.
+    data : Cube or DataFrame
+        A cube for a DemandModel; trips, as for `FareModel.fit`, for a FareModel.
+    folds : int
+        Origins, the last of which is `horizon` before the data's end.
+    horizon : int, optional
+        How far each fold reaches. For demand, slots of the cube; 48 by default. For fares, half hours; by default
+        the newer half of the trips is divided into folds of equal numbers.
+    weather : DataFrame, optional
+        For demand, see `DemandModel.fit`.
+    client : distributed.Client, optional
+        Whose workers fit.
+
+    Returns
+    -------
+    DataFrame
+        For demand see `taxidask.demand.backtest_demand`, for fares `taxidask.fare.backtest_fare`: a row per fold with
+        the errors of the model beside those of the naive baselines.
+    """
+    if isinstance(model, FareModel):
+        if weather is not None:
+            raise ModelError(
+                "weather was given to the backtest of a FareModel", "leave it out: fares do not look at it"
+            )
+        return backtest_fare(model, data, folds=folds, horizon=horizon, client=client)
+    from taxidask.demand import DemandModel, backtest_demand
+
+    if not isinstance(model, DemandModel):
+        raise ModelError(
+            f"a {type(model).__name__} is no model", "give a DemandModel and a cube, or a FareModel and trips"
+        )
+    if isinstance(data, pd.DataFrame) or not hasattr(data, "counts"):
+        raise ModelError(f"data is a {type(data).__name__}", "give a DemandModel's backtest a Cube")
+    return backtest_demand(
+        model, data, folds=folds, horizon=48 if horizon is None else horizon, weather=weather, client=client
+    )
+
+
+def backtest_fare(
+    model: FareModel,
+    trips: Any,
+    *,
+    folds: int = 5,
+    horizon: int | None = None,
+    client: Client | None = None,
+) -> pd.DataFrame:
+    """Fit on all trips before an origin, predict those after it, and move the origin on.
+
+    Parameters
+    ----------
+    model, trips, folds, client
+        See `backtest`.
+    horizon : int, optional
+        Half hours of each fold. By default the newer half of the usable trips is divided into folds of equal numbers.
+
+    Returns
+    -------
+    DataFrame
+        One row per fold: origin and end, fitted_on and rows (trips), mae and rmse of the fare (USD) beside
+        tariff_mae and tariff_rmse of the tariff on the straight line, coverage and width (USD) of the price's band.
+
+    Raises
+    ------
+    ModelError
+        If there are too few trips before the first fold to fit on, or none in a fold.
+    """
+    for name, value in (("folds", folds), ("horizon", 1 if horizon is None else horizon)):
+        if isinstance(value, bool) or int(value) != value or value < 1:
+            raise ModelError(f"{name}={value!r} is not a whole number of at least 1", "give such a number")
+    frame = as_frame(trips)
+    rides = read_rides(frame, where_given(frame), space=model.space, centers=model._centers, target=True)
+    order = np.flatnonzero(rides.usable)
+    order = order[np.argsort(rides.time[order], kind="stable")]
+    time = rides.time[order]
+    cuts = _cuts(time, folds, horizon)
+    if cuts[0] < MIN_ROWS:
+        raise ModelError(
+            f"a backtest of {folds} folds leaves {cuts[0]:,} of {len(order):,} usable trips to fit the first on; "
+            f"it takes {MIN_ROWS:,}",
+            "give fewer folds, a shorter horizon, or more trips",
+        )
+    rows = []
+    for fold in range(folds):
+        begin, end = int(cuts[fold]), int(cuts[fold + 1])
+        if begin == end:
+            raise ModelError(
+                f"fold {fold} of {folds}, from {time[min(begin, len(time) - 1)]}, has no usable trip",
+                "give fewer folds or a longer horizon",
+            )
+        fresh = model.unfitted().fit(frame.iloc[order[:begin]], client=client)
+        predicted = fresh.predict(frame.iloc[order[begin:end]])
+        actual = rides.take(order[begin:end])
+        tolls = np.nan_to_num(actual.tolls) if fresh.card["data"]["tolls_known"] else 0.0
+        naive = naive_fare(actual) if np.isfinite(actual.lon0).any() else np.full(end - begin, np.nan)
+        score = measure(
+            actual.fare,
+            predicted["fare"].to_numpy(),
+            naive,
+            actual.fare + tolls,
+            predicted["low"].to_numpy(),
+            predicted["high"].to_numpy(),
+        )
+        origin = {"fold": fold, "origin": pd.Timestamp(time[begin]), "end": pd.Timestamp(time[end - 1])}
+        rows.append({**origin, "fitted_on": fresh.card["data"]["fitted_on"], **score})
+    return pd.DataFrame(rows)
+
+
+def _cuts(time: np.ndarray, folds: int, horizon: int | None) -> np.ndarray:
+    """Positions at which the folds begin, and the end of the last."""
+    n = len(time)
+    if n == 0:
+        return np.zeros(folds + 1, np.int64)
+    if horizon is None:
+        tested = int(n * _TESTED_SHARE)
+        cuts = n - tested + np.arange(folds + 1, dtype=np.int64) * tested // folds
+        # Trips of one second stay together: none is predicted from one of the same moment.
+        cuts[:-1] = np.searchsorted(time, time[np.minimum(cuts[:-1], n - 1)])
+        return cuts
+    last = time[-1] + np.timedelta64(1, "s")
+    edges = last - np.arange(folds, -1, -1) * np.timedelta64(int(horizon * _SLOT.total_seconds()), "s")
+    return np.searchsorted(time, edges)

@@ -1,0 +1,395 @@
+"""The fare model: fitted on trips, asked what a trip will cost before it begins."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import fields, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from taxidask.errors import ModelError
+from taxidask.fare.features import feature_names, features
+from taxidask.fare.rides import Centers, Rides, as_frame, read_rides, where_given
+from taxidask.fare.tariff import day_prices, naive_fare
+from taxidask.fare.training import MIN_ROWS, Band, Learned, Lesson, Options, learn
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from taxidask.fare.quote import Quote
+    from taxidask.space import Zones
+
+_CHUNK = 200_000
+_TEXTS = ("fare", "low", "high")
+COLUMNS = ["fare", "tolls", "price", "low", "high"]
+
+
+class FareModel:
+    """Tells what a trip will cost from where, where to and when; never from its distance or duration.
+
+    Parameters
+    ----------
+    interval : float
+        Share of prices the band is made to hold.
+    space : Zones, optional
+        For trips with zone ids: their centres tell how far apart zones are. Without it the ids are mere names, and
+        the tariff cannot be told. The centres are saved with the model.
+    rounds : int
+        Trees of a booster at most; how many are of use is found on held-out trips.
+    learning_rate, leaves : float, int
+        LightGBM's.
+    max_rows : int
+        Trips to learn from, evenly spread over time: bounds time and memory whatever the table's size.
+    seed : int
+        The same seed and trips give the same model.
+    num_threads : int, optional
+        LightGBM's threads; by default all cores.
+
+    Notes
+    -----
+    Prices are USD; `fare` is what the meter shows, or the flat fare of Kennedy Airport, and `price` is fare and tolls,
+    without surcharges, taxes and tip. `tolls` is what such trips paid on average; where the trips fitted on had no
+    tolls_amount it is 0. It takes 1,000 usable trips at least.
+
+    Examples
+    --------
+    >>> import tempfile, taxidask as td
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path] = td.make_sample(folder, start="2015-03", trips_per_month=4000)
+    ...     trips, _ = td.read_trips(path)
+    >>> model = td.FareModel(rounds=40, num_threads=1).fit(trips)
+    >>> quote = model.quote(pickup=(-73.985, 40.758), dropoff=(-73.782, 40.644), at="2015-03-30 09:00")
+    >>> 40 < quote.fare < 60 and quote.low <= quote.price <= quote.high
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        interval: float = 0.8,
+        space: Zones | None = None,
+        rounds: int = 300,
+        learning_rate: float = 0.12,
+        leaves: int = 63,
+        max_rows: int = 1_500_000,
+        seed: int = 0,
+        num_threads: int | None = None,
+    ) -> None:
+        if space is not None and not hasattr(space, "ids"):
+            raise ModelError(
+                f"space is a {type(space).__name__}", "give td.Zones(url), or nothing for trips with points"
+            )
+        self.options = Options(interval, rounds, learning_rate, leaves, max_rows, seed, num_threads)
+        self.space = space
+        self._centers = Centers.from_zones(space) if space is not None else None
+        self._card: dict[str, Any] | None = None
+        self._texts: dict[str, str] = {}
+        self._boosters: dict[str, Any] | None = None
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What it was fitted on, rows set aside by reason, metrics beside the tariff's; ModelError before `fit`."""
+        if self._card is None:
+            raise ModelError("this FareModel is not fitted", "call fit(trips) first")
+        return self._card
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """Metrics on the newest trips, held out, beside the tariff's; errors and width in USD."""
+        return pd.DataFrame([self.card["metrics"]])
+
+    def unfitted(self) -> FareModel:
+        """A model of the same options that has learned nothing."""
+        options = self.options.to_dict()
+        model = FareModel(**options, space=self.space)
+        model._centers = self._centers
+        return model
+
+    def fit(self, trips: Any, *, client: Client | None = None, created: str | None = None) -> FareModel:
+        """Learn from trips.
+
+        Parameters
+        ----------
+        trips : DataFrame or pyarrow.Table
+            With pickup_datetime (New York time), pickup_longitude … dropoff_latitude (degrees) or pickup_location_id
+            and dropoff_location_id, passenger_count, fare_amount (USD) and, where known, tolls_amount (USD). Rows that
+            cannot be used are set aside and counted by reason in `card`.
+        client : distributed.Client, optional
+            Whose worker fits it.
+        created : str, optional
+            When and by whom, for the card.
+
+        Returns
+        -------
+        FareModel
+            Itself.
+        """
+        frame = as_frame(trips)
+        places = where_given(frame)
+        rides = read_rides(frame, places, space=self.space, centers=self._centers, target=True)
+        good = np.flatnonzero(rides.usable)
+        if len(good) < MIN_ROWS:
+            aside = ", ".join(f"{count:,} {reason}" for reason, count in rides.reasons.items()) or "none set aside"
+            raise ModelError(
+                f"a fare model needs {MIN_ROWS:,} usable trips and {len(good):,} of {len(frame):,} are ({aside})",
+                "give more trips",
+            )
+        good = good[np.argsort(rides.time[good], kind="stable")]
+        used = good
+        if len(good) > self.options.max_rows:
+            most = self.options.max_rows
+            used = good[np.arange(most, dtype=np.int64) * len(good) // most]
+        taken = rides.take(used)
+        tolls_known = int(np.isfinite(taken.tolls).sum()) >= MIN_ROWS
+        if not tolls_known:
+            taken = replace(taken, tolls=np.full(len(taken), np.nan))
+        names = feature_names(places, centers=self._centers is not None)
+        from taxidask.compute import executor
+
+        learned = executor(client).submit(_learn, taken, names, self.options).result()
+        self._texts, self._boosters = learned.texts, None
+        self._card = {
+            "created": created,
+            "data": {
+                "rows": len(frame),
+                "usable": len(good),
+                "fitted_on": len(used),
+                "set_aside": rides.reasons,
+                "start": str(taken.time[0]),
+                "end": str(taken.time[-1]),
+                "places": places,
+                "tolls_known": tolls_known,
+            },
+            "settings": self.options.to_dict(),
+            "features": names,
+            "rounds": learned.rounds,
+            "band": {"edges": learned.band.edges, "widen": learned.band.widen},
+            "centers": self._centers.to_dict() if self._centers is not None else None,
+            "metrics": {key: _plain(value) for key, value in learned.metrics.items()},
+            "versions": {name: version(name) for name in ("taxidask", "lightgbm", "numpy")},
+        }
+        return self
+
+    def predict(self, trips: Any) -> pd.DataFrame:
+        """Expected fare, tolls and price of each trip, and the band of its price.
+
+        Parameters
+        ----------
+        trips : DataFrame or pyarrow.Table
+            With pickup_datetime, the places as in `fit`, and passenger_count (empty or odd where unknown). Other
+            columns are not looked at.
+
+        Returns
+        -------
+        DataFrame
+            Columns fare, tolls, price = fare + tolls, low and high in USD; one row per row of `trips`, in its order and
+            with its index; NaN for a row whose time or place is missing, unreadable or outside the city.
+        """
+        places = self.card["data"]["places"]
+        frame = as_frame(trips)
+        rides = read_rides(frame, places, space=self.space, centers=self._centers, target=False)
+        out = np.full((len(frame), len(COLUMNS)), np.nan)
+        good = np.flatnonzero(rides.usable)
+        for begin in range(0, len(good), _CHUNK):
+            rows = good[begin : begin + _CHUNK]
+            out[rows] = self._ask(rides.take(rows))
+        return pd.DataFrame(out, columns=COLUMNS, index=frame.index)
+
+    def _ask(self, rides: Rides) -> NDArray[np.float64]:
+        if self._boosters is None:
+            self._boosters = _load_boosters(self._texts, self.card["features"], "the fitted model")
+        x = features(rides, self.card["features"])
+        threads = self.options.num_threads or 0
+        units = {name: booster.predict(x, num_threads=threads) for name, booster in self._boosters.items()}
+        of = day_prices(rides.time)
+        toll = np.clip(units["tolls"], 0, None) * of.crossing if "tolls" in units else np.zeros(len(rides))
+        toll[toll < 0.005] = 0.0
+        fare = np.clip(units["fare"], 0, None)
+        low, high = Band(**self.card["band"]).apply(fare + toll / of.unit, units["low"], units["high"])
+        usd = of.flag + fare * of.unit
+        edges = [of.flag + np.clip(edge, 0, None) * of.unit for edge in (low, high)]
+        return np.column_stack([usd, toll, usd + toll, *edges])
+
+    def quote(self, *, pickup: Any, dropoff: Any, at: Any, passengers: int = 1) -> Quote:
+        """The price of one trip, before it.
+
+        Parameters
+        ----------
+        pickup, dropoff : (longitude, latitude) or int
+            In degrees; a TLC zone's LocationID for a model of zone trips (points do too if it was given its Zones).
+        at : str or Timestamp
+            Pick-up, New York time.
+        passengers : int
+            1 to 9.
+
+        Returns
+        -------
+        Quote
+        """
+        from taxidask.fare.quote import Quote
+
+        card = self.card
+        try:
+            moment = pd.Timestamp(at)
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"at={at!r} is no time", 'give New York time, as in at="2015-06-01 17:30"') from error
+        if moment is pd.NaT:
+            raise ModelError(f"at={at!r} is no time", 'give New York time, as in at="2015-06-01 17:30"')
+        if moment.tz is not None:
+            moment = moment.tz_convert("America/New_York").tz_localize(None)
+        row: dict[str, Any] = {"pickup_datetime": moment, "passenger_count": passengers}
+        for end, place in (("pickup", pickup), ("dropoff", dropoff)):
+            row |= self._place(end, place)
+        rides = read_rides(
+            pd.DataFrame([row]), card["data"]["places"], space=self.space, centers=self._centers, target=False
+        )
+        if not np.isfinite(rides.passengers[0]):
+            raise ModelError(f"passengers={passengers!r} do not fit into a taxi", "give 1 to 9")
+        if not rides.usable[0]:
+            reason = next(iter(rides.reasons))
+            raise ModelError(
+                f"no quote from {pickup!r} to {dropoff!r} at {moment}: {reason}",
+                "give places inside the city (longitude -74.3 to -73.7, latitude 40.5 to 41.0; zones 1 to 263)",
+            )
+        fare, tolls, price, low, high = (float(value) for value in self._ask(rides)[0])
+        notes = []
+        if not card["data"]["tolls_known"]:
+            notes.append("tolls come on top: the trips fitted on did not tell them")
+        if moment > pd.Timestamp(card["data"]["end"]) + pd.Timedelta(days=92):
+            notes.append(f"fitted on trips until {card['data']['end'][:10]}; the tariff is that of the day")
+        return Quote(
+            fare,
+            tolls,
+            price,
+            low,
+            high,
+            float(naive_fare(rides)[0]),
+            moment,
+            _named(pickup),
+            _named(dropoff),
+            int(passengers),
+            self.options.interval,
+            "; ".join(notes),
+        )
+
+    def _place(self, end: str, place: Any) -> dict[str, Any]:
+        zones = self.card["data"]["places"] == "zones"
+        if isinstance(place, (int, np.integer)) and not isinstance(place, bool):
+            if not zones:
+                raise ModelError(f"{end}={place!r} is a zone and the model was fitted on points", "give (lon, lat)")
+            return {f"{end}_location_id": place}
+        try:
+            lon, lat = (float(value) for value in place)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{end}={place!r} is no place", "give (longitude, latitude), or a zone id") from error
+        if zones and self.space is None:
+            raise ModelError(
+                f"{end}={place!r} is a point and the model was fitted on zone ids",
+                "give a LocationID (1 to 263), or fit with FareModel(space=td.Zones(url))",
+            )
+        if 40 <= lon <= 42 and -75 <= lat <= -73:
+            raise ModelError(f"{end}={place!r} has its latitude first", f"give (longitude, latitude): {(lat, lon)}")
+        return {f"{end}_longitude": lon, f"{end}_latitude": lat, f"{end}_location_id": 0}
+
+    def save(self, url: str) -> str:
+        """Write the model to a folder, local or s3://: LightGBM's own text and card.json, never a pickle."""
+        from taxidask.fare.files import save_texts
+
+        return save_texts(url, self.card, self._texts)
+
+    @classmethod
+    def load(cls, url: str, *, space: Zones | None = None) -> FareModel:
+        """Read a saved model; ModelError if it is none, of another format, or any byte of it was changed.
+
+        `space`, as in the constructor, lets a model of zone trips take points; the zones' centres are in the model.
+        """
+        from taxidask.fare.files import load_texts
+
+        card, texts = load_texts(url)
+        damaged = f"the card at {url} is damaged"
+        try:
+            model = cls(**{field.name: card["settings"][field.name] for field in fields(Options)}, space=space)
+            if card["centers"] is not None:
+                model._centers = Centers.from_dict(card["centers"])
+            expected = feature_names(card["data"]["places"], centers=card["centers"] is not None)
+            Band(**card["band"])
+            names, data = card["features"], card["data"]
+            missing = [name for name in (*_TEXTS, *(["tolls"] if data["tolls_known"] else [])) if name not in texts]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{damaged}: {error!r}", "save the model again") from error
+        if missing:
+            raise ModelError(f"{damaged}: it names no file for {', '.join(missing)}", "save the model again")
+        if names != expected:
+            raise ModelError(
+                f"the model at {url} looks at {len(names)} features and this taxidask makes other ones",
+                "fit and save the model with this version",
+            )
+        model._card, model._texts = card, texts
+        model._boosters = _load_boosters(texts, names, url)
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_boosters": None}
+
+    def __repr__(self) -> str:
+        if self._card is None:
+            return "FareModel(), not fitted"
+        data, score = self.card["data"], self.card["metrics"]
+        text = (
+            f"FareModel fitted on {data['fitted_on']:,} trips from {data['start'][:10]} to {data['end'][:10]} "
+            f"({data['rows'] - data['usable']:,} set aside); mean absolute error {score['mae']:.2f} USD"
+        )
+        if score["tariff_mae"] is not None:
+            text += f" (tariff on the straight line {score['tariff_mae']:.2f} USD)"
+        return f"{text}, {score['coverage']:.1%} of prices inside the {self.options.interval:.0%} band"
+
+    def _repr_html_(self) -> str:
+        if self._card is None:
+            return f"<p>{html.escape(repr(self))}</p>"
+        table = self.metrics.to_html(index=False, float_format="{:,.2f}".format, border=0)
+        aside = self.card["data"]["set_aside"]
+        rows = ", ".join(f"{count:,} {html.escape(reason)}" for reason, count in aside.items()) or "none"
+        return f"<p>{html.escape(repr(self))}</p>{table}<p>Rows set aside: {rows}</p>"
+
+
+def _learn(rides: Rides, names: list[str], options: Options) -> Learned:
+    """The task: pure, and all of a fit that takes time."""
+    of = day_prices(rides.time)
+    places = "straight" in names
+    naive = naive_fare(rides) if places else np.full(len(rides), np.nan)
+    x = features(rides, names)
+    return learn(Lesson(x, names, rides.fare, rides.tolls, of.flag, of.unit, of.crossing, naive), options)
+
+
+def _load_boosters(texts: dict[str, str], names: list[str], where: str) -> dict[str, Any]:
+    """LightGBM boosters of text, checked against the features they will be given."""
+    from taxidask.boosting import lightgbm as lgb
+
+    boosters = {}
+    for name, text in texts.items():
+        try:
+            booster = lgb.Booster(model_str=text)
+        except lgb.basic.LightGBMError as error:
+            raise ModelError(f"{where} holds no LightGBM model of {name}: {error}", "fit and save it again") from error
+        if booster.feature_name() != names:
+            raise ModelError(
+                f"the booster {name} of {where} looks at other features than its card says", "fit it again"
+            )
+        boosters[name] = booster
+    return boosters
+
+
+def _named(place: Any) -> str:
+    if isinstance(place, (int, np.integer)):
+        return f"zone {place}"
+    lon, lat = place
+    return f"({float(lon):.4f}, {float(lat):.4f})"
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value

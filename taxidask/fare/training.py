@@ -1,0 +1,246 @@
+"""Fitting the boosters: arrays in order of time in, LightGBM's text, bands and metrics out.
+
+The fare is learned in units of the meter, (fare - flag) / unit, which a new tariff leaves as they are; tolls in
+multiples of the day's E-ZPass toll at the city's crossings. The newest rides, the tail, are held out: on its first half
+the number of rounds is decided and the band calibrated, on its second half the metrics are taken, so that these are of
+rides that nothing was decided on. Then the band is calibrated on the whole tail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taxidask.demand import metrics
+from taxidask.errors import ModelError
+from taxidask.fare.features import categorical
+
+MIN_ROWS = 1_000
+_TAIL_SHARE, _TAIL_ROWS = 0.2, 60_000
+_BAND_ROWS = 300_000  # the edges of a band need fewer rides than its middle
+_HUBER = 15.0  # units, about 7 USD: beyond, an error is a detour or a slip and counts in proportion only
+_PATIENCE = 30
+_BINS = 4
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `FareModel` can be told; see there."""
+
+    interval: float = 0.8
+    rounds: int = 300
+    learning_rate: float = 0.12
+    leaves: int = 63
+    max_rows: int = 1_500_000
+    seed: int = 0
+    num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("rounds", 1), ("leaves", 2), ("max_rows", MIN_ROWS)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ModelError(f"{name}={value!r} is not a whole number of at least {least:,}", "give such a number")
+        if not 0 < self.interval < 1:
+            raise ModelError(f"interval={self.interval!r} is not between 0 and 1", "0.8 is a band of 80 %")
+        if not 0 < self.learning_rate <= 1:
+            raise ModelError(f"learning_rate={self.learning_rate!r} is not between 0 and 1", "0.1 is usual")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned from, in order of time.
+
+    Attributes
+    ----------
+    x : float32 array (rides, features)
+    names : list of str
+    fare, tolls : float arrays
+        USD; tolls NaN where unknown.
+    flag, unit, crossing : float arrays
+        The tariff of each ride's day in USD.
+    naive : float array
+        The tariff on straight-line distance, USD; NaN where it cannot be told.
+    """
+
+    x: NDArray[np.float32]
+    names: list[str]
+    fare: NDArray[np.float64]
+    tolls: NDArray[np.float64]
+    flag: NDArray[np.float64]
+    unit: NDArray[np.float64]
+    crossing: NDArray[np.float64]
+    naive: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Band:
+    """How far the band's edges move outward, in shares of its width, by the size of the price."""
+
+    edges: list[float]
+    widen: list[float]
+
+    def apply(
+        self, middle: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Calibrated edges; the middle always lies between them."""
+        low, high = np.minimum(low, high), np.maximum(low, high)
+        move = np.asarray(self.widen)[np.searchsorted(self.edges, middle, side="right")] * (high - low + 1.0)
+        return np.minimum(low - move, middle), np.maximum(high + move, middle)
+
+    @classmethod
+    def calibrate(
+        cls,
+        price: NDArray[np.float64],
+        middle: NDArray[np.float64],
+        low: NDArray[np.float64],
+        high: NDArray[np.float64],
+        interval: float,
+    ) -> Band:
+        """The smallest widening that would have held `interval` of these prices (split conformal prediction)."""
+        low, high = np.minimum(low, high), np.maximum(low, high)
+        score = np.maximum(low - price, price - high) / (high - low + 1.0)
+        bins = _BINS if len(price) >= 500 * _BINS else 1
+        edges = np.quantile(middle, np.arange(1, bins) / bins)
+        group = np.searchsorted(edges, middle, side="right")
+        widen = []
+        for number in range(bins):
+            scores = np.sort(score[group == number])
+            rank = min(int(np.ceil((len(scores) + 1) * interval)), len(scores))
+            widen.append(float(scores[rank - 1]) if len(scores) else 0.0)
+        return cls(edges.tolist(), widen)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Boosters as text by name (fare, low, high, and tolls if known), their rounds, the band, the metrics."""
+
+    texts: dict[str, str]
+    rounds: dict[str, int]
+    band: Band
+    metrics: dict[str, Any]
+
+
+def learn(lesson: Lesson, options: Options) -> Learned:
+    """Fit on everything before the tail; calibrate and measure on the tail."""
+    n = len(lesson.fare)
+    tail = min(int(n * _TAIL_SHARE), _TAIL_ROWS)
+    first = n - tail
+    half = first + tail // 2
+    known = np.isfinite(lesson.tolls)
+    tolls = np.where(known, lesson.tolls, 0.0)
+    units = (lesson.fare - lesson.flag) / lesson.unit
+    price = units + tolls / lesson.unit
+    learnt, checked, tested = np.arange(first), np.arange(first, half), np.arange(half, n)
+
+    texts: dict[str, str] = {}
+    rounds: dict[str, int] = {}
+    predicted: dict[str, NDArray[np.float64]] = {"tolls": np.zeros(tail)}
+    alpha = (1 - options.interval) / 2
+    every = np.ones(n, bool)
+    jobs: list[tuple[str, NDArray[np.float64], dict[str, Any], int, NDArray[np.bool_]]] = [
+        ("fare", units, {"objective": "huber", "alpha": _HUBER}, options.max_rows, every),
+        ("low", price, {"objective": "quantile", "alpha": alpha}, _BAND_ROWS, every),
+        ("high", price, {"objective": "quantile", "alpha": 1 - alpha}, _BAND_ROWS, every),
+    ]
+    if known.any():
+        jobs.append(("tolls", tolls / lesson.crossing, {"objective": "regression"}, _BAND_ROWS, known))
+    for name, target, objective, most, told in jobs:
+        rows, check = learnt[told[learnt]], checked[told[checked]]
+        booster = _boost(lesson, target, objective, _spread(rows, most), _spread(check, 30_000), options)
+        rounds[name] = booster.num_trees()
+        predicted[name] = booster.predict(lesson.x[first:], num_threads=options.num_threads or 0)
+        texts[name] = booster.model_to_string(num_iteration=booster.num_trees())
+    unit, crossing = lesson.unit[first:], lesson.crossing[first:]
+    toll = np.clip(predicted["tolls"], 0, None) * crossing
+    middle = np.clip(predicted["fare"], 0, None) + toll / unit
+    low, high, paid = predicted["low"], predicted["high"], price[first:]
+    cut = len(checked)
+    early = Band.calibrate(paid[:cut], middle[:cut], low[:cut], high[:cut], options.interval)
+    edges = early.apply(middle[cut:], low[cut:], high[cut:])
+    flag = lesson.flag[tested]
+    measured = measure(
+        lesson.fare[tested],
+        flag + np.clip(predicted["fare"][cut:], 0, None) * unit[cut:],
+        lesson.naive[tested],
+        lesson.fare[tested] + tolls[tested],
+        *(flag + np.clip(edge, 0, None) * unit[cut:] for edge in edges),
+    )
+    band = Band.calibrate(paid, middle, low, high, options.interval)
+    return Learned(texts, rounds, band, measured)
+
+
+def measure(
+    fare: NDArray[np.float64],
+    predicted: NDArray[np.float64],
+    naive: NDArray[np.float64],
+    price: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> dict[str, Any]:
+    """Errors of the fare in USD beside the tariff's, and the share of prices inside the band."""
+    known = np.isfinite(naive)
+    return {
+        "rows": len(fare),
+        "mae": metrics.mae(fare, predicted),
+        "rmse": metrics.rmse(fare, predicted),
+        "tariff_mae": metrics.mae(fare[known], naive[known]),
+        "tariff_rmse": metrics.rmse(fare[known], naive[known]),
+        "coverage": metrics.coverage(price, low, high),
+        "width": metrics.width(low, high),
+    }
+
+
+def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most `most` rows, evenly spread over time."""
+    if len(rows) <= most:
+        return rows
+    return rows[np.arange(most, dtype=np.int64) * len(rows) // most]
+
+
+def _boost(
+    lesson: Lesson,
+    target: NDArray[np.float64],
+    objective: dict[str, Any],
+    rows: NDArray[np.int64],
+    check: NDArray[np.int64],
+    options: Options,
+) -> Any:
+    from taxidask.boosting import lightgbm as lgb
+
+    few = len(rows) < 20_000
+    parameters = {
+        **objective,
+        "metric": "l1" if objective["objective"] == "huber" else objective["objective"],
+        "learning_rate": options.learning_rate,
+        "num_leaves": min(options.leaves, 31) if few else options.leaves,
+        "min_data_in_leaf": 20 if few else 60,
+        "lambda_l2": 1.0,
+        "feature_fraction": 0.8,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "max_bin": 127,
+        "cat_smooth": 20.0,
+        "seed": options.seed,
+        "deterministic": True,  # together with row-wise histograms: the same model for any number of threads
+        "force_row_wise": True,
+        "num_threads": options.num_threads or 0,
+        "verbosity": -1,
+    }
+    bins = {"verbosity": -1, "max_bin": parameters["max_bin"], "num_threads": parameters["num_threads"]}
+    data = lgb.Dataset(
+        lesson.x[rows],
+        target[rows],
+        feature_name=lesson.names,
+        categorical_feature=categorical(lesson.names),
+        params=bins,
+    )
+    held = data.create_valid(lesson.x[check], target[check])
+    stop = lgb.early_stopping(_PATIENCE, verbose=False, min_delta=0.0)
+    booster = lgb.train(parameters, data, options.rounds, valid_sets=[held], callbacks=[stop])
+    return lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
