@@ -152,7 +152,7 @@ def rhythm(cube: Cube) -> Figure:
     """Mean pickups per hour by hour of day and by weekday."""
     hours = _observed(cube)["pickups"].resample("h").sum(min_count=max(1, int(pd.Timedelta("1h") / cube.slot))).dropna()
     when = pd.DatetimeIndex(hours.index)
-    table = pd.DataFrame({"trips": hours, "day": when.dayofweek, "hour": when.hour}).pivot_table(
+    table = pd.DataFrame({"trips": hours, "day": when.day_of_week, "hour": when.hour}).pivot_table(
         values="trips", index="day", columns="hour", aggfunc="mean"
     )
     table = table.reindex(index=range(7), columns=range(24))

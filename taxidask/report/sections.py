@@ -158,10 +158,13 @@ def demand_metrics(data: RunData) -> Table | Text:
             )
     horizon = int(frame["last_lead"].max())
     folds = frame["fold"].nunique()
+    table = pd.DataFrame(rows).astype({"In the 80 % band": "float64"})
+    note = "MAPE where ten or more trips were counted. " if table["MAPE"].notna().any() else ""
+    origins = "one origin" if folds == 1 else f"mean of {folds} rolling origins"
     return Table(
-        pd.DataFrame(rows).astype({"In the 80 % band": "float64"}),
-        f"Errors of the demand forecast in trips per cell and slot, mean of {folds} rolling origins, up to {horizon} "
-        "slots ahead; MAPE where ten or more trips were counted. Every origin's model saw only the slots before it.",
+        table if note else table.drop(columns="MAPE"),
+        f"Errors of the demand forecast in trips per cell and slot, {origins}, up to {horizon} slots ahead. {note}"
+        "The model saw only the slots before an origin.",
         {"MAE": "{:,.3f}", "RMSE": "{:,.3f}", "MAPE": "{:,.1f}%", "In the 80 % band": "{:.1%}"},
     )
 

@@ -7,8 +7,10 @@ written in Typst's *code* mode, where text is a quoted string in which just the 
 from __future__ import annotations
 
 import re
+import tempfile
 import unicodedata
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,16 @@ def link(url: str, body: str) -> str:
     return call("link", literal(address), body)
 
 
+@cache
+def _fonts() -> Any:
+    """Typst's own fonts and matplotlib's; whatever else the machine has would make the report look different there."""
+    import matplotlib
+    import typst
+
+    folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
+    return typst.Fonts(include_system_fonts=False, font_paths=[str(folder)])
+
+
 def compile_pdf(source: str, files: dict[str, bytes], *, timestamp: int | None = None) -> bytes:
     """Compile Typst source to PDF, offline, with fonts that come with the Python packages.
 
@@ -146,18 +158,19 @@ def compile_pdf(source: str, files: dict[str, bytes], *, timestamp: int | None =
     ReportError
         With the compiler's own message when the source is not valid.
     """
-    import matplotlib
     import typst
 
-    fonts = typst.Fonts(
-        include_system_fonts=False, font_paths=[Path(matplotlib.get_data_path(), "fonts", "ttf").as_posix()]
-    )
-    inputs: Any = {"main.typ": source.encode(), **files}  # files in memory: more than the wheel's annotations know
-    try:
-        document, _warnings = typst.compile_with_warnings(inputs, format="pdf", font_paths=fonts, timestamp=timestamp)
-    except typst.TypstError as error:
-        raise ReportError(
-            f"the report could not be typeset: {error.diagnostic.strip() or error.message}",
-            "look at the place it names in the template or in the notebook's output",
-        ) from error
+    with tempfile.TemporaryDirectory(prefix="taxidask-typst-") as folder:
+        main = Path(folder, "main.typ")
+        main.write_text(source, encoding="utf-8")
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        try:
+            document = typst.compile(main, root=Path(folder), format="pdf", font_paths=_fonts(), timestamp=timestamp)
+        except RuntimeError as error:
+            told = str(getattr(error, "diagnostic", "") or error).strip().replace(f"{folder}/", "")
+            raise ReportError(
+                f"the report could not be typeset: {told}",
+                "look at the place it names in the template or in the notebook's output",
+            ) from error
     return document

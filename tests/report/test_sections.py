@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import taxidask as td
+from taxidask.errors import LakeError, ReportError
+from taxidask.report import figures, open_run, sections
+from taxidask.report.data import RunData
+from taxidask.report.display import Figure, Table, Text
+
+
+@pytest.fixture
+def run(published) -> RunData:
+    return open_run(store=published.store.url, lake=published.lake.url)
+
+
+def test_the_latest_run_is_opened_and_said_in_the_header(run: RunData, published) -> None:
+    assert run.id == published.run
+    header = sections.header(run)
+    details = dict(header.details)
+    assert details["Run"] == published.run
+    assert details["Trips"] == f"{int(published.lake.sources()['kept'].sum()):,} from 1 file"
+    assert header.subtitle == "January 2016"
+    assert header.created == pd.Timestamp("2016-02-01T08:15:00Z").timestamp()
+
+
+def test_a_run_that_is_not_there_is_an_error_that_names_those_that_are(published) -> None:
+    with pytest.raises(ReportError, match=f"no run nothing .*{published.run}"):
+        open_run(store=published.store.url, lake=published.lake.url, run="nothing")
+
+
+def test_an_empty_store_says_how_to_start(tmp_path) -> None:
+    store = td.open_store(f"sqlite:///{tmp_path}/x.db")
+    store.create()
+    with pytest.raises(ReportError, match=r"there is no run yet .* taxidask run"):
+        open_run(store=store.url, lake=str(tmp_path))
+
+
+def test_an_empty_lake_is_an_error(published, tmp_path) -> None:
+    with pytest.raises(LakeError, match="has no source"):
+        open_run(store=published.store.url, lake=str(tmp_path / "none"))
+
+
+def test_kept_and_rejected_rows_add_up_in_every_line_and_in_the_total(run: RunData, published) -> None:
+    table = sections.sources_table(run)
+    frame = table.frame
+    assert (frame["Kept"] + frame["Rejected"] == frame["Rows"]).all()
+    assert frame["Source"].iloc[-1] == "All"
+    assert frame["Rows"].iloc[-1] == frame["Rows"].iloc[:-1].sum() == published.lake.sources()["rows"].sum()
+    assert sum(sections.rejected(run).values()) == frame["Rejected"].iloc[-1] > 0
+
+
+def test_many_sources_are_summed_up_in_one_line(run: RunData) -> None:
+    one = run.sources
+    run.sources = pd.concat([one.assign(url=f"s3://b/{n:03d}.csv") for n in range(100)], ignore_index=True)
+    frame = sections.sources_table(run).frame
+    assert len(frame) == 37
+    assert frame["Source"].iloc[-2] == "65 more sources"
+    assert frame["Rows"].iloc[-1] == frame["Rows"].iloc[:-1].sum() == 100 * one["rows"].sum()
+
+
+def test_the_summary_holds_the_numbers_of_the_lake_and_the_forecast(run: RunData, published) -> None:
+    text = sections.summary(run).markdown
+    assert f"**{int(published.lake.sources()['rows'].sum()):,} rows**" in text
+    assert f"**{published.cube.total().pickups:,} pickups**" in text
+    assert f"**{published.forecast.mean[:, :, 0].sum():,.0f} pickups** are expected" in text
+
+
+def test_forecasts_of_a_run_that_was_replaced_are_not_shown(run: RunData) -> None:
+    later = RunData(run.store, run.lake, run.run, run.latest | {"run": "another"})
+    assert isinstance(sections.forecast(later), Text)
+    assert "pickups** are expected" not in sections.summary(later).markdown
+
+
+def test_the_model_stands_beside_its_baselines(run: RunData) -> None:
+    table = sections.demand_metrics(run)
+    assert isinstance(table, Table)
+    assert list(table.frame["Forecast"].unique()) == ["Model", "Same slot last week", "Mean of four weeks"]
+    assert table.frame["MAE"].tolist() == [1.5] * 6
+    assert table.rows()[0] == ["Pickups", "Model", "1.500", "1.500", "20.0%", "81.0%"]
+    assert table.rows()[1][-1] == "–"
+
+
+def test_without_a_backtest_a_sentence_says_so(run: RunData) -> None:
+    run.run["id"] = "other"
+    assert "no backtest" in sections.demand_metrics(run).markdown
+
+
+def test_stages_and_settings(run: RunData) -> None:
+    table = sections.run_table(run)
+    assert table.rows()[0] == ["ingest", "done", "42.0 s", "what ingest did"]
+    assert table.rows()[-1][1:3] == ["running", "–"]
+    settings = dict(sections.settings_table(run).rows())
+    assert settings["lake"] == run.lake.url
+    assert settings["horizon"] == "48"
+
+
+def test_a_sample_of_fares_is_spread_and_repeatable(run: RunData, published) -> None:
+    everything = run.fares()
+    assert len(everything) == int(published.lake.sources()["kept"].sum())
+    some = run.fares(rows=500)
+    assert 250 <= len(some) <= 1000
+    assert some.equals(run.fares(rows=500))
+    assert some["pickup_datetime"].dt.day.nunique() > 15
+    assert some["pickup_datetime"].dt.hour.nunique() > 15
+    assert not some.duplicated().any()
+
+
+def test_every_figure_is_svg_with_text_a_caption_and_words_for_those_who_cannot_see_it(run: RunData) -> None:
+    drawn = [
+        figures.rejects(sections.rejected(run), rows=6000),
+        figures.daily(run.cube),
+        figures.rhythm(run.cube),
+        figures.demand_map(run.cube),
+        sections.forecast(run),
+        sections.forecast_cells(run),
+    ]
+    for figure in drawn:
+        assert isinstance(figure, Figure)
+        data, told = figure._repr_mimebundle_()
+        assert "<text" in data["image/svg+xml"]
+        assert told["image/svg+xml"]["caption"].endswith(".")
+        assert len(told["image/svg+xml"]["alt"]) > 20
+        assert "nan" not in figure.caption
+
+
+def test_the_same_figure_is_the_same_bytes(run: RunData) -> None:
+    assert figures.demand_map(run.cube).svg == figures.demand_map(run.cube).svg
+
+
+def test_missing_slots_are_gaps_not_zeros() -> None:
+    import numpy as np
+
+    counts = np.ones((96, 1, 2), np.int32)
+    missing = np.zeros(96, bool)
+    missing[50] = True
+    cube = td.Cube(counts, start="2015-01-01", space=td.Grid(1, 1, west=0, south=0, east=1, north=1), missing=missing)
+    days = figures._whole_days(cube)
+    assert days["pickups"].iloc[0] == 48
+    assert np.isnan(days["pickups"].iloc[1])
+    assert "1 slots without data" in figures.daily(cube).caption
+    figures.rhythm(cube)
+    figures.demand_map(cube)
+
+
+def test_zones_are_drawn_too(data) -> None:
+    import numpy as np
+
+    zones = td.Zones(str(data / "zones" / "taxi_zones.geojson"))
+    counts = np.arange(48 * zones.cells * 2, dtype=np.int32).reshape(48, zones.cells, 2)
+    figure = figures.demand_map(td.Cube(counts, start="2019-01-01", space=zones))
+    assert "263 cells" in figure.caption
+
+
+def test_numbers_are_formatted_and_gaps_shown() -> None:
+    table = Table(pd.DataFrame({"a": [1234.5, None], "b": ["<x>", "y"]}), "A & B", {"a": "{:,.1f}"}, total=True)
+    assert table.rows() == [["1,234.5", "<x>"], ["–", "y"]]
+    assert "&lt;x&gt;" in table._repr_html_()
+    assert "<tfoot><tr><td style='text-align: right'>–</td>" in table._repr_html_()
+    assert "<caption>A &amp; B</caption>" in table._repr_html_()
