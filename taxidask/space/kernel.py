@@ -35,12 +35,10 @@ class Kernel(NamedTuple):
         Grid: the cells' edges, ascending. Empty for zones.
     raster : int32 array (rows * cols)
         Zones: what each pixel holds: a cell, -1 for none, or -2 - i for the i-th list of polygons.
-    list_start, list_part : int32 arrays
-        Zones: polygons `list_part[list_start[i]:list_start[i + 1]]` are tested, in this order, in pixels of list i.
-    part_cell, part_row, part_first : int32 arrays
-        Zones: each polygon's cell, its lowest raster row and where that row stands in `row_start`.
-    row_start : int32 array
-        Zones: edges `edges[row_start[j]:row_start[j + 1]]` are those of one polygon that touch one raster row.
+    list_start : int32 array
+        Zones: entries `list_start[i]` to `list_start[i + 1]` are tested, in this order, in pixels of list i.
+    list_cell, edge_start, edge_stop : int32 arrays
+        Zones: each entry's cell, which has the point if `edges[edge_start:edge_stop]` cover it.
     edges : float64 array (n, 4)
         Zones: x1, y1, x2, y2 of an edge, with y1 <= y2.
     id_cell : int32 array
@@ -60,11 +58,9 @@ class Kernel(NamedTuple):
     y_edges: np.ndarray
     raster: np.ndarray
     list_start: np.ndarray
-    list_part: np.ndarray
-    part_cell: np.ndarray
-    part_row: np.ndarray
-    part_first: np.ndarray
-    row_start: np.ndarray
+    list_cell: np.ndarray
+    edge_start: np.ndarray
+    edge_stop: np.ndarray
     edges: np.ndarray
     id_cell: np.ndarray
 
@@ -130,6 +126,7 @@ def side(x1, y1, x2, y2, x, y):
     """On which side of the line from (x1, y1) to (x2, y2) a point lies: 1 left, -1 right, 0 on it; exact.
 
     A float64 result that is larger than its rounding error decides; the few others are worked out without rounding.
+    (Exact unless products of differences underflow: below 1e-150 degrees.)
     """
     left = (x2 - x1) * (y - y1)
     right = (y2 - y1) * (x - x1)
@@ -144,7 +141,10 @@ def side(x1, y1, x2, y2, x, y):
 
 @njit(cache=True, nogil=True)
 def covers(edges, start, stop, x, y):
-    """Whether the polygon with these edges holds the point, its border included; edges off the point's row may lack."""
+    """Whether the polygon with these edges holds the point, its border included.
+
+    Edges that lie above, below or west of the point may lack: a ray from it to the east does not meet them.
+    """
     inside = False
     for e in range(start, stop):
         y1 = edges[e, 1]
@@ -160,6 +160,8 @@ def covers(edges, start, stop, x, y):
         if x < x1 and x < x2:
             inside = not inside
         elif x <= x1 or x <= x2:
+            if x == x1 and y == y1:
+                return True
             where = side(x1, y1, x2, y2, x, y)
             if where == 0:
                 return True
@@ -210,18 +212,15 @@ def _locate_in_zones(kernel, lon, lat, out):
             out[i] = NOWHERE
     if listed == 0:
         return
-    list_start, list_part, part_cell = kernel.list_start, kernel.list_part, kernel.part_cell
-    part_row, part_first, row_start, edges = kernel.part_row, kernel.part_first, kernel.row_start, kernel.edges
+    list_start, list_cell = kernel.list_start, kernel.list_cell
+    edge_start, edge_stop, edges = kernel.edge_start, kernel.edge_stop, kernel.edges
     for i in range(out.size):  # … then the points in border pixels
         if out[i] < NOWHERE:
             entry = FIRST_LIST - out[i]
-            row = min(int((lat[i] - south) * y_scale), rows - 1)
             cell = NOWHERE
             for k in range(list_start[entry], list_start[entry + 1]):
-                part = list_part[k]
-                j = part_first[part] + row - part_row[part]
-                if covers(edges, row_start[j], row_start[j + 1], lon[i], lat[i]):
-                    cell = part_cell[part]
+                if covers(edges, edge_start[k], edge_stop[k], lon[i], lat[i]):
+                    cell = list_cell[k]
                     break
             out[i] = cell
 

@@ -13,6 +13,7 @@ from taxidask.space.kernel import FIRST_LIST, NOWHERE, ZONES, Kernel, covers
 PIXELS = 4_000_000  # about 23 m a pixel over New York: few border pixels, 16 MB
 MIN_PIXEL = 1e-6  # degrees; keeps the slack below far above rounding errors
 SLACK = 1e-3  # of a pixel: an edge is also filed under pixels it passes this close by
+FEW = 6  # edges in a row: no pixel of it needs a list of its own
 
 
 class Polygons(NamedTuple):
@@ -55,7 +56,8 @@ def make_kernel(polygons: Polygons, id_cell: NDArray[np.int32], *, pixels: int =
             break
     pixel, part = pixel[:n], part[:n]
     order = np.argsort(pixel, kind="stable")  # stable: each pixel's polygons stay in order
-    pixel, list_part = pixel[order], part[order]
+    pixel, part = pixel[order], part[order]
+    edge_start, edge_stop, edges = _localise(bounds, cols, pixel, part, part_row, part_first, row_start, edges)
     first = np.flatnonzero(np.diff(pixel, prepend=-1))
     raster[pixel[first]] = FIRST_LIST - np.arange(first.size, dtype=np.int32)
     return Kernel(
@@ -72,11 +74,9 @@ def make_kernel(polygons: Polygons, id_cell: NDArray[np.int32], *, pixels: int =
         y_edges=np.empty(0),
         raster=raster,
         list_start=np.append(first, pixel.size).astype(np.int32),
-        list_part=list_part,
-        part_cell=polygons.cell,
-        part_row=part_row,
-        part_first=part_first,
-        row_start=row_start,
+        list_cell=polygons.cell[part],
+        edge_start=edge_start,
+        edge_stop=edge_stop,
         edges=edges,
         id_cell=id_cell,
     )
@@ -160,4 +160,76 @@ def _paint(bounds, cols, part_cell, part_row, part_first, row_start, edges, rast
                 n += 1
             for col in range(first, last + 1):
                 marks[col] = False
+    return n
+
+
+def _localise(
+    bounds: tuple[float, ...],
+    cols: int,
+    pixel: NDArray[np.int32],
+    part: NDArray[np.int32],
+    part_row: NDArray[np.int32],
+    part_first: NDArray[np.int32],
+    row_start: NDArray[np.int32],
+    edges: NDArray[np.float64],
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
+    """Return where the edges to test for each polygon in each pixel begin and end, and all edges."""
+    start, stop = np.empty(pixel.size, np.int32), np.empty(pixel.size, np.int32)
+    n = 4 * pixel.size
+    while True:
+        more = np.empty((n, 4))
+        n = _cut(bounds, cols, pixel, part, part_row, part_first, row_start, edges, start, stop, more)
+        if n <= len(more):
+            return start, stop, np.concatenate([edges, more[:n]])
+
+
+@njit(cache=True, nogil=True)
+def _cut(bounds, cols, pixel, part, part_row, part_first, row_start, edges, start, stop, more):
+    """Along ragged coasts, give each pixel a short list instead of all edges of the polygon in its row.
+
+    A ray to the east from within the pixel does not meet edges west of it. It meets an edge wholly east of it if the
+    point's y is at or above exactly one of the edge's ends; so each end toggles the answer for all y from its own
+    on. Ends at the same y cancel each other (edges in a chain share them), the few that are left become edges at
+    x = infinity that go up for ever. Returns the number of new edges, all of which are there if they fit into `more`.
+    """
+    west, south, x_scale, y_scale = bounds
+    steps = np.empty(len(edges) * 2)
+    n = 0
+    for k in range(pixel.size):
+        row, col = pixel[k] // cols, pixel[k] % cols
+        j = part_first[part[k]] + row - part_row[part[k]]
+        start[k], stop[k] = row_start[j], row_start[j + 1]
+        if stop[k] - start[k] <= FEW:
+            continue
+        left, right = west + (col - SLACK) / x_scale, west + (col + 1 + SLACK) / x_scale
+        bottom, top = south + (row - SLACK) / y_scale, south + (row + 1 + SLACK) / y_scale
+        begin = n
+        n_steps = 0
+        for e in range(start[k], stop[k]):
+            x1, x2 = edges[e, 0], edges[e, 2]
+            if min(x1, x2) > right:
+                for y in (edges[e, 1], edges[e, 3]):
+                    if y > top:
+                        continue
+                    if y < bottom:
+                        y = -np.inf
+                    i = n_steps - 1
+                    while i >= 0 and steps[i] != y:
+                        i -= 1
+                    if i >= 0:
+                        n_steps -= 1
+                        steps[i] = steps[n_steps]
+                    else:
+                        steps[n_steps] = y
+                        n_steps += 1
+            elif max(x1, x2) >= left:
+                if n < len(more):
+                    more[n] = edges[e]
+                n += 1
+        for i in range(n_steps):
+            if n < len(more):
+                more[n, 0] = more[n, 2] = more[n, 3] = np.inf
+                more[n, 1] = steps[i]
+            n += 1
+        start[k], stop[k] = len(edges) + begin, len(edges) + n
     return n

@@ -254,9 +254,7 @@ def _touching(kernel, cells, corners, owner):
         if code >= -1:
             continue
         for k in range(kernel.list_start[-2 - code], kernel.list_start[-1 - code]):
-            part = kernel.list_part[k]
-            other = kernel.part_cell[part]
-            j = kernel.part_first[part] + row - kernel.part_row[part]
-            if other != own and covers(kernel.edges, kernel.row_start[j], kernel.row_start[j + 1], x, y):
+            other = kernel.list_cell[k]
+            if other != own and covers(kernel.edges, kernel.edge_start[k], kernel.edge_stop[k], x, y):
                 touching[own, other] = touching[other, own] = True
     return touching
