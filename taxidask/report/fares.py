@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ _EARLIER = 0.8  # share of a sample of trips that the model of the scatter plot 
 _FEWEST = 500  # trips; below, a fit says nothing
 
 
-def unseen(trips: pd.DataFrame) -> pd.DataFrame:
+def unseen(data: RunData, trips: pd.DataFrame) -> pd.DataFrame:
     """What a fare model says of trips later than all it was fitted on.
 
     The run's own model has seen the newest trips, so it cannot be judged by them. One with the same options is fitted
@@ -27,7 +27,7 @@ def unseen(trips: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        pickup_datetime, paid (fare and tolls), price, low, high and tariff, in USD; empty when there are too few trips.
+        pickup_datetime, paid (fare and tolls), price, low and high, in USD; empty when there are too few trips.
     """
     from taxidask.fare import FareModel
 
@@ -36,8 +36,9 @@ def unseen(trips: pd.DataFrame) -> pd.DataFrame:
     empty = pd.DataFrame(columns=["pickup_datetime", "paid", "price", "low", "high"])
     if len(trips) - cut < _FEWEST:
         return empty
+    space: Any = data.cube.space
     try:
-        model = FareModel().fit(trips.iloc[:cut])
+        model = FareModel(space=space if hasattr(space, "ids") else None).fit(trips.iloc[:cut])
         said = model.predict(trips.iloc[cut:])
     except ModelError:
         return empty
@@ -121,8 +122,36 @@ def predicted(frame: pd.DataFrame) -> Figure | Text:
 
 
 def metrics(data: RunData) -> Table | Text:
-    """The fare model's backtest beside the city's tariff."""
+    """The fare model's backtest beside the city's tariff, by fold and over all trips."""
     frame = data.metrics("fare")
     if frame.empty:
         return Text("*The run published no backtest of the fare model.*")
-    return Table(frame)
+    rows = pd.DataFrame(
+        {
+            "Fitted on trips before": [f"{moment:%Y-%m-%d}" for moment in frame["origin"]],
+            "Trips": frame["rows"].astype("int64"),
+            "Model MAE": frame["mae"],
+            "Tariff MAE": frame["tariff_mae"],
+            "Model RMSE": frame["rmse"],
+            "Tariff RMSE": frame["tariff_rmse"],
+            "In the 80 % band": frame["coverage"],
+            "Width": frame["width"],
+        }
+    )
+    weight = rows["Trips"] / rows["Trips"].sum()
+    squared = {"Model RMSE", "Tariff RMSE"}
+    whole = {
+        name: float(np.sqrt((rows[name] ** 2 * weight).sum()))
+        if name in squared
+        else float((rows[name] * weight).sum())
+        for name in rows.columns[2:]
+    }
+    last = pd.DataFrame([{"Fitted on trips before": "All", "Trips": int(rows["Trips"].sum()), **whole}])
+    errors = dict.fromkeys(["Model MAE", "Tariff MAE", "Model RMSE", "Tariff RMSE", "Width"], "{:.2f}")
+    return Table(
+        pd.concat([rows, last], ignore_index=True),
+        "Errors of the fare, USD, of the model and of the city's tariff on the straight line, on trips the model had "
+        "not seen; how many prices lie in its 80 % band, and the band's mean width, USD.",
+        {"Trips": "{:,}", "In the 80 % band": "{:.1%}", **errors},
+        total=True,
+    )
