@@ -203,9 +203,19 @@ class Storage:
             return b""
         return self._call("read", url, lambda: backend.read(path, start, stop))
 
-    def open(self, url: str, *, read_ahead: int = 4 * MIB) -> BinaryIO:
-        """Open an object for reading, seekable; `read_ahead` 0 reads exactly the ranges asked for."""
-        raw = _RangeFile(self, self.stat(url))
+    def open(self, url: str, *, read_ahead: int = 4 * MIB, size: int | None = None) -> BinaryIO:
+        """Open an object for reading, seekable.
+
+        Parameters
+        ----------
+        url : str
+            What to read.
+        read_ahead : int
+            Bytes to read at a time; 0 reads exactly the ranges asked for.
+        size : int, optional
+            Its size, where that is known already: it is not asked for then.
+        """
+        raw = _RangeFile(self, self.stat(url) if size is None else Stat(url, size, ""))
         return cast(BinaryIO, io.BufferedReader(raw, read_ahead) if read_ahead else raw)
 
     def write(self, url: str, data: bytes) -> None:

@@ -286,7 +286,7 @@ def count_parts(
     counts = Tally(slot_seconds, space.cells)
     columns = ["pickup_datetime", "dropoff_datetime", *PLACES[locations]]
     for part in parts:
-        with storage.open(join(lake, part.path), read_ahead=0) as file:
+        with storage.open(join(lake, part.path), read_ahead=0, size=part.bytes) as file:
             reader = pq.ParquetFile(file, pre_buffer=True)
             for group in range(0, reader.num_row_groups, 16):
                 groups = list(range(group, min(group + 16, reader.num_row_groups)))

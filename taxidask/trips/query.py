@@ -104,7 +104,7 @@ def _window(
     expression = expression if condition is None else expression & condition
 
     def read(part: Part) -> pa.Table:
-        with storage.open(join(lake, part.path), read_ahead=0) as file:
+        with storage.open(join(lake, part.path), read_ahead=0, size=part.bytes) as file:
             fragment = _FORMAT.make_fragment(pa.PythonFile(file, mode="r"))
             return fragment.to_table(schema=TRIP_SCHEMA, columns=columns, filter=expression, use_threads=False)
 
@@ -132,7 +132,7 @@ def query_rejects(
         for part in manifest.rejects:
             if limit is not None and rows >= limit:
                 break
-            with storage.open(join(lake, part.path), read_ahead=0) as file:
+            with storage.open(join(lake, part.path), read_ahead=0, size=part.bytes) as file:
                 fragment = _FORMAT.make_fragment(pa.PythonFile(file, mode="r"))
                 table = fragment.to_table(schema=plain, use_threads=False)
             if reasons is not None:

@@ -106,8 +106,7 @@ def _numbers(table: pa.Table, name: str) -> NDArray[Any]:
 
 def read_tally(storage: Storage, url: str, *, first: int | None = None, last: int | None = None) -> Tally:
     """Read a tally back, of slots `first` to `last` (inclusive) only if these are given."""
-    with storage.open(url, read_ahead=0) as file:
-        reader = pq.ParquetFile(file)
+    with pq.ParquetFile(pa.BufferReader(storage.read(url))) as reader:
         about = {name.decode(): value.decode() for name, value in reader.schema_arrow.metadata.items()}
         pickups, dropoffs = about["outside"].split(",")
         tally = Tally(int(about["slot_seconds"]), int(about["cells"]), (int(pickups), int(dropoffs)))
