@@ -190,8 +190,19 @@ def _locate_in_grid(kernel, lon, lat, out):
     west, south, east, north = kernel.west, kernel.south, kernel.east, kernel.north
     x_scale, y_scale, rows, cols = kernel.x_scale, kernel.y_scale, kernel.rows, kernel.cols
     x_edges, y_edges = kernel.x_edges, kernel.y_edges
+    # `_grid_cell` written out: handing it the arrays of edges would count references too.
     for i in range(out.size):
-        out[i] = _grid_cell(west, south, east, north, x_scale, y_scale, rows, cols, x_edges, y_edges, lon[i], lat[i])
+        x, y = lon[i], lat[i]
+        cell = NOWHERE
+        if west <= x < east and south <= y < north:
+            col = min(int((x - west) * x_scale), cols - 1)
+            row = min(int((y - south) * y_scale), rows - 1)
+            col -= x < x_edges[col]
+            col += x >= x_edges[col + 1]
+            row -= y < y_edges[row]
+            row += y >= y_edges[row + 1]
+            cell = row * cols + col
+        out[i] = cell
 
 
 @njit(cache=True, nogil=True)
