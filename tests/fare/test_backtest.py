@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import taxidask as td
+from taxidask.errors import ModelError
+from taxidask.fare import tariff_fare
+
+QUICK: dict[str, Any] = {"rounds": 15, "num_threads": 1}
+
+
+def test_each_fold_knows_only_what_was_before(march: pd.DataFrame) -> None:
+    model = td.FareModel(**QUICK)
+    table = td.backtest(model, march.sample(frac=1, random_state=0), folds=3)
+    assert table["fold"].tolist() == [0, 1, 2]
+    assert (table["end"] >= table["origin"]).all()
+    assert (table["origin"].to_numpy()[1:] >= table["end"].to_numpy()[:-1]).all()
+    times = np.sort(march["pickup_datetime"].to_numpy())
+    for row in table.itertuples():
+        assert row.fitted_on == (times < np.datetime64(row.origin)).sum()
+    assert table["rows"].sum() == pytest.approx(len(march) / 2, abs=5)
+    assert (table["mae"] < 0.7 * table["tariff_mae"]).all()
+    assert table["coverage"].between(0.7, 0.9).all()
+    assert "not fitted" in repr(model)
+
+
+def test_figures_are_those_of_a_model_fitted_by_hand(march: pd.DataFrame) -> None:
+    table = td.backtest(td.FareModel(**QUICK), march, folds=1, horizon=48)
+    origin = table.loc[0, "origin"]
+    before = march[march["pickup_datetime"] <= march["pickup_datetime"].max() - pd.Timedelta(hours=24)]
+    after = march.drop(before.index)
+    assert origin == after["pickup_datetime"].min()
+    assert table.loc[0, "rows"] == len(after)
+    model = td.FareModel(**QUICK).fit(before)
+    error = model.predict(after)["fare"] - after["fare_amount"]
+    naive = tariff_fare(after) - after["fare_amount"]
+    assert table.loc[0, "mae"] == pytest.approx(error.abs().mean())
+    assert table.loc[0, "rmse"] == pytest.approx(np.sqrt((error**2).mean()))
+    assert table.loc[0, "tariff_mae"] == pytest.approx(naive.abs().mean())
+
+
+def test_real_fares(fares: pd.DataFrame) -> None:
+    table = td.backtest(td.FareModel(rounds=40), fares, folds=2)
+    assert (table["mae"] < 0.5 * table["tariff_mae"]).all()
+    assert table["coverage"].between(0.72, 0.88).all()
+
+
+def test_zone_trips_without_zones_have_no_tariff(zoned: pd.DataFrame) -> None:
+    table = td.backtest(td.FareModel(**QUICK), zoned, folds=1)
+    assert table["tariff_mae"].isna().all()
+    assert table["mae"].notna().all()
+
+
+def test_demand_goes_to_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    import taxidask.demand
+
+    asked: dict[str, Any] = {}
+
+    def fake(model: Any, cube: Any, **options: Any) -> str:
+        asked.update(options, model=model, cube=cube)
+        return "a table"
+
+    monkeypatch.setattr(taxidask.demand, "backtest_demand", fake)
+    cube = td.Cube(np.zeros((2, 600, 2), np.int32), start="2015-01-01", space=td.Grid.new_york())
+    model = td.DemandModel()
+    assert td.backtest(model, cube, folds=2) == "a table"
+    assert asked == {"folds": 2, "horizon": 48, "weather": None, "client": None, "model": model, "cube": cube}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"folds": 0}, "folds=0"),
+        ({"horizon": 1.5}, "horizon=1.5"),
+        ({"horizon": 48 * 40}, "to fit the first on; it takes 1,000"),
+        ({"weather": pd.DataFrame()}, "weather"),
+    ],
+)
+def test_refusals(march: pd.DataFrame, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        td.backtest(td.FareModel(**QUICK), march, **arguments)
+
+
+def test_wrong_pairs(march: pd.DataFrame) -> None:
+    with pytest.raises(ModelError, match="a str is no model"):
+        td.backtest("fare", march)
+    with pytest.raises(ModelError, match="give a DemandModel's backtest a Cube"):
+        td.backtest(td.DemandModel(), march)
+    with pytest.raises(ModelError, match="give a DataFrame"):
+        td.backtest(td.FareModel(), 3)
+
+
+def test_a_fold_without_trips(march: pd.DataFrame) -> None:
+    early = march[march["pickup_datetime"] < "2015-03-20"]
+    late = march[march["pickup_datetime"] > "2015-03-31"]
+    with pytest.raises(ModelError, match=r"fold \d of 8, .* has no usable trip"):
+        td.backtest(td.FareModel(**QUICK), pd.concat([early, late]), folds=8, horizon=48)

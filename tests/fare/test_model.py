@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import taxidask as td
+from taxidask.errors import ModelError
+from taxidask.fare import files, tariff_fare
+from taxidask.fare.training import Band
+
+TIMES_SQUARE, JFK, SOHO = (-73.985, 40.758), (-73.782, 40.644), (-74.000, 40.723)
+ASKED = [
+    *("pickup_datetime", "passenger_count"),
+    *("pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude"),
+]
+
+
+def scores(model: td.FareModel, trips: pd.DataFrame, **space: Any) -> dict[str, float]:
+    predicted = model.predict(trips)
+    good = predicted["fare"].notna() & trips["fare_amount"].between(0.01, 500)
+    fare = trips.loc[good, "fare_amount"]
+    error, naive = predicted.loc[good, "fare"] - fare, tariff_fare(trips, **space)[good] - fare
+    paid = fare + (trips.loc[good, "tolls_amount"] if model.card["data"]["tolls_known"] else 0)
+    inside = (paid >= predicted.loc[good, "low"] - 1e-9) & (paid <= predicted.loc[good, "high"] + 1e-9)
+    return {
+        "mae": error.abs().mean(),
+        "rmse": float(np.sqrt((error**2).mean())),
+        "tariff_mae": naive.abs().mean(),
+        "tariff_rmse": float(np.sqrt((naive**2).mean())),
+        "coverage": inside.mean(),
+    }
+
+
+def test_beats_the_tariff_on_fares_to_come(fares: pd.DataFrame) -> None:
+    cut = int(len(fares) * 0.8)
+    model = td.FareModel(rounds=150).fit(fares.iloc[:cut])
+    score = scores(model, fares.iloc[cut:])
+    assert score["mae"] < 0.5 * score["tariff_mae"]
+    assert score["rmse"] < 0.65 * score["tariff_rmse"]
+    assert 0.75 < score["coverage"] < 0.85
+    card = model.card
+    assert card["metrics"]["mae"] < 0.5 * card["metrics"]["tariff_mae"]
+    assert 0.75 < card["metrics"]["coverage"] < 0.85
+    aside = card["data"]["set_aside"]
+    assert set(aside) <= {"outside_city", "passenger_count", "fare_out_of_range"}
+    assert aside["outside_city"] > 500
+    assert card["data"]["usable"] + sum(aside.values()) == card["data"]["rows"] == cut
+    assert not card["data"]["tolls_known"]
+    assert (model.predict(fares.head(50))["tolls"].dropna() == 0).all()
+
+
+def test_tolls_are_learned_where_they_are_known(model: td.FareModel, march: pd.DataFrame) -> None:
+    assert model.card["data"]["tolls_known"]
+    predicted = model.predict(march)
+    pd.testing.assert_series_equal(predicted["price"], predicted["fare"] + predicted["tolls"], check_names=False)
+    airport = march["pickup_longitude"].between(-73.80, -73.76) & march["dropoff_longitude"].between(-74.0, -73.96)
+    within = march["pickup_longitude"].between(-74.0, -73.97) & march["dropoff_longitude"].between(-74.0, -73.97)
+    assert predicted.loc[airport, "tolls"].mean() > 2
+    assert predicted.loc[within, "tolls"].mean() < 0.3
+    score = scores(model, march)
+    assert score["mae"] < 0.6 * score["tariff_mae"]
+
+
+def test_shape_order_and_index(model: td.FareModel, march: pd.DataFrame) -> None:
+    trips = march.sample(300, random_state=1)
+    whole = model.predict(trips)
+    assert whole.columns.tolist() == ["fare", "tolls", "price", "low", "high"]
+    assert whole.index.equals(trips.index)
+    assert whole.notna().all(axis=None)
+    assert (whole["low"] <= whole["price"]).all()
+    assert (whole["price"] <= whole["high"]).all()
+    assert (whole["fare"] >= 2.5).all()
+    assert (whole["low"] >= 2.5).all()
+    pd.testing.assert_frame_equal(model.predict(trips.iloc[::-1]).iloc[::-1], whole)
+    pd.testing.assert_frame_equal(model.predict(trips.iloc[[5]]), whole.iloc[[5]])
+    twice = trips.iloc[[0, 0, 1]].set_axis(["a", "a", "b"])
+    assert model.predict(twice).index.tolist() == ["a", "a", "b"]
+    assert model.predict(pa.Table.from_pandas(trips, preserve_index=False)).to_numpy().tolist() == (
+        whole.to_numpy().tolist()
+    )
+
+
+def test_no_rows(model: td.FareModel, march: pd.DataFrame) -> None:
+    empty = model.predict(march.iloc[:0])
+    assert empty.shape == (0, 5)
+    assert (empty.dtypes == np.float64).all()
+
+
+def test_looks_at_nothing_but_what_is_known_before(model: td.FareModel, march: pd.DataFrame) -> None:
+    trips = march.head(200)
+    told = model.predict(trips)
+    pd.testing.assert_frame_equal(model.predict(trips[ASKED]), told)
+    lied = trips.assign(
+        trip_distance=99.0, dropoff_datetime=pd.Timestamp("2030-01-01"), fare_amount=1.0, tolls_amount=99.0
+    )
+    pd.testing.assert_frame_equal(model.predict(lied), told)
+
+
+def test_bad_rows_are_nan_and_harm_nobody(model: td.FareModel, march: pd.DataFrame) -> None:
+    good = march[ASKED].head(6).reset_index(drop=True)
+    bad = good.astype(object)
+    bad.loc[1, "pickup_datetime"] = "when?"
+    bad.loc[2, "pickup_longitude"] = "here"
+    bad.loc[3, "dropoff_latitude"] = None
+    bad.loc[4, ["pickup_longitude", "pickup_latitude"]] = 0.0
+    told = model.predict(bad)
+    assert told["price"].isna().tolist() == [False, True, True, True, True, False]
+    pd.testing.assert_frame_equal(told.iloc[[0, 5]], model.predict(good).iloc[[0, 5]])
+    bad.loc[:, "passenger_count"] = None
+    assert model.predict(bad)["price"].isna().tolist() == [False, True, True, True, True, False]
+
+
+def test_the_same_for_any_number_of_threads(march: pd.DataFrame, model: td.FareModel) -> None:
+    again = td.FareModel(rounds=60, num_threads=2).fit(march)
+    pd.testing.assert_frame_equal(again.predict(march.head(500)), model.predict(march.head(500)), rtol=1e-9)
+    shuffled = td.FareModel(rounds=60, num_threads=1).fit(march.sample(frac=1, random_state=3))
+    assert shuffled.card["metrics"]["rows"] == model.card["metrics"]["rows"]
+
+
+def test_large_tables_are_thinned_evenly(march: pd.DataFrame) -> None:
+    model = td.FareModel(rounds=5, max_rows=3000).fit(march)
+    data = model.card["data"]
+    assert data["fitted_on"] == 3000
+    assert data["usable"] == len(march)
+    assert data["start"][:10] == "2015-03-01"
+    assert data["end"][:10] == "2015-03-31"
+
+
+def test_zone_trips(zoned: pd.DataFrame, zones: td.Zones) -> None:
+    names = td.FareModel(rounds=60).fit(zoned)
+    assert names.card["features"][-2:] == ["zone0", "zone1"]
+    assert names.card["metrics"]["tariff_mae"] is None
+    places = td.FareModel(rounds=60, space=zones).fit(zoned)
+    score = scores(places, zoned, space=zones)
+    assert score["mae"] < 0.6 * score["tariff_mae"]
+    assert places.card["metrics"]["mae"] < names.card["metrics"]["mae"]
+    assert names.quote(pickup=161, dropoff=132, at="2018-05-30 10:00").fare > 35
+    by_point = places.quote(pickup=TIMES_SQUARE, dropoff=JFK, at="2018-05-30 10:00")
+    assert 40 < by_point.fare < 60
+    with pytest.raises(ModelError, match="is a point and the model was fitted on zone ids"):
+        names.quote(pickup=TIMES_SQUARE, dropoff=JFK, at="2018-05-30 10:00")
+    with pytest.raises(ModelError, match="outside_city"):
+        places.quote(pickup=264, dropoff=132, at="2018-05-30 10:00")
+    with pytest.raises(ModelError, match="pickup_location_id"):
+        names.predict(zoned.drop(columns="pickup_location_id"))
+
+
+def test_zone_model_saved_with_its_centres(tmp_path: Path, zoned: pd.DataFrame, zones: td.Zones) -> None:
+    model = td.FareModel(rounds=20, space=zones).fit(zoned)
+    model.save(str(tmp_path / "fare"))
+    loaded = td.FareModel.load(str(tmp_path / "fare"))
+    pd.testing.assert_frame_equal(loaded.predict(zoned.head(200)), model.predict(zoned.head(200)))
+    assert loaded.quote(pickup=161, dropoff=132, at="2018-05-30").tariff == 52.0
+    with_space = td.FareModel.load(str(tmp_path / "fare"), space=zones)
+    assert with_space.quote(pickup=SOHO, dropoff=JFK, at="2018-05-30").tariff == 52.0
+
+
+def test_quote(model: td.FareModel) -> None:
+    quote = model.quote(pickup=TIMES_SQUARE, dropoff=JFK, at="2015-03-30 09:00", passengers=2)
+    assert quote.fare + quote.tolls == pytest.approx(quote.price)
+    assert quote.low <= quote.price <= quote.high
+    assert 45 < quote.fare < 55
+    assert quote.tariff == 52.0
+    assert "USD" in repr(quote)
+    assert "80%" in repr(quote)
+    assert "<table>" in quote._repr_html_()
+    aware = model.quote(pickup=TIMES_SQUARE, dropoff=JFK, at="2015-03-30T13:00Z", passengers=2)
+    assert aware.price == quote.price
+    later = model.quote(pickup=TIMES_SQUARE, dropoff=SOHO, at="2023-06-01 09:00")
+    assert "fitted on trips until 2015-03-31" in later.note
+    assert later.fare > model.quote(pickup=TIMES_SQUARE, dropoff=SOHO, at="2015-06-01 09:00").fare
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pickup": (40.758, -73.985)}, "latitude first"),
+        ({"pickup": (0.0, 0.0)}, "outside_city"),
+        ({"pickup": "Times Square"}, "is no place"),
+        ({"dropoff": None}, "is no place"),
+        ({"dropoff": 132}, "is a zone and the model was fitted on points"),
+        ({"at": "noonish"}, "is no time"),
+        ({"at": None}, "is no time"),
+        ({"passengers": 12}, "do not fit"),
+    ],
+)
+def test_quotes_refused(model: td.FareModel, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        model.quote(**({"pickup": TIMES_SQUARE, "dropoff": JFK, "at": "2015-03-30"} | change))
+
+
+def test_too_few_trips_says_how_many(march: pd.DataFrame) -> None:
+    few = march.head(900).copy()
+    few.loc[few.index[:10], "fare_amount"] = -1.0
+    with pytest.raises(ModelError, match=r"needs 1,000 usable trips and 890 of 900 are \(10 fare_out_of_range\)"):
+        td.FareModel().fit(few)
+    with pytest.raises(ModelError, match="0 of 0"):
+        td.FareModel().fit(march.iloc[:0])
+
+
+def test_missing_columns_are_named(model: td.FareModel, march: pd.DataFrame) -> None:
+    with pytest.raises(ModelError, match=r"fare_amount \(there is 'Fare_Amt'\)"):
+        td.FareModel().fit(march.rename(columns={"fare_amount": "Fare_Amt"}))
+    with pytest.raises(ModelError, match="dropoff_latitude"):
+        model.predict(march.drop(columns="dropoff_latitude"))
+
+
+def test_not_fitted(tmp_path: Path, march: pd.DataFrame) -> None:
+    model = td.FareModel()
+    for ask in (lambda: model.card, lambda: model.predict(march), lambda: model.save(str(tmp_path))):
+        with pytest.raises(ModelError, match="not fitted"):
+            ask()
+    assert "not fitted" in repr(model)
+
+
+@pytest.mark.parametrize(
+    "options", [{"interval": 1.0}, {"rounds": 0}, {"leaves": 1}, {"learning_rate": 0.0}, {"max_rows": 10}]
+)
+def test_options_out_of_range(options: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=next(iter(options))):
+        td.FareModel(**options)
+
+
+def test_space_must_be_zones() -> None:
+    with pytest.raises(ModelError, match="Grid"):
+        td.FareModel(space=td.Grid.new_york())
+
+
+def test_reprs(model: td.FareModel) -> None:
+    assert "tariff on the straight line" in repr(model)
+    assert "<table" in model._repr_html_()
+    assert model.metrics.loc[0, "mae"] == model.card["metrics"]["mae"]
+
+
+@pytest.mark.parametrize("where", ["path", "memory://test-fare-model", "bucket"])
+def test_save_and_load(
+    where: str, model: td.FareModel, march: pd.DataFrame, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if where == "bucket":
+        where = request.getfixturevalue("bucket") + "/models/fare"
+    url = str(tmp_path / "fare") if where == "path" else where
+    card_url = model.save(url)
+    assert card_url.endswith("/card.json")
+    loaded = td.FareModel.load(url)
+    pd.testing.assert_frame_equal(loaded.predict(march.head(300)), model.predict(march.head(300)))
+    card = {key: value for key, value in loaded.card.items() if key not in ("sha256", "kind", "format")}
+    assert card == json.loads(json.dumps(model.card))
+
+
+def test_files_are_text(model: td.FareModel, tmp_path: Path) -> None:
+    model.save(str(tmp_path))
+    names = sorted(path.name.split("-")[1] if "-" in path.name else path.name for path in tmp_path.iterdir())
+    assert names == ["card.json", "fare", "high", "low", "tolls"]
+    for path in tmp_path.glob("model-*.txt"):
+        assert path.read_text().startswith("tree\nversion=")
+    before = {path.name for path in tmp_path.iterdir()}
+    model.save(str(tmp_path))  # the same again changes nothing
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_a_new_model_replaces_the_former(model: td.FareModel, march: pd.DataFrame, tmp_path: Path) -> None:
+    model.save(str(tmp_path))
+    other = td.FareModel(rounds=5, seed=1).fit(march)
+    other.save(str(tmp_path))
+    assert len(list(tmp_path.glob("model-*.txt"))) == 4
+    pd.testing.assert_frame_equal(
+        td.FareModel.load(str(tmp_path)).predict(march.head(50)), other.predict(march.head(50))
+    )
+
+
+def test_pickles_for_workers(model: td.FareModel, march: pd.DataFrame) -> None:
+    copy = pickle.loads(pickle.dumps(model))
+    pd.testing.assert_frame_equal(copy.predict(march.head(50)), model.predict(march.head(50)))
+
+
+def reseal(folder: Path, change: dict[str, Any]) -> None:
+    path = folder / "card.json"
+    card = json.loads(path.read_text()) | change
+    card["sha256"] = files._seal(card)
+    path.write_text(json.dumps(card))
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda d: (d / "card.json").unlink(), "there is no model"),
+        (lambda d: (d / "card.json").write_text("{"), "is no card"),
+        (lambda d: (d / "card.json").write_text("[]"), "is no card"),
+        (lambda d: next(d.glob("model-low-*")).unlink(), "not whole"),
+        (lambda d: next(d.glob("model-low-*")).write_text("tree\nversion=v4\n"), "was changed"),
+        (lambda d: (d / "card.json").write_text((d / "card.json").read_text().replace("0.8", "0.9")), "was changed"),
+        (lambda d: reseal(d, {"kind": "demand"}), "'demand' model"),
+        (lambda d: reseal(d, {"format": 99}), "format 99"),
+        (lambda d: reseal(d, {"features": ["hour"]}), "other ones"),
+        (lambda d: reseal(d, {"band": {}}), "damaged"),
+        (lambda d: reseal(d, {"files": {}}), "names no file for fare"),
+        (lambda d: reseal(d, {"files": {"fare": {"file": "../model-x.txt", "sha256": ""}}}), "no file of a model"),
+        (lambda d: reseal(d, {"files": [1]}), "damaged"),
+        (lambda d: reseal(d, {"settings": {}}), "damaged"),
+    ],
+)
+def test_harmed_files_are_refused(model: td.FareModel, tmp_path: Path, harm: Any, message: str) -> None:
+    model.save(str(tmp_path))
+    harm(tmp_path)
+    with pytest.raises(ModelError, match=message):
+        td.FareModel.load(str(tmp_path))
+
+
+def test_text_that_is_no_booster(model: td.FareModel, tmp_path: Path) -> None:
+    model.save(str(tmp_path))
+    card = json.loads((tmp_path / "card.json").read_text())
+    text = "no booster at all"
+    (tmp_path / "model-fare-x.txt").write_text(text)
+    card["files"]["fare"] = {"file": "model-fare-x.txt", "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    reseal(tmp_path, {"files": card["files"]})
+    with pytest.raises(ModelError, match="no LightGBM model of fare"):
+        td.FareModel.load(str(tmp_path))
+
+
+def test_fit_on_a_dask_worker(march: pd.DataFrame, model: td.FareModel) -> None:
+    from distributed import Client
+
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
+        there = td.FareModel(rounds=60, num_threads=1).fit(march, client=client)
+    pd.testing.assert_frame_equal(there.predict(march.head(100)), model.predict(march.head(100)))
+
+
+def test_band_holds_what_it_says() -> None:
+    rng = np.random.default_rng(0)
+
+    def draw(n: int) -> tuple[np.ndarray, ...]:
+        middle = rng.uniform(5, 50, n)
+        price = middle + rng.normal(size=n) * middle * 0.2
+        return price, middle, middle * 0.95, middle * 1.05  # far too narrow
+
+    band = Band.calibrate(*draw(8000), 0.8)
+    price, middle, low, high = draw(20_000)
+    low, high = band.apply(middle, low, high)
+    inside = (price >= low) & (price <= high)
+    assert 0.78 < inside.mean() < 0.82
+    for small in (True, False):
+        assert 0.76 < inside[(middle < 20) == small].mean() < 0.84
+    few = Band.calibrate(*draw(30), 0.8)
+    assert few.edges == []
