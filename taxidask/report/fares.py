@@ -9,7 +9,7 @@ import pandas as pd
 
 from taxidask.errors import ModelError
 from taxidask.report.display import Figure, Table, Text
-from taxidask.report.figures import DROPOFF, PICKUP, canvas
+from taxidask.report.figures import DROPOFF, PICKUP, canvas, counted
 
 if TYPE_CHECKING:
     from taxidask.report.data import RunData
@@ -68,6 +68,7 @@ def distribution(trips: pd.DataFrame) -> Figure:
         left.set_ylabel("trips")
         left.set_title("How often which fare")
         left.grid(axis="y")
+        counted(left.yaxis)
         right.fill_between(table.index, table[0.25], table[0.75], color=PICKUP, alpha=0.25, lw=0, label="middle half")
         right.plot(table.index, table[0.5], color=PICKUP, label="median")
         right.set_ylim(bottom=0)
@@ -104,6 +105,7 @@ def predicted(frame: pd.DataFrame) -> Figure | Text:
         left.set_title("Price")
         bar = sheet.colorbar(bins, ax=left, label="trips", shrink=0.85)
         bar.outline.set_visible(False)
+        counted(bar.ax.yaxis)
         span = float(max(np.quantile(np.abs(error), 0.98), 1.0))
         right.hist(error.clip(-span, span), bins=np.linspace(-span, span, 41), color=PICKUP)
         right.axvline(0, color="black", lw=0.8, ls="--")
@@ -111,11 +113,13 @@ def predicted(frame: pd.DataFrame) -> Figure | Text:
         right.set_ylabel("trips")
         right.set_title("Error")
         right.grid(axis="y")
+        counted(right.yaxis)
         return Figure(
             sheet,
             caption=f"Price said before the trip and paid (fare and tolls) for {len(frame):,} trips, from "
             f"{frame['pickup_datetime'].min():%-d %B %Y}, all later than those the model was fitted on. The 80 % "
-            f"interval held {inside:.1%} of them; the mean absolute error is {error.abs().mean():.2f} USD.",
+            f"interval held {inside:.1%} of them; the mean absolute error is {error.abs().mean():.2f} USD. "
+            "The outermost bars hold all larger errors.",
             alt=f"Left, density of said against paid prices along the diagonal; right, histogram of errors within "
             f"{span:.0f} USD",
         )

@@ -58,7 +58,7 @@ def canvas(height: float, **subplots: Any) -> Iterator[tuple[Any, Any]]:
         yield sheet, sheet.subplots(**subplots)
 
 
-def _counted(axis: Any) -> None:
+def counted(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter
 
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if float(v).is_integer() else f"{v:g}"))
@@ -99,7 +99,7 @@ def rejects(reasons: Mapping[str, int], *, rows: int) -> Figure:
             )
         axes.set_xlim(0, max([*counts, 1]) * 1.25)
         axes.set_xlabel("rows")
-        _counted(axes.xaxis)
+        counted(axes.xaxis)
         axes.tick_params(axis="y", length=0)
         total = sum(counts)
         return Figure(
@@ -118,7 +118,7 @@ def daily(cube: Cube) -> Figure:
         axes.set_ylabel("pickups per day")
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
-        _counted(axes.yaxis)
+        counted(axes.yaxis)
         _dated(axes)
         missing = int(cube.missing.sum())
         note = f" {missing:,} slots without data are left out." if missing else ""
@@ -169,7 +169,7 @@ def rhythm(cube: Cube) -> Figure:
         left.set_title("Hour of the day")
         left.grid(axis="y")
         left.legend(loc="lower right", handlelength=2.2)
-        _counted(left.yaxis)
+        counted(left.yaxis)
         shown = right.pcolormesh(
             np.arange(25) - 0.5, np.arange(8) - 0.5, table, cmap="cividis", vmin=0, rasterized=False
         )
@@ -182,7 +182,7 @@ def rhythm(cube: Cube) -> Figure:
             spine.set_visible(False)
         bar = sheet.colorbar(shown, ax=right, label="pickups per hour", shrink=0.9, pad=0.02)
         bar.outline.set_visible(False)
-        _counted(bar.ax.yaxis)
+        counted(bar.ax.yaxis)
         peak = divmod(int(np.nanargmax(table.fillna(-1).to_numpy())), 24)
         return Figure(
             sheet,
@@ -242,7 +242,7 @@ def demand_map(cube: Cube) -> Figure:
             cells, ax=panels, orientation="horizontal", label="trips per day (logarithmic)", aspect=45, pad=0.02
         )
         bar.outline.set_visible(False)
-        _counted(bar.ax.xaxis)
+        counted(bar.ax.xaxis)
         return Figure(
             sheet,
             caption=f"Trips per day and cell ({cube.space.cells:,} cells; grey: none), mean of {days:,.1f} days. "
@@ -300,7 +300,7 @@ def forecast(
             axes.grid(axis="y")
             axes.margins(x=0.01)
             axes.legend(loc="upper left", ncols=3, bbox_to_anchor=(0, 1.13), borderaxespad=0)
-            _counted(axes.yaxis)
+            counted(axes.yaxis)
         _dated(panels[1])
         top = expected.dropna(subset=["mean"]).nlargest(1, "mean")
         peak = top.iloc[0] if len(top) else None
@@ -344,7 +344,7 @@ def forecast_cells(cells: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], *, d
             axes.set_title(name)
             axes.grid(axis="y")
             axes.margins(x=0.01)
-            _counted(axes.yaxis)
+            counted(axes.yaxis)
         for axes in flat[len(cells) :]:
             axes.set_visible(False)
         for axes in panels[-1]:
