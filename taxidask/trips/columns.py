@@ -1,4 +1,7 @@
-"""The compiled pass over one more field of the kept rows: amounts, whole numbers, payment types, short texts."""
+"""The compiled pass over one more field of the kept rows: amounts, whole numbers, payment types, short texts.
+
+Where a field lies is written out in every loop: a function that is handed the arrays counts references to them.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,16 @@ LONGEST_TEXT = 64
 PAYMENT_TYPES = 6  # the data dictionary's highest code
 
 
-@kernel(inline="always")
-def _field(ends, row_start, row_first, row, field):
-    first = np.int64(row_first[row])
-    start = np.int64(ends[first + field - 1]) + 1 if field else np.int64(row_start[row])
-    return start, np.int64(ends[first + field])
-
-
 @kernel
 def read_floats(text, ends, row_start, row_first, kept, count, field, at, out, known):
     """Amounts of kept rows from position `at` on; how many are known and how many unreadable."""
     good, bad = 0, 0
     for i in range(count):
-        a, b = _field(ends, row_start, row_first, kept[i], field)
+        first = np.int64(row_first[kept[i]])
+        a, b = (
+            np.int64(ends[first + field - 1]) + 1 if field else np.int64(row_start[kept[i]]),
+            np.int64(ends[first + field]),
+        )
         n = at + i
         digit = np.int64(load8(text + a)) - 48
         if b - a == 1 and 0 <= digit <= 9:
@@ -47,7 +47,11 @@ def read_wholes(text, ends, row_start, row_first, kept, count, field, at, out, k
     """Whole numbers of kept rows (`1`, and `1.0` as pandas writes it); how many are known and how many unreadable."""
     good, bad = 0, 0
     for i in range(count):
-        a, b = _field(ends, row_start, row_first, kept[i], field)
+        first = np.int64(row_first[kept[i]])
+        a, b = (
+            np.int64(ends[first + field - 1]) + 1 if field else np.int64(row_start[kept[i]]),
+            np.int64(ends[first + field]),
+        )
         n = at + i
         digit = np.int64(load8(text + a)) - 48
         if b - a == 1 and 0 <= digit <= 9:
@@ -102,7 +106,11 @@ def read_payments(text, ends, row_start, row_first, kept, count, field, at, out,
     """Payment types of kept rows; how many are known and how many unreadable."""
     good, bad = 0, 0
     for i in range(count):
-        a, b = _field(ends, row_start, row_first, kept[i], field)
+        first = np.int64(row_first[kept[i]])
+        a, b = (
+            np.int64(ends[first + field - 1]) + 1 if field else np.int64(row_start[kept[i]]),
+            np.int64(ends[first + field]),
+        )
         n = at + i
         digit = np.int64(load8(text + a)) - 48
         code = digit if b - a == 1 and 0 <= digit <= PAYMENT_TYPES else payment_code(text, a, b)
@@ -126,7 +134,11 @@ def read_texts(text, ends, row_start, row_first, kept, count, field, at, out, po
     scratch = pool[MOST_TEXTS]
     plain = pool.ctypes.data + MOST_TEXTS * pool.shape[1]
     for i in range(count):
-        a, b = _field(ends, row_start, row_first, kept[i], field)
+        first = np.int64(row_first[kept[i]])
+        a, b = (
+            np.int64(ends[first + field - 1]) + 1 if field else np.int64(row_start[kept[i]]),
+            np.int64(ends[first + field]),
+        )
         letters = text
         if b - a >= 2 and load8(text + a) == 34 and load8(text + b - 1) == 34:
             size = 0
