@@ -229,19 +229,20 @@ def fit(model: Literal["demand", "fare", "both"] = "both", *, lake: Lake = None,
 
     Example: `taxidask fit demand --lake lake`
     """
-    from taxidask.runs.stages import FARE_COLUMNS, FARE_ROWS
+    from taxidask.runs.stages import fare_trips
     from taxidask.storage import join
 
-    home = taxidask.Lake(_settings(lake=lake).lake)
+    settings = _settings(lake=lake)
+    home = taxidask.Lake(settings.lake)
     cards = {}
     if model in ("demand", "both"):
         _say("fitting the demand model …")
-        demand_model = taxidask.DemandModel().fit(home.cube())
+        demand_model = taxidask.DemandModel(horizon=settings.horizon).fit(home.cube())
         demand_model.save(join(home.url, "models", "demand"))
         cards["demand"] = demand_model.card
     if model in ("fare", "both"):
         _say("fitting the fare model …")
-        fare_model = taxidask.FareModel().fit(home.trips(columns=FARE_COLUMNS, sample=FARE_ROWS))
+        fare_model = taxidask.FareModel(space=home.space).fit(fare_trips(home))
         fare_model.save(join(home.url, "models", "fare"))
         cards["fare"] = fare_model.card
     if json:
@@ -456,7 +457,7 @@ def create(*, store: Store = None) -> int:
     """
     opened = taxidask.open_store(_settings(store=store).store)
     opened.create()
-    print(f"{opened.url} is there")
+    print(f"{opened.url} is there ({opened.cost_class})")
     return DONE
 
 

@@ -18,7 +18,8 @@ from taxidask.results import Store
 from taxidask.settings import Settings
 
 STAGES = ("ingest", "demand", "fare", "publish", "report")
-UNFINISHED = ("running", "failed", "interrupted")
+UNFINISHED = ("starting", "running", "failed", "interrupted")
+LIVELY = ("starting", "running")
 
 # What decides a run's numbers. Where it runs and how it is cut into tasks does not.
 _SAME_JOB = (
@@ -44,12 +45,12 @@ def _stamp(seconds: float) -> str:
 
 def is_alive(item: dict[str, Any], timeout: float, now: float) -> bool:
     """Whether a run's driver has been heard of within `timeout` seconds."""
-    return item["state"] == "running" and now - float(item["heartbeat"]) <= timeout
+    return item["state"] in LIVELY and now - float(item["heartbeat"]) <= timeout
 
 
 def driver_state(item: dict[str, Any], timeout: float, now: float) -> str:
     """The run's state as a reader should see it: a running one without a heartbeat is ``dead``."""
-    return "dead" if item["state"] == "running" and not is_alive(item, timeout, now) else str(item["state"])
+    return "dead" if item["state"] in LIVELY and not is_alive(item, timeout, now) else str(item["state"])
 
 
 class Ledger:
@@ -172,7 +173,7 @@ def _new_item(settings: Settings) -> dict[str, Any]:
         "id": datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(3),
         "created": _stamp(now),
         "updated": _stamp(now),
-        "state": "running",
+        "state": "starting",
         "settings": settings.model_dump(mode="json"),
         "settings_key": settings_key(settings),
         "owner": _owner(),
@@ -196,7 +197,7 @@ def _refusal(item: dict[str, Any], now: float) -> RunError:
 def _start_new(store: Store, settings: Settings) -> dict[str, Any]:
     key = settings_key(settings)
 
-    def living(but: str | None = None) -> list[dict[str, Any]]:
+    def rivals(but: str | None = None) -> list[dict[str, Any]]:
         now = time.time()
         return [
             item
@@ -204,17 +205,25 @@ def _start_new(store: Store, settings: Settings) -> dict[str, Any]:
             if item["settings_key"] == key and item["id"] != but and is_alive(item, settings.heartbeat_timeout, now)
         ]
 
-    for item in living():
+    for item in rivals():
         raise _refusal(item, time.time())
     item = _new_item(settings)
     if not store.create_run(item):
         raise RunError(f"a run called {item['id']} exists already", "start again")
-    # Two drivers that started at once both see each other here: the one with the smaller id goes on.
-    for other in living(but=item["id"]):
-        if other["id"] < item["id"]:
-            store.update_run(item["id"], {"state": "cancelled", "error": f"gave way to {other['id']}"}, expect={})
-            raise _refusal(other, time.time())
-    return item
+    # Drivers that start at once all see each other here. One that sees a running rival, or a starting one with a
+    # smaller id, gives way; one that sees only starting rivals with larger ids waits until they have decided.
+    while others := rivals(but=item["id"]):
+        for other in others:
+            if other["state"] == "running" or other["id"] < item["id"]:
+                gone = {"state": "cancelled", "error": f"gave way to run {other['id']}"}
+                store.update_run(item["id"], gone, expect={"owner": item["owner"]})
+                raise _refusal(other, time.time())
+        time.sleep(0.05)
+    if not store.update_run(item["id"], {"state": "running"}, expect={"owner": item["owner"], "state": "starting"}):
+        raise RunError(
+            f"another driver took over run {item['id']} at the same moment", "follow it with: taxidask runs show"
+        )
+    return {**item, "state": "running"}
 
 
 def _take_over(store: Store, item: dict[str, Any], timeout: float, say: Callable[[str], None]) -> dict[str, Any] | None:

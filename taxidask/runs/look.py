@@ -9,7 +9,7 @@ import pandas as pd
 
 from taxidask.errors import RunError
 from taxidask.results import Store
-from taxidask.runs.ledger import STAGES, driver_state
+from taxidask.runs.ledger import LIVELY, STAGES, driver_state
 
 
 def _timeout(item: dict[str, Any]) -> float:
@@ -68,11 +68,11 @@ def describe(item: dict[str, Any]) -> str:
 def request_cancel(store: Store, run_id: str) -> str:
     """Ask the driver of a run to stop; what was done, in a sentence."""
     item = find(store, run_id)
-    if item["state"] == "running":
-        if not store.update_run(run_id, {"cancel": True}, expect={"state": "running"}):
+    if item["state"] in LIVELY:
+        if not store.update_run(run_id, {"cancel": True}, expect={"state": item["state"]}):
             return f"run {run_id} ended at this moment"
         return f"run {run_id} will stop before its next block"
     if item["state"] == "dead":
-        store.update_run(run_id, {"state": "cancelled"}, expect={"owner": item["owner"], "state": "running"})
+        store.update_run(run_id, {"state": "cancelled"}, expect={"owner": item["owner"]})
         return f"run {run_id} had no living driver: it is marked cancelled"
     return f"run {run_id} is {item['state']}: nothing to cancel"

@@ -23,7 +23,9 @@ from taxidask.trips import Lake, Rules, Source, find_sources
 if TYPE_CHECKING:
     from distributed import Client
 
-FARE_ROWS = 500_000  # a fare model learns nothing more from more rows; memory stays bounded over years of trips
+FARE_ROWS = 500_000  # memory stays bounded over years of trips
+BACKTEST_FOLDS = 2  # each fits anew
+FARE_DAYS = 200  # days at most that are read for them
 FARE_COLUMNS = [
     *("pickup_datetime", "pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude"),
     *("pickup_location_id", "dropoff_location_id", "passenger_count", "fare_amount", "tolls_amount"),
@@ -158,11 +160,13 @@ def model_ready(cls: type[DemandModel] | type[FareModel], outputs: dict[str, Any
 def demand(job: Job) -> dict[str, Any]:
     cube = job.cube
     slots_per_day = int(pd.Timedelta("1D") / cube.slot)
-    model = DemandModel()
-    frame = backtest(model, cube, folds=3, horizon=min(job.settings.horizon, slots_per_day), client=job.client)
+    model = DemandModel(horizon=job.settings.horizon)
+    frame = backtest(
+        model, cube, folds=BACKTEST_FOLDS, horizon=min(job.settings.horizon, slots_per_day), client=job.client
+    )
     job.store.put_metrics(job.ledger.id, "demand", frame)
     job.ledger.check()
-    model = DemandModel().fit(cube, client=job.client)
+    model.fit(cube, client=job.client)
     url = job.model_url("demand")
     model.save(url)
     job.store.put_card("demand", model.card, run=job.ledger.id)
@@ -177,13 +181,34 @@ def fare_inputs(job: Job) -> str:
     return digest(job.lake.fingerprint(), FARE_ROWS)
 
 
+def fare_trips(lake: Lake) -> pd.DataFrame:
+    """Trips to learn fares from: all of a small lake; of a large one, evenly spaced days and evenly spaced rows."""
+    sources = lake.sources()
+    kept = int(sources["kept"].sum())
+    if kept <= FARE_ROWS:
+        return lake.trips(columns=FARE_COLUMNS)
+    first, last = sources["first"].min().normalize(), sources["last"].max().normalize()
+    days = pd.date_range(first, last)
+    stride = -(-len(days) // FARE_DAYS)
+    if stride % 7 == 0:
+        stride += 1  # else every day read would be the same day of the week
+    every = -(-kept // (stride * FARE_ROWS))
+    return pd.concat(
+        [
+            lake.trips(start=day, end=day + pd.Timedelta(days=1), columns=FARE_COLUMNS).iloc[::every]
+            for day in days[::stride]
+        ],
+        ignore_index=True,
+    )
+
+
 def fare(job: Job) -> dict[str, Any]:
-    trips = job.lake.trips(columns=FARE_COLUMNS, sample=FARE_ROWS)
-    model = FareModel()
-    frame = backtest(model, trips, folds=3, client=job.client)
+    trips = fare_trips(job.lake)
+    model = FareModel(space=job.lake.space)
+    frame = backtest(model, trips, folds=BACKTEST_FOLDS, client=job.client)
     job.store.put_metrics(job.ledger.id, "fare", frame)
     job.ledger.check()
-    model = FareModel().fit(trips, client=job.client)
+    model.fit(trips, client=job.client)
     url = job.model_url("fare")
     model.save(url)
     job.store.put_card("fare", model.card, run=job.ledger.id)

@@ -46,12 +46,20 @@ def arm(stage: str | None) -> None:
         taxidask.report.build = after(taxidask.report.build)
 
 
+def lighten() -> None:
+    """Small models: what is tested here is the ledger, not how well they forecast."""
+    from taxidask.demand import DemandModel
+    from taxidask.fare import FareModel
+
+    DemandModel.__init__.__kwdefaults__.update(rounds=10, max_rows=20_000)
+    FareModel.__init__.__kwdefaults__.update(rounds=20, max_rows=20_000)
+
+
 def slow_down(seconds: float) -> None:
     """Every block waits; tasks run in this process, where the wait can be put."""
+    import taxidask.runs.pipeline as pipeline
     import taxidask.trips.blocks as blocks
     import taxidask.trips.lake as lake
-
-    import taxidask.runs.pipeline as pipeline
 
     read = blocks.ingest_block
 
@@ -72,6 +80,7 @@ def main() -> None:
     from taxidask.runs import run
     from taxidask.settings import Settings
 
+    lighten()
     arm(order.get("die_in"))
     if order.get("slow"):
         slow_down(order["slow"])

@@ -1,0 +1,168 @@
+"""The command as scripts and people use it: output, exit codes, errors."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import taxidask as td
+from taxidask.cli import app, main
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (file,) = td.make_sample(str(folder), start="2015-03", trips_per_month=2_000, seed=5)
+    return Path(file)
+
+
+def commands(branch: object = app, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name in branch:  # type: ignore[attr-defined]
+        if not name.startswith("-"):
+            below = commands(branch[name], (*path, name))  # type: ignore[index]
+            found += below or [(*path, name)]
+    return found
+
+
+def test_the_commands_of_the_design_are_there() -> None:
+    names = {" ".join(path) for path in commands()}
+    assert names >= {
+        *("demo", "run", "sample", "ingest", "fit", "forecast", "quote", "trips query", "report", "app"),
+        *("runs list", "runs show", "runs resume", "runs cancel", "store create", "doctor"),
+    }
+
+
+@pytest.mark.parametrize("path", commands(), ids=" ".join)
+def test_every_command_has_help_with_an_example(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*path, "--help") == 0
+    out = capsys.readouterr().out
+    assert "Example:" in out
+    assert f"taxidask {' '.join(path)}" in out
+
+
+def test_every_setting_is_an_option_of_run(capsys: pytest.CaptureFixture[str]) -> None:
+    call("run", "--help")
+    out = capsys.readouterr().out
+    for name in td.Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in out
+
+
+def test_wrong_use_is_2_and_says_what(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("run", "--horizn", "3") == 2
+    assert "--horizon" in capsys.readouterr().err
+    assert call("run", "--horizon", "soon") == 2
+    assert "horizon from argument is 'soon'" in capsys.readouterr().err
+    assert call("runn") == 2
+
+
+def test_sample_ingest_query(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("sample", "trips", "--start", "2015-03", "--trips-per-month", "3000", "--json") == 0
+    (file,) = json.loads(capsys.readouterr().out)
+    assert call("ingest", file, "--json") == 0
+    (source,) = json.loads(capsys.readouterr().out)
+    assert source["kept"] + source["rejected"] == source["rows"] == 3000
+    assert call("trips", "query", "--where", "fare_amount > 20", "--limit", "5", "--json") == 0
+    trips = json.loads(capsys.readouterr().out)
+    assert len(trips) == 5
+    assert all(trip["fare_amount"] > 20 for trip in trips)
+    assert call("trips", "query", "--where", "fare_amont > 20") == 1
+    assert "fare_amount" in capsys.readouterr().err
+    assert (
+        call("trips", "query", "--start", "2015-03-02", "--end", "2015-03-03", "--limit", "0", "--out", "day.csv") == 0
+    )
+    assert Path("day.csv").read_text().count("\n") > 50
+
+
+def bad_files(sample: Path, folder: Path) -> dict[str, str]:
+    """File name → a word of the message that says what is wrong with it."""
+    (folder / "empty.csv").write_bytes(b"")
+    (folder / "page.csv").write_text("<!DOCTYPE html><html><body>Access denied</body></html>")
+    (folder / "cut.csv.gz").write_bytes(gzip.compress(sample.read_bytes())[:-2000])
+    (folder / "folder.csv").mkdir()
+    (folder / "other.csv").write_text("name,colour\nx,red\n")
+    return {
+        "missing.csv": "missing.csv",
+        "empty.csv": "empty",
+        "page.csv": "HTML",
+        "cut.csv.gz": "cut.csv.gz",
+        "folder.csv": "folder.csv",
+        "other.csv": "name,colour",
+    }
+
+
+def test_bad_input_is_named_and_loses_nothing(sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("ingest", str(sample)) == 0
+    before = td.Lake("lake").trips()
+    capsys.readouterr()
+    for name, word in bad_files(sample, tmp_path).items():
+        assert call("ingest", name) == 1, name
+        said = capsys.readouterr().err
+        assert "error:" in said, name
+        assert word in said, (name, said)
+        assert "Traceback" not in said
+    assert td.Lake("lake").trips().equals(before)
+    assert len(td.Lake("lake").sources()) == 1
+
+
+def test_s3_without_credentials_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    assert call("ingest", "s3://some-bucket/yellow_tripdata_2015-01.csv") == 1
+    assert "credentials" in capsys.readouterr().err
+
+
+def test_the_second_name_of_the_same_content_is_left_out_by_name(
+    sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(sample, "copy_2015-03.csv")
+    assert call("ingest", str(sample), "copy_2015-03.csv") == 3
+    said = capsys.readouterr().err
+    assert "left out:" in said
+    assert len(td.Lake("lake").trips()) < 2_000
+
+
+def test_runs_of_an_empty_store(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("store", "create") == 0
+    assert call("runs", "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == []
+    assert call("runs", "show", "x") == 1
+    assert "holds no run yet" in capsys.readouterr().err
+
+
+def test_doctor_finds_what_is_wrong_and_names_a_remedy(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("doctor", "--sources", str(sample), "--json") == 0
+    findings = {finding["subject"]: finding for finding in json.loads(capsys.readouterr().out)}
+    assert set(findings) == {"python", "settings", "sources", "disk", "lake", "store", "dask"}
+    assert call("doctor", "--compute", "tcp://127.0.0.1:9", "--sources", "missing.csv") == 1
+    out = capsys.readouterr().out
+    assert out.count("BAD") == 2
+    assert out.count("remedy:") == 2
+
+
+def test_a_closed_pipe_is_no_error(sample: Path) -> None:
+    taxidask = Path(sys.executable).with_name("taxidask")
+    subprocess.run([taxidask, "ingest", str(sample)], check=True, capture_output=True, timeout=120)
+    shell = f"{taxidask} trips query --limit 0 --json | head -c 10"
+    ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=120)
+    assert "Traceback" not in ended.stderr
