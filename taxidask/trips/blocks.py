@@ -31,6 +31,7 @@ from .rules import Rules
 from .sources import Block, Source
 from .tally import PLACES, Tally, merge, read_tally
 
+SECOND = "another driver read it at the same time"
 ROW_GROUP = 1 << 14  # rows: about a day of a 64 MiB block, so that a day's query reads two of thirty
 DICTIONARY = [
     "vendor_id", "passenger_count", "rate_code_id", "store_and_fwd_flag", "pickup_location_id", "dropoff_location_id",
@@ -89,11 +90,10 @@ class BlockTask:
 
 @dataclass(frozen=True)
 class FinishTask:
-    """Make a source visible whose blocks are all finished; `started` is when its ingest began (seconds since 1970)."""
+    """Make a source visible whose blocks are all finished."""
 
     job: Job
     ranges: tuple[tuple[int, int], ...]
-    seconds: float = 0.0
 
 
 def run_task(task: BlockTask | FinishTask) -> dict[str, Any]:
@@ -180,22 +180,25 @@ def finish_source(task: FinishTask) -> dict[str, Any]:
             f"{source.url} changed while it was read (version {source.version} became {now})",
             "ingest it again once it is written; what the lake held of it is still there",
         )
-    summaries = _summaries(job, task.ranges)
-    if summaries is None:
+    try:
+        summaries = _summaries(job, task.ranges)
+        manifest = _manifest(job, summaries)
+        space = job.space()
+        tallies = ((lambda one=one: _tally_of(job, one, space)) for one in summaries)
+        tally = merge(tallies, job.slot_seconds, space.cells)
+    except MissingError as error:
+        # Another driver that was first cleared the work folder after its commit; nobody else does.
         there = manifests.get(source.url)
         if there is not None and there.id == job.part:
-            return outcome(there, note="another driver read it at the same time")
-        raise LakeError(f"blocks of {source.url} are not finished", "ingest again: finished blocks are not read again")
-    manifest = _manifest(job, summaries, task.seconds)
-    space = job.space()
-    parts = ((lambda one=one: _counts_of(job, one, space)) for one in summaries)
-    counts = merge(parts, job.slot_seconds, space.cells)
-    manifest = replace(manifest, outside=counts.outside)
-    job.storage.write(cube_url(job.lake, job.count_key, job.part), counts.to_bytes())
-    manifest = replace(manifest, seconds=manifest.seconds + time.monotonic() - began)
-    visible, won = manifests.commit(manifest)
-    _clear(job, {part.path for part in (*manifest.parts, *manifest.rejects)} - named(visible))
-    return outcome(visible, note="" if won else "another driver read it at the same time")
+            return outcome(there, note=SECOND)
+        raise LakeError(
+            f"blocks of {source.url} that were finished are gone: {error}", "ingest again: they are read again then"
+        ) from error
+    job.storage.write(cube_url(job.lake, job.count_key, job.part), tally.to_bytes())
+    seconds = manifest.seconds + time.monotonic() - began
+    visible, won = manifests.commit(replace(manifest, outside=tally.outside, seconds=seconds))
+    _clear(job, named(manifest) - named(visible))
+    return outcome(visible, note="" if won else SECOND)
 
 
 def named(manifest: Manifest) -> set[str]:
@@ -212,20 +215,17 @@ def outcome(manifest: Manifest, *, note: str = "", skipped: bool = False) -> dic
     return {name: getattr(manifest, name) for name in fields} | {"note": note, "skipped": skipped}
 
 
-def _summaries(job: Job, ranges: tuple[tuple[int, int], ...]) -> list[dict[str, Any]] | None:
-    """The blocks' summaries in file order; None if one is missing."""
+def _summaries(job: Job, ranges: tuple[tuple[int, int], ...]) -> list[dict[str, Any]]:
+    """The blocks' summaries in file order."""
 
     def load(block: tuple[int, int]) -> dict[str, Any]:
         return json.loads(job.storage.read(job.summary_url(*block)))
 
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            return list(pool.map(load, ranges))
-    except MissingError:
-        return None
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(load, ranges))
 
 
-def _manifest(job: Job, summaries: list[dict[str, Any]], seconds: float) -> Manifest:
+def _manifest(job: Job, summaries: list[dict[str, Any]]) -> Manifest:
     source = job.source
     rejected: dict[str, int] = {}
     unreadable: dict[str, int] = {}
@@ -263,7 +263,7 @@ def _manifest(job: Job, summaries: list[dict[str, Any]], seconds: float) -> Mani
         outside=(0, 0),
         count_key=job.count_key,
         bytes=size,
-        seconds=seconds + sum(summary["seconds"] for summary in summaries),
+        seconds=sum(summary["seconds"] for summary in summaries),
         first=min((part.first for part in parts if part.first is not None), default=None),
         last=max((part.last for part in parts if part.last is not None), default=None),
         parts=parts,
@@ -271,7 +271,7 @@ def _manifest(job: Job, summaries: list[dict[str, Any]], seconds: float) -> Mani
     )
 
 
-def _counts_of(job: Job, summary: dict[str, Any], space: Space) -> Tally:
+def _tally_of(job: Job, summary: dict[str, Any], space: Space) -> Tally:
     if summary["count_key"] == job.count_key:
         return read_tally(job.storage, job.counts_url(summary["start"], summary["stop"]))
     # The lake was recounted since the block was read.
