@@ -146,18 +146,10 @@ class Lake:
             Job(self.url, self.storage, source, rules or Rules(), layout.space_key, layout.slot_seconds)
             for source in found
         ]
-        from taxidask.compute import Progress, executor
+        from taxidask.compute import executor
 
-        with Progress(progress, label="ingest") as show:
-
-            def finished(block: dict[str, Any]) -> None:
-                show(block)
-                if on_block is not None:
-                    on_block(block)
-
-            driver = Driver(
-                jobs, block_size=size, executor=executor(client), on_block=finished, should_stop=should_stop
-            )
+        with _shown(progress, on_block) as hook:
+            driver = Driver(jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop)
             result = Ingest(driver.run(), now() - began)
         if errors == "raise":
             raise_failures(result)
@@ -361,3 +353,15 @@ def _check_blocks(source: Source, size: int) -> None:
 
 
 @contextlib.contextmanager
+def _shown(progress: bool, on_block: OnBlock | None) -> Iterator[OnBlock]:
+    """Who hears of finished blocks: a display, and the caller."""
+    from taxidask.compute import Progress
+
+    with Progress(progress) as show:
+
+        def tell(block: dict[str, Any]) -> None:
+            show(block)
+            if on_block is not None:
+                on_block(block)
+
+        yield tell
