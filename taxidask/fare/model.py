@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from taxidask.fare.quote import Quote
-    from taxidask.space import Zones
+    from taxidask.space import Space, Zones
 
 _CHUNK = 200_000
 _TEXTS = ("fare", "low", "high")
@@ -37,7 +37,8 @@ class FareModel:
         Share of prices the band is made to hold.
     space : Zones, optional
         For trips with zone ids: their centres tell how far apart zones are. Without it the ids are mere names, and
-        the tariff cannot be told. The centres are saved with the model.
+        the tariff cannot be told. The centres are saved with the model. A lake's space may be given as it is: a Grid
+        is not needed, as its trips have points.
     rounds : int
         Trees of a booster at most; how many are of use is found on held-out trips.
     learning_rate, leaves : float, int
@@ -71,7 +72,7 @@ class FareModel:
         self,
         *,
         interval: float = 0.8,
-        space: Zones | None = None,
+        space: Space | None = None,
         rounds: int = 300,
         learning_rate: float = 0.12,
         leaves: int = 63,
@@ -79,13 +80,9 @@ class FareModel:
         seed: int = 0,
         num_threads: int | None = None,
     ) -> None:
-        if space is not None and not hasattr(space, "ids"):
-            raise ModelError(
-                f"space is a {type(space).__name__}", "give td.Zones(url), or nothing for trips with points"
-            )
         self.options = Options(interval, rounds, learning_rate, leaves, max_rows, seed, num_threads)
-        self.space = space
-        self._centers = Centers.from_zones(space) if space is not None else None
+        self.space = _zones(space)
+        self._centers = Centers.from_zones(self.space) if self.space is not None else None
         self._card: dict[str, Any] | None = None
         self._texts: dict[str, str] = {}
         self._boosters: dict[str, Any] | None = None
@@ -230,20 +227,14 @@ class FareModel:
         -------
         Quote
         """
-        from taxidask.fare.quote import Quote
+        from taxidask.fare.quote import Quote, moment_of, place_columns, place_name
 
         card = self.card
-        try:
-            moment = pd.Timestamp(at)
-        except (ValueError, TypeError) as error:
-            raise ModelError(f"at={at!r} is no time", 'give New York time, as in at="2015-06-01 17:30"') from error
-        if moment is pd.NaT:
-            raise ModelError(f"at={at!r} is no time", 'give New York time, as in at="2015-06-01 17:30"')
-        if moment.tz is not None:
-            moment = moment.tz_convert("America/New_York").tz_localize(None)
+        moment = moment_of(at)
+        zoned = card["data"]["places"] == "zones"
         row: dict[str, Any] = {"pickup_datetime": moment, "passenger_count": passengers}
         for end, place in (("pickup", pickup), ("dropoff", dropoff)):
-            row |= self._place(end, place)
+            row |= place_columns(end, place, zoned=zoned, locatable=not zoned or self.space is not None)
         rides = read_rides(
             pd.DataFrame([row]), card["data"]["places"], space=self.space, centers=self._centers, target=False
         )
@@ -269,31 +260,12 @@ class FareModel:
             high,
             float(naive_fare(rides)[0]),
             moment,
-            _named(pickup),
-            _named(dropoff),
+            place_name(pickup),
+            place_name(dropoff),
             int(passengers),
             self.options.interval,
             "; ".join(notes),
         )
-
-    def _place(self, end: str, place: Any) -> dict[str, Any]:
-        zones = self.card["data"]["places"] == "zones"
-        if isinstance(place, (int, np.integer)) and not isinstance(place, bool):
-            if not zones:
-                raise ModelError(f"{end}={place!r} is a zone and the model was fitted on points", "give (lon, lat)")
-            return {f"{end}_location_id": place}
-        try:
-            lon, lat = (float(value) for value in place)
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"{end}={place!r} is no place", "give (longitude, latitude), or a zone id") from error
-        if zones and self.space is None:
-            raise ModelError(
-                f"{end}={place!r} is a point and the model was fitted on zone ids",
-                "give a LocationID (1 to 263), or fit with FareModel(space=td.Zones(url))",
-            )
-        if 40 <= lon <= 42 and -75 <= lat <= -73:
-            raise ModelError(f"{end}={place!r} has its latitude first", f"give (longitude, latitude): {(lat, lon)}")
-        return {f"{end}_longitude": lon, f"{end}_latitude": lat, f"{end}_location_id": 0}
 
     def save(self, url: str) -> str:
         """Write the model to a folder, local or s3://: LightGBM's own text and card.json, never a pickle."""
@@ -302,7 +274,7 @@ class FareModel:
         return save_texts(url, self.card, self._texts)
 
     @classmethod
-    def load(cls, url: str, *, space: Zones | None = None) -> FareModel:
+    def load(cls, url: str, *, space: Space | None = None) -> FareModel:
         """Read a saved model; ModelError if it is none, of another format, or any byte of it was changed.
 
         `space`, as in the constructor, lets a model of zone trips take points; the zones' centres are in the model.
@@ -383,11 +355,13 @@ def _load_boosters(texts: dict[str, str], names: list[str], where: str) -> dict[
     return boosters
 
 
-def _named(place: Any) -> str:
-    if isinstance(place, (int, np.integer)):
-        return f"zone {place}"
-    lon, lat = place
-    return f"({float(lon):.4f}, {float(lat):.4f})"
+def _zones(space: Any) -> Zones | None:
+    """The Zones a space is, if it is."""
+    from taxidask.space import Space, Zones
+
+    if space is not None and not isinstance(space, Space):
+        raise ModelError(f"space is a {type(space).__name__}", "give td.Zones(url), or nothing for trips with points")
+    return space if isinstance(space, Zones) else None
 
 
 def _plain(value: Any) -> Any:

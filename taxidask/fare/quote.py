@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from taxidask.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -69,3 +73,48 @@ class Quote:
             rows.append(("Note", html.escape(self.note)))
         body = "".join(f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in rows)
         return f"<table>{body}</table>"
+
+
+def moment_of(at: Any) -> pd.Timestamp:
+    """A time as given to `FareModel.quote`, as New York wall-clock time."""
+    try:
+        moment = pd.Timestamp(at)
+        if moment is pd.NaT:
+            raise ValueError
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"at={at!r} is no time", 'give New York time, as in at="2015-06-01 17:30"') from error
+    return moment.tz_convert("America/New_York").tz_localize(None) if moment.tz is not None else moment
+
+
+def place_columns(end: str, place: Any, *, zoned: bool, locatable: bool) -> dict[str, Any]:
+    """Columns of one end of a trip: a zone's id, or a point where the model can make use of one."""
+    if isinstance(place, (int, np.integer)) and not isinstance(place, bool):
+        if not zoned:
+            raise ModelError(f"{end}={place!r} is a zone and the model was fitted on points", "give (lon, lat)")
+        return {f"{end}_location_id": place}
+    try:
+        lon, lat = (float(value) for value in place)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{end}={place!r} is no place", "give (longitude, latitude), or a zone id") from error
+    if not locatable:
+        raise ModelError(
+            f"{end}={place!r} is a point and the model was fitted on zone ids",
+            "give a LocationID (1 to 263), or fit or load it with space=td.Zones(url)",
+        )
+    if 40 <= lon <= 42 and -75 <= lat <= -73:
+        raise ModelError(f"{end}={place!r} has its latitude first", f"give (longitude, latitude): {(lat, lon)}")
+    return {f"{end}_longitude": lon, f"{end}_latitude": lat, f"{end}_location_id": 0}
+
+
+def place_name(place: Any) -> str:
+    """How a quote names a place.
+
+    Examples
+    --------
+    >>> place_name(132), place_name((-73.98, 40.75))
+    ('zone 132', '(-73.9800, 40.7500)')
+    """
+    if isinstance(place, (int, np.integer)):
+        return f"zone {place}"
+    lon, lat = place
+    return f"({float(lon):.4f}, {float(lat):.4f})"

@@ -204,12 +204,24 @@ def _times(column: pd.Series[Any]) -> tuple[NDArray[np.datetime64], NDArray[np.b
         if pd.api.types.is_numeric_dtype(column.dtype):  # seconds of what? Not a time as published
             column = pd.Series(pd.NaT, index=column.index, dtype="datetime64[s]")
         else:
-            text = column.astype(object).map(_plain_time)
-            column = pd.to_datetime(text, errors="coerce", format="mixed")
+            column = _parsed(column)
     if getattr(column.dtype, "tz", None) is not None:
         column = column.dt.tz_convert("America/New_York").dt.tz_localize(None)
     good = column.dt.year.between(2000, 2100).to_numpy()  # False for what is no time
     return column.to_numpy().astype("datetime64[s]"), good
+
+
+def _parsed(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Times of texts and objects: as published at once, all others one by one."""
+    if pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
+        quick = pd.to_datetime(column, errors="coerce", format="%Y-%m-%d %H:%M:%S")
+        other = quick.isna() & column.notna()
+        if other.any():
+            quick[other] = pd.to_datetime(
+                column[other].astype(object).map(_plain_time), errors="coerce", format="mixed"
+            )
+        return quick
+    return pd.to_datetime(column.astype(object).map(_plain_time), errors="coerce", format="mixed")
 
 
 def _plain_time(value: Any) -> Any:

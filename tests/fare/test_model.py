@@ -229,9 +229,10 @@ def test_options_out_of_range(options: dict[str, Any]) -> None:
         td.FareModel(**options)
 
 
-def test_space_must_be_zones() -> None:
-    with pytest.raises(ModelError, match="Grid"):
-        td.FareModel(space=td.Grid.new_york())
+def test_space_of_a_lake() -> None:
+    assert td.FareModel(space=td.Grid.new_york()).space is None
+    with pytest.raises(ModelError, match="space is a str"):
+        td.FareModel(space="zones.geojson")
 
 
 def test_reprs(model: td.FareModel) -> None:

@@ -90,7 +90,9 @@ def test_columns_of_other_types() -> None:
     arrow = as_frame(pa.Table.from_pandas(pd.DataFrame([GOOD, GOOD])))
     texts = pd.DataFrame([GOOD, GOOD]).astype("str")
     nullable = pd.DataFrame([GOOD, GOOD]).convert_dtypes()
-    for other in (aware, arrow, texts, nullable):
+    mixed = texts.copy()
+    mixed.loc[1, "pickup_datetime"] = "5/6/2014 7:08:09 AM"
+    for other in (aware, arrow, texts, mixed, nullable):
         rides = read(other)
         assert rides.usable.all()
         assert (rides.time == plain.time).all()
