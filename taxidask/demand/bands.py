@@ -72,9 +72,14 @@ class Bands:
         *,
         share: float,
         weight: NDArray[np.float32] | None = None,
+        total_weight: NDArray[np.float32] | None = None,
     ) -> Bands:
-        """Find the limits that hold `share` of `actual` (slots, series), of which the even series are pickups."""
+        """Find the limits that hold `share` of `actual` (slots, series), of which the even series are pickups.
+
+        Slots count by `weight` for single cells and by `total_weight` for all together.
+        """
         weight = np.ones(len(actual), np.float32) if weight is None else weight
+        total_weight = weight if total_weight is None else total_weight
         y, m = actual.ravel(), mean.ravel()
         w = np.repeat(weight, actual.shape[1])
         unit = _unit(m)
@@ -98,7 +103,7 @@ class Bands:
         totals = []
         for direction in (0, 1):
             a, p = actual[:, direction::2].sum(1), mean[:, direction::2].sum(1)
-            totals.append(_limits(a, p, p + 1, share, weight))
+            totals.append(_limits(a, p, p + 1, share, total_weight))
         return cls(centers, low, high, [t[0] for t in totals], [t[1] for t in totals])
 
     def around(self, mean: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -19,6 +19,8 @@ from taxidask.errors import ModelError
 
 DAY_SECONDS = 86_400
 WEEKS = 4  # weeks that make the base
+_SPARE_WEEKS = 5  # more weeks, looked at where those hold too little
+_ENOUGH = 1.5  # ordinary weeks: what is not too little
 _SMOOTH = (0.25, 0.5, 0.25)  # weights of the slots before, at and after
 _PRIOR = 3.0  # trips: how much evidence the city's profile counts for in a cell's base
 _SOFT = 1.0  # trips added above and below in every factor, so that factors of quiet cells stay near 1
@@ -68,6 +70,31 @@ def holiday_days(days: pd.DatetimeIndex, calendar: str | None) -> np.ndarray:
     return np.array([day in known for day in days.date], bool)
 
 
+def clock_factor(times: pd.DatetimeIndex, slot: pd.Timedelta, timezone: str | None) -> np.ndarray:
+    """How much of each slot there really was on the clock of `timezone`; 1 on all but two nights of a year.
+
+    >>> times = pd.date_range("2015-03-08 01:00", periods=3, freq="60min")
+    >>> clock_factor(times, pd.Timedelta("60min"), "America/New_York").tolist()
+    [1.0, 0.0, 1.0]
+    >>> clock_factor(times + pd.Timedelta(days=238), pd.Timedelta("60min"), "America/New_York").tolist()
+    [2.0, 1.0, 1.0]
+    """
+    if timezone is None:
+        return np.ones(len(times), np.float32)
+    step = min(slot, pd.Timedelta(minutes=30))
+    factor = np.zeros(len(times))
+    parts = int(slot // step)
+    for part in range(parts):
+        at = times + step * part
+        try:
+            twice = at.tz_localize(timezone, ambiguous="NaT", nonexistent="shift_forward").isna()
+            never = at.tz_localize(timezone, ambiguous=np.ones(len(at), bool), nonexistent="NaT").isna()
+        except (KeyError, ValueError) as error:  # zoneinfo's error for an unknown key is a KeyError
+            raise ModelError(f"no time zone is known by the name {timezone!r}", "America/New_York is one") from error
+        factor += (1.0 + twice - never) / parts
+    return factor.astype(np.float32)
+
+
 def neighbour_table(space: Any) -> np.ndarray:
     """The cells around each cell as one int32 table, short rows filled with -1."""
     rows = [np.asarray(space.neighbours(cell), np.int32) for cell in range(space.cells)]
@@ -89,6 +116,9 @@ class History:
     neighbours : int array (cells, k), -1 where there is none
     calendar : str or None
         Whose public holidays count, e.g. "US-NY".
+    timezone : str or None
+        Whose clock the times are on. On the night it goes back an hour is lived, and counted, twice; when it goes
+        forward one is not: counts are taken per real hour, and an hour that is not is missing.
     ahead : int
         How many slots after the last one will be asked for.
     weather : array (slots + ahead, 5), optional
@@ -104,6 +134,7 @@ class History:
         slot: pd.Timedelta,
         neighbours: np.ndarray,
         calendar: str | None = "US-NY",
+        timezone: str | None = "America/New_York",
         ahead: int = 0,
         weather: np.ndarray | None = None,
     ) -> None:
@@ -116,12 +147,17 @@ class History:
         self.y[:slots] = counts.reshape(slots, self.series)
         self.seen = np.zeros(self.length, np.float32)
         self.seen[:slots] = 1.0 if missing is None else ~np.asarray(missing, bool)
+        times = pd.date_range(start, periods=self.length, freq=slot)
+        self.clock = clock_factor(times, slot, timezone)
+        self.seen[self.clock == 0] = 0.0
         self.y[self.seen == 0] = 0.0
+        odd = np.flatnonzero((self.clock != 1) & (self.clock != 0))
+        self.y[odd] /= self.clock[odd, None]
         self.last_seen = np.maximum.accumulate(np.where(self.seen > 0, np.arange(self.length), -1))
         self.other = np.arange(self.series) ^ 1
         self.city_of = np.arange(self.series) % 2
         self.city = self.y.reshape(self.length, -1, 2).sum(1)
-        self._calendar(start, slot, calendar)
+        self._calendar(times, calendar)
         self._doubt()
         self._levels()
         self._bases: dict[int, np.ndarray] = {}
@@ -138,8 +174,8 @@ class History:
         """The features' names, in the order of the columns of `block`."""
         return [*CALENDAR, *CELL, *SAME_SLOT, *RECENT, *(WEATHER if self.weather is not None else [])]
 
-    def _calendar(self, start: pd.Timestamp, slot: pd.Timedelta, calendar: str | None) -> None:
-        times = pd.date_range(start, periods=self.length, freq=slot)
+    def _calendar(self, times: pd.DatetimeIndex, calendar: str | None) -> None:
+        slot = pd.Timedelta(days=1) / self.day
         self.slot_of_day = np.asarray((times - times.normalize()) // slot, np.int64)
         self.weekday = np.asarray(times.dayofweek, np.int64)
         days = pd.date_range(times[0].normalize() - pd.Timedelta(days=4), times[-1].normalize() + pd.Timedelta(days=4))
@@ -205,12 +241,14 @@ class History:
         den = np.zeros(self.length, np.float32)
         wide = np.zeros_like(self.y)  # with the slots beside it: less exact, less noisy
         wide_den = np.zeros(self.length, np.float32)
-        for week in range(first_week, first_week + WEEKS):
+        for week in range(first_week, first_week + WEEKS + _SPARE_WEEKS):
+            # Earlier weeks stand in for weeks that hold little: a month may be missing.
+            poor = den < _ENOUGH if week >= first_week + WEEKS else np.ones(self.length, bool)
             for shift, smooth in zip((-1, 0, 1), _SMOOTH, strict=True):
                 lag = week * self.week - shift
-                if lag >= self.length:
+                if lag >= self.length or not poor[lag:].any():
                     continue
-                w = self.weight[: self.length - lag]
+                w = self.weight[: self.length - lag] * poor[lag:]
                 past = w[:, None] * self.y[: self.length - lag]
                 if shift == 0:
                     num[lag:] += past
@@ -222,11 +260,12 @@ class History:
         level = self.level[np.maximum((origin + 1) // self.day, 0)]
         level[origin < 0] = np.nan
         shape = self._city_shape(wide, wide_den, first_week, level)
-        prior = np.maximum(level * shape[:, self.city_of], np.float32(1e-4))
-        del level
+        prior = np.maximum(level * np.maximum(shape[:, self.city_of], np.float32(0.01)), np.float32(1e-4))
         # Gamma-Poisson means: the city's profile holds where a cell has few trips, its own slots where it has many.
         prior = (wide + np.float32(_PRIOR)) / (wide_den[:, None] + np.float32(_PRIOR) / prior)
         base = (num + np.float32(_PRIOR)) / (den[:, None] + np.float32(_PRIOR) / prior)
+        # A base of next to nothing would make every factor over it huge.
+        np.maximum(base, level * np.float32(0.01), out=base)
         self._bases[first_week] = base
         return base
 
@@ -235,8 +274,8 @@ class History:
         city_level = level.reshape(self.length, -1, 2).sum(1)
         total = num.reshape(self.length, -1, 2).sum(1)
         weight = den.copy()
-        bare = np.flatnonzero(den <= 0)
-        if len(bare):  # no such slot in four weeks: the same slot of any day of the fortnight before stands in
+        bare = np.flatnonzero(den < 0.2)
+        if len(bare):  # no such slot in all those weeks: the same slot of any day of the fortnight before stands in
             y = self.y.reshape(self.length, -1, 2).sum(1)
             for days in range(7 * first_week + 1, 7 * first_week + 15):
                 at = bare - days * self.day

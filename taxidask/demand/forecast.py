@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 DIRECTIONS = ("pickup", "dropoff")
 
 
-def _directions(times: int) -> pd.Categorical:
+def _directions(times: int) -> Any:
     return pd.Categorical.from_codes(np.tile(np.array([0, 1], np.int8), times), pd.Index(DIRECTIONS))
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from taxidask.demand.cube import Cube
 
-_LOOK_BACK_WEEKS = 13  # what a forecast may look at: four weeks of base, four behind those, four of level, and spare
+_LOOK_BACK_WEEKS = 15  # what a forecast may look at: nine weeks for a base, five to doubt those by, and a spare one
 
 
 class DemandModel:
@@ -41,6 +41,8 @@ class DemandModel:
         Rows drawn to learn from: bounds time and memory whatever the cube's size.
     holidays : str or None
         Whose public holidays count: country and subdivision, "US-NY"; None for no holidays.
+    timezone : str or None
+        Whose clock the cube's times are on; None for one that is never set forward or back.
     seed : int
         The same seed and cube give the same model.
     num_threads : int, optional
@@ -57,15 +59,18 @@ class DemandModel:
         *,
         horizon: int = 48,
         interval: float = 0.8,
-        rounds: int = 400,
-        learning_rate: float = 0.05,
-        leaves: int = 15,
-        max_rows: int = 600_000,
+        rounds: int = 300,
+        learning_rate: float = 0.1,
+        leaves: int = 31,
+        max_rows: int = 240_000,
         holidays: str | None = "US-NY",
+        timezone: str | None = "America/New_York",
         seed: int = 0,
         num_threads: int | None = None,
     ) -> None:
-        self.options = Options(horizon, interval, rounds, learning_rate, leaves, max_rows, holidays, seed, num_threads)
+        self.options = Options(
+            horizon, interval, rounds, learning_rate, leaves, max_rows, holidays, timezone, seed, num_threads
+        )
         self._card: dict[str, Any] | None = None
         self._groups: list[Group] = []
         self._boosters: list[Any] | None = None
@@ -316,6 +321,7 @@ class _Parcel:
             slot=self.slot,
             neighbours=self.neighbours,
             calendar=options.holidays,
+            timezone=options.timezone,
             ahead=self.ahead,
             weather=self.weather,
         )
@@ -379,7 +385,7 @@ def _ask_task(
 
 def load_boosters(groups: list[Group], names: list[str], where: str) -> list[Any]:
     """LightGBM boosters of text, checked against the features they will be given."""
-    import lightgbm as lgb
+    from taxidask.boosting import lightgbm as lgb
 
     boosters = []
     for group in groups:

@@ -24,7 +24,8 @@ _TAIL_SHARE = 0.2
 _TAIL_DAYS = 28
 _LEARN_DAYS = 3
 _TAIL_ROWS = 150_000
-_ODD = 0.5  # a log factor of the whole city at which a slot counts half in what is learned
+_ODD = 0.5  # a log factor of the whole city at which a slot counts half in what is learned,
+_ODD_BAND = 0.25  # and in how wide the bands are
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,12 @@ class Options:
 
     horizon: int = 48
     interval: float = 0.8
-    rounds: int = 400
-    learning_rate: float = 0.05
-    leaves: int = 15
-    max_rows: int = 600_000
+    rounds: int = 300
+    learning_rate: float = 0.1
+    leaves: int = 31
+    max_rows: int = 240_000
     holidays: str | None = "US-NY"
+    timezone: str | None = "America/New_York"
     seed: int = 0
     num_threads: int | None = None
 
@@ -122,15 +124,21 @@ def _rows(
         wanted = np.float32(0.2) + np.sqrt(base)
         chance = np.minimum(wanted * np.float32(2 * share) / wanted.mean(), 1) if share < 1 else np.ones_like(base)
         kept = rng.random(base.shape, np.float32) < chance
-        usual = 1 / (1 + (history.oddity[target] / np.float32(_ODD)) ** 2)
-        weight = usual[:, None] / chance
+        weight = _usual(history, target)[:, None] / chance
         parts.append((features[kept], history.y[target][kept], base[kept], weight[kept].astype(np.float32)))
     x, y, base, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
     return {"x": x, "y": y, "base": base, "weight": weight}
 
 
+def _usual(history: History, target: NDArray[np.int64], odd: float = _ODD) -> NDArray[np.float32]:
+    """How much slots count: less where the city was unlike itself, as in a blizzard, of which nothing can be learned
+    for other days. They are counted in full in every metric.
+    """
+    return (1 / (1 + (history.oddity[target] / odd) ** 2)).astype(np.float32)
+
+
 def _dataset(rows: dict[str, NDArray[Any]], names: list[str], reference: Any = None) -> Any:
-    import lightgbm as lgb
+    from taxidask.boosting import lightgbm as lgb
 
     return lgb.Dataset(
         rows["x"],
@@ -140,7 +148,7 @@ def _dataset(rows: dict[str, NDArray[Any]], names: list[str], reference: Any = N
         feature_name=names,
         categorical_feature=categorical(names),
         reference=reference,
-        params={"verbosity": -1},
+        params={"verbosity": -1, "max_bin": 63},
     )
 
 
@@ -153,6 +161,8 @@ def _parameters(options: Options, group: int) -> dict[str, Any]:
         "min_data_in_leaf": 200,
         "min_sum_hessian_in_leaf": 100.0,
         "lambda_l2": 20.0,
+        "max_delta_step": 0.7,  # no leaf more than doubles: a glitch in the counts must not blow up the exponent
+        "max_bin": 63,
         "cat_smooth": 50.0,
         "cat_l2": 50.0,
         "feature_fraction": 0.6,
@@ -179,7 +189,7 @@ def check_history(history: History, options: Options) -> None:
 
 def fit(history: History, options: Options) -> tuple[list[Group], list[dict[str, Any]]]:
     """Learn one booster per group of leads; what was learned, and its metrics on the tail beside the baselines'."""
-    import lightgbm as lgb
+    from taxidask.boosting import lightgbm as lgb
 
     check_history(history, options)
     held = tail_start(history, options.horizon)
@@ -190,7 +200,7 @@ def fit(history: History, options: Options) -> tuple[list[Group], list[dict[str,
     for number, leads in enumerate(spans):
         budget = options.max_rows // len(spans)
         seed = [options.seed, number]
-        most = max(500, 3 * budget // history.series)
+        most = max(700, 6 * budget // history.series)
         origin, lead = _pairs(history, 0, held, leads, origin_from=0, most=most, seed=[*seed, 0])
         tail = max(100, _TAIL_ROWS // history.series)
         t_origin, t_lead = _pairs(history, held, history.slots, leads, origin_from=held - 1, most=tail, seed=[*seed, 1])
@@ -216,7 +226,13 @@ def fit(history: History, options: Options) -> tuple[list[Group], list[dict[str,
         target = t_origin + t_lead
         mean = _mean(booster, history, t_origin, t_lead, options, rounds)
         actual = history.y[target]
-        bands = Bands.calibrate(actual, mean, share=options.interval)
+        bands = Bands.calibrate(
+            actual,
+            mean,
+            share=options.interval,
+            weight=_usual(history, target, _ODD_BAND),
+            total_weight=_usual(history, target),
+        )
         scores += score(history, t_origin, t_lead, mean, *bands.around(mean), leads=leads)
         both = {key: np.concatenate([learn[key], check[key]]) for key in learn}
         del data, learn, check
@@ -260,10 +276,13 @@ def ask(
         if not len(chosen):
             continue
         m = _mean(booster, history, origin[chosen], lead[chosen], options)
-        mean[chosen] = m
-        low[chosen], high[chosen] = group.bands.around(m)
+        clock = history.clock[origin[chosen] + lead[chosen], None]
         total = m.reshape(len(chosen), -1, 2).sum(1)
-        total_low[chosen], total_high[chosen] = group.bands.around_total(total)
+        mean[chosen] = m * clock
+        for out, band in zip((low, high), group.bands.around(m), strict=True):
+            out[chosen] = band * clock
+        for out, band in zip((total_low, total_high), group.bands.around_total(total), strict=True):
+            out[chosen] = band * clock
     cells = (len(origin), -1, 2)
     return mean.reshape(cells), low.reshape(cells), high.reshape(cells), total_low, total_high
 
