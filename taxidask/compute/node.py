@@ -64,7 +64,8 @@ async def _serve(spec: dict[str, Any], answer: IO[str]) -> None:
 
     # A worker holds only tasks that it runs, the rest waits at the scheduler: a worker's death then counts against
     # those it was running and against no other.
-    dask.config.set({"distributed.scheduler.worker-saturation": 1.0})
+    # Workers need not sample what their threads do: it takes the GIL a hundred times a second.
+    dask.config.set({"distributed.scheduler.worker-saturation": 1.0, "distributed.worker.profile.enabled": False})
     try:
         cluster = await LocalCluster(
             n_workers=spec["workers"],

@@ -13,6 +13,7 @@ import dask
 from distributed import Client, Future, KilledWorker, get_worker, worker_client
 from distributed.client import FutureCancelledError
 
+from taxidask import __version__
 from taxidask.compute.executors import Again, Executor, Killed, Session, Skipped
 from taxidask.errors import ComputeError
 
@@ -88,7 +89,13 @@ class _Workers(Session):
         # futures inside the item.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GiB"}):
             return self._client.submit(
-                _run, self._token, self._once(fn), _Box(item), key=(f"{name}-{self._token}", self._count), pure=False
+                _run,
+                __version__,
+                self._token,
+                self._once(fn),
+                _Box(item),
+                key=(f"{name}-{self._token}", self._count),
+                pure=False,
             )
 
     def _once(self, fn: Callable[..., Any]) -> Any:
@@ -107,6 +114,14 @@ class _Workers(Session):
             raise Killed(error.allowed_failures + 1, getattr(error.last_worker, "memory_limit", None)) from error
         except FutureCancelledError as error:
             raise self._gone() from error
+        except (ModuleNotFoundError, RuntimeError) as error:
+            missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+            if isinstance(missing, ModuleNotFoundError) and (missing.name or "").startswith("taxidask"):
+                raise ComputeError(
+                    f"the scheduler or workers at {_address(self._client)} cannot import taxidask: {missing}",
+                    f"install taxidask {__version__} and its requirements there",
+                ) from error
+            raise
         except TimeoutError:
             # The task may have raised this itself.
             if future.status == "error":
@@ -159,7 +174,9 @@ class _Box:
         return self.item
 
 
-def _run(token: str, fn: Callable[[Any], Any], box: _Box) -> Any:
+def _run(version: str, token: str, fn: Callable[[Any], Any], box: _Box) -> Any:
+    if version != __version__:
+        raise ComputeError(f"a worker has taxidask {__version__}, the driver {version}", "install the same on both")
     return Skipped() if token in _halted else fn(box.item)
 
 

@@ -4,6 +4,8 @@ import gc
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -173,7 +175,7 @@ def test_no_worker_is_an_error_with_a_deadline(cluster, monkeypatch):
     monkeypatch.setattr("taxidask.compute.workers.WATCH_SECONDS", 0.2)
     monkeypatch.setattr("taxidask.compute.workers._threads", lambda client: 0)
     with pytest.raises(ComputeError, match="waited 1 s for a worker at tcp://"):
-        list(executor(cluster).map_unordered(time.sleep, [30]))
+        list(executor(cluster).map_unordered(time.sleep, [3]))
 
 
 def test_a_scheduler_that_dies_is_an_error(monkeypatch):
@@ -186,6 +188,39 @@ def test_a_scheduler_that_dies_is_an_error(monkeypatch):
         client.close()
 
 
+BARE = """
+import sys
+sys.modules["taxidask"] = None
+from distributed import LocalCluster
+with LocalCluster(n_workers=1, processes=False, protocol="tcp://", dashboard_address=None) as cluster:
+    print(cluster.scheduler_address, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_workers_without_the_package_are_told_apart_from_a_bug():
+    bare = subprocess.Popen(
+        [sys.executable, "-c", BARE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        address = bare.stdout.readline().strip()
+        wanted = pytest.raises(ComputeError, match=r"cannot import taxidask: .*; install taxidask \d")
+        with td.connect(Settings(compute=address)) as client, wanted:
+            list(executor(client).map_unordered(abs, [1]))
+    finally:
+        bare.communicate(timeout=30)
+
+
+def test_a_worker_of_another_version_is_refused(cluster, monkeypatch):
+    monkeypatch.setattr("taxidask.compute.workers.__version__", "9.9")
+    with pytest.raises(ComputeError, match=r"a worker has taxidask \S+, the driver 9\.9"):
+        executor(cluster).submit(abs, 1).result()
+
+
 def test_the_driver_stays_flat(runs):
     def rss() -> int:
         gc.collect()
@@ -196,7 +231,7 @@ def test_the_driver_stays_flat(runs):
 
     run(500)
     before = rss()
-    run(3000)
+    run(2000)
     assert rss() - before < 16 << 20
 
 
