@@ -141,7 +141,7 @@ def read_texts(text, ends, row_start, row_first, kept, count, field, at, out, po
         )
         letters = text
         if b - a >= 2 and load8(text + a) == 34 and load8(text + b - 1) == 34:
-            size = 0
+            size = np.int64(0)
             at_quote = False
             for k in range(a + 1, b - 1):
                 if load8(text + k) == 34 and not at_quote:
@@ -151,7 +151,7 @@ def read_texts(text, ends, row_start, row_first, kept, count, field, at, out, po
                 if size <= LONGEST_TEXT:
                     scratch[size] = load8(text + k)
                     size += 1
-            letters, a, b = plain, 0, size
+            letters, a, b = plain, np.int64(0), np.int64(size)
         while a < b and (load8(letters + a) == 32 or load8(letters + a) == 9):
             a += 1
         while a < b and (load8(letters + b - 1) == 32 or load8(letters + b - 1) == 9):

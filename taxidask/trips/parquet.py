@@ -107,7 +107,10 @@ def _times(array: pa.Array) -> pa.Array:
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         text = pc.utf8_trim(array.cast(pa.string()), " \t")
         good = pc.match_substring_regex(text, r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$")
-        return pc.strptime(pc.if_else(good, text, None), "%Y-%m-%d %H:%M:%S", "us", error_is_null=True)
+        times = pc.strptime(pc.if_else(good, text, None), "%Y-%m-%d %H:%M:%S", "s", error_is_null=True)
+        # strptime takes February 30 for March 2: what is not written as it was read is no date
+        real = pc.equal(pc.strftime(times, "%Y-%m-%d %H:%M:%S"), text)
+        return pc.if_else(real, times, None).cast(pa.timestamp("us"))
     return pa.nulls(len(array), pa.timestamp("us"))
 
 

@@ -18,7 +18,7 @@ from .parquet import read_parquet
 from .rules import Rules
 from .schema import REASONS
 from .sources import Block, find_sources
-from .streams import RangeReader, Unpacked, row_chunks
+from .streams import LONGEST_ROW, RangeReader, Unpacked, row_chunks
 from .tables import Judged, Rejects, Trips
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 RESULT_BYTES = 64 << 20
 """Text of one result of a source that is read as a stream."""
-_NO_BITS = np.zeros(1 << 20, np.uint8)
 
 
 @dataclass
@@ -103,7 +102,7 @@ def read_block(
     try:
         done_bytes, done_content = (block.start, 0) if source.splittable else (0, 0)
         judged, rejects = Judged(source.era, source.month, rules), Rejects(source.url)
-        trips, taken = Trips(judged, wanted, size + (2 << 20)), 0
+        trips, taken = Trips(judged, wanted, size + LONGEST_ROW), 0
 
         def result() -> BlockResult:
             return BlockResult(
@@ -116,11 +115,7 @@ def read_block(
                 yield result()
                 done_bytes, done_content = min(reader.at, block.stop), len(reader.content)
                 judged, rejects = Judged(source.era, source.month, rules), Rejects(source.url)
-                trips, taken = Trips(judged, wanted, size + (2 << 20)), 0
-            if length > trips.room_bytes - taken:
-                raise SourceError(
-                    f"{source.url} grew while it was read", "read it again"
-                )  # pragma: no cover - guards the arrays
+                trips, taken = Trips(judged, wanted, size + LONGEST_ROW), 0
             kept, bad = judged.take(text, length, trips.passengers_known, trips.count)
             trips.take(text, kept)
             rejects.take(text, base, judged, bad)
@@ -177,7 +172,7 @@ def count_block(
     reader, chunks = _open(block, storage)
     try:
         for text, length, _ in chunks:
-            kept, _ = judged.take(text, length, _NO_BITS, 0)
+            kept, _ = judged.take(text, length)
             counter.take(kept)
         reader.finish()
         return counter.result(size=size, content=reader.content)

@@ -64,6 +64,7 @@ class Judged:
         self.rejects, self.codes = np.empty(size // 2 + 1, np.uint32), np.empty(size // 2 + 1, np.int8)
         room = size // SHORTEST_ROW + 1
         self.kept = np.empty(room, np.uint32)
+        self._bits = np.zeros(room // 8 + 1, np.uint8)
         self.pickup, self.dropoff = np.empty(room, np.int64), np.empty(room, np.int64)
         self.passengers = np.empty(room, np.int16)
         self.distance, self.fare = np.empty(room), np.empty(room)
@@ -71,10 +72,11 @@ class Judged:
         self.x1, self.y1, self.x2, self.y2 = (np.empty(points) for _ in range(4))
         self.id1, self.id2 = np.empty(zones, np.int16), np.empty(zones, np.int16)
 
-    def take(self, text: np.ndarray, length: int, known: np.ndarray, at: int) -> tuple[int, int]:
+    def take(self, text: np.ndarray, length: int, known: np.ndarray | None = None, at: int = 0) -> tuple[int, int]:
         """Index and judge a chunk; how many rows are kept and rejected. `known` gets passengers' bits from `at` on."""
         if length > self._size:
             self._make_room(len(text))
+        known = self._bits if known is None else known
         address = text.ctypes.data
         index = (self.ends, self.row_start, self.row_first, self.row_last)
         rows = index_rows(address, length, *index)
@@ -169,7 +171,6 @@ class Trips:
         self.judged = judged
         self.schema = trip_schema(columns)
         self.count = 0
-        self.room_bytes = size
         self.room = size // SHORTEST_ROW + 1
         self.passengers_known = np.zeros(self.room // 8 + 1, np.uint8)
         self.unreadable: dict[str, int] = {}

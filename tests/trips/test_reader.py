@@ -226,3 +226,34 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, resu
     peak, rows = out.split()
     assert int(rows) > 100_000
     assert float(peak) < 3 * mib
+
+
+def test_parquet_with_texts_as_of_2009(tmp_path):
+    good = ["VTS", "2009-01-04 02:52:00", "2009-01-04 03:02:00", 1, 2.63, -73.99, 40.72, None, None, -73.99, 40.69]
+    good += ["CASH", 8.9, 0.5, None, 0.0, 0.0, 9.4, 7]
+    changes = [
+        ({}, None),
+        ({1: "2009-02-30 00:00:00"}, "bad_datetime"),
+        ({2: None}, "bad_datetime"),
+        ({1: "2009-01-04 2:52:00"}, "bad_datetime"),
+        ({4: None}, "malformed"),
+        ({6: float("nan")}, "malformed"),
+        ({3: None, 11: "Credit"}, None),
+        ({11: "barter", 0: " "}, None),
+        ({12: 500.01}, "fare_out_of_range"),
+        ({2: "2009-01-04 02:51:59"}, "negative_duration"),
+        ({3: 208}, "passenger_count"),
+    ]
+    rows = [[change.get(k, value) for k, value in enumerate(good)] for change, _ in changes]
+    names = [*ERAS[0].header, "__index_level_0__"]
+    table = pa.table({name: [row[k] for row in rows] for k, name in enumerate(names)})
+    pq.write_table(table, tmp_path / "2009-01.parquet")
+    [result] = read(tmp_path / "2009-01.parquet")
+    assert result.rejects["reason"].to_pylist() == [reason for _, reason in changes if reason]
+    assert result.rejects["offset"].to_pylist() == [k for k, (_, reason) in enumerate(changes) if reason]
+    assert '"Trip_Pickup_DateTime": "2009-02-30 00:00:00"' in result.rejects["line"][0].as_py()
+    assert result.trips["payment_type"].to_pylist() == [2, 1, None]
+    assert result.trips["vendor_id"].to_pylist() == ["VTS", "VTS", None]
+    assert result.trips["passenger_count"].to_pylist() == [1, None, 1]
+    assert result.unreadable["payment_type"] == 1
+    assert result.trips.schema == TRIP_SCHEMA

@@ -58,13 +58,16 @@ def test_header_variants(era):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda names: [name.replace("tip_amount", "tip_amout") for name in names], ["'tip_amout'", "missing: tip_amount"]),
+        (
+            lambda names: [name.replace("tip_amount", "tip_amout") for name in names],
+            ["'tip_amout'", "missing: tip_amount"],
+        ),
         (lambda names: names[:-5], ["missing: ", "tolls_amount"]),
         (lambda names: [*names, "fare_amount"], ["given twice: fare_amount"]),
         (lambda names: [*names, "PULocationID", "DOLocationID"], ["no known era"]),
         (lambda names: ["a", "b"], ["unknown: 'a', 'b'"]),
     ],
-)  # fmt: skip
+)
 def test_unknown_headers_show_themselves_and_the_nearest_era(change, words):
     names = change(list(ERAS[4].header))
     with pytest.raises(UnknownHeaderError) as info:
