@@ -98,6 +98,14 @@ def _is_any(address: str) -> bool:
     return address in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
+def _try_port(address: str, port: int) -> None:
+    """Raise OSError when the port is taken, before a half-made server has to be taken apart."""
+    for family, kind, protocol, _, place in socket.getaddrinfo(address or None, port, type=socket.SOCK_STREAM):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            probe.bind(place)
+
+
 def serve(
     store: Store | str,
     *,
@@ -142,6 +150,7 @@ def serve(
     opened = open_store(store) if isinstance(store, str) else store
     routes = [(HEALTH, Health, {}), (READY, Ready, {"store": opened})]
     try:
+        _try_port(address, port)
         server = pn.serve(
             {"/": lambda: overview(opened)},
             port=port,

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from tornado.httpclient import AsyncHTTPClient
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+import taxidask.app
+from taxidask.app.serve import origins, serve
+from taxidask.errors import TaxidaskError
+from taxidask.results import Store
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@contextmanager
+def command(*arguments: str, port: int, **environment: str) -> Iterator[str]:
+    """A server in a process of its own, once it answers."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                get(f"{address}/healthz")
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    process.kill()
+                    pytest.fail(f"the server did not come up: {process.communicate()[0]}")
+                time.sleep(0.2)
+        yield address
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def test_health_and_readiness_over_the_life_of_a_store(store: Store, tmp_path: Path) -> None:
+    port = free_port()
+    code = f"import taxidask.app; taxidask.app.serve({store.url!r}, port={port})"
+    with command("-c", code, port=port) as address:
+        assert get(f"{address}/healthz") == (200, "ok\n")
+        status, body = get(f"{address}/readyz")
+        assert status == 503
+        assert "taxidask store create" in json.loads(body)["reason"]
+        store.create()
+        assert get(f"{address}/readyz") == (200, '{"ready": true}\n')
+        status, page = get(f"{address}/")
+        assert status == 200
+        assert "taxidask – Overview" in page
+        assert "https://cdn" not in page
+        assert web_socket(port, "http://evil.example") == 403
+
+
+def web_socket(port: int, origin: str) -> int:
+    """The status a page of `origin` gets when it asks for a web socket."""
+    headers = {
+        "Origin": origin,
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw==",
+    }
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.request("GET", "/ws", headers=headers)
+        with connection.getresponse() as answer:
+            return answer.status
+
+
+def test_panel_serve_shows_the_page_and_answers_probes(filled: Store, tmp_path: Path) -> None:
+    port = free_port()
+    page = str(Path(taxidask.app.__file__).parent / "overview.py")
+    arguments = ["-m", "panel", "serve", page, "--port", str(port), "--plugins", "taxidask.app.serve"]
+    with command(*arguments, port=port, TAXIDASK_STORE=filled.url) as address:
+        assert get(f"{address}/healthz") == (200, "ok\n")
+        assert get(f"{address}/readyz")[0] == 200
+        status, body = get(f"{address}/overview")
+        assert status == 200
+        assert "taxidask – Overview" in body
+
+
+def test_a_port_that_is_taken_is_an_error_with_the_remedy(filled: Store) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(TaxidaskError, match=r"cannot listen on 127.0.0.1, port \d+: .*choose one with --port"):
+            serve(filled, port=taken.getsockname()[1])
+
+
+def test_web_sockets_are_open_to_this_machine_only_unless_told() -> None:
+    assert origins("127.0.0.1", 80) == ["127.0.0.1:80", "localhost:80"]
+    wide = origins("0.0.0.0", 80, ["taxi.example.org"])
+    assert wide[-1] == "taxi.example.org"
+    assert f"{socket.gethostname()}:80" in wide
+    assert "10.0.0.5:80" in origins("10.0.0.5", 80)
+
+
+def test_a_store_that_hangs_does_not_hold_up_the_readiness_probe(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import taxidask.app.serve as module
+
+    release = threading.Event()
+    monkeypatch.setattr(filled, "check", lambda: release.wait(20))
+    monkeypatch.setattr(module, "_READY_SECONDS", 0.05)
+
+    async def asked() -> tuple[int, str]:
+        server = HTTPServer(
+            Application([(module.READY, module.Ready, {"store": filled}), (module.HEALTH, module.Health)])
+        )
+        sockets = bind_sockets(0, "127.0.0.1")
+        server.add_sockets(sockets)
+        client = AsyncHTTPClient(force_instance=True)
+        try:
+            address = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+            answer = await client.fetch(address + module.READY, raise_error=False)
+            assert (await client.fetch(address + module.HEALTH)).body == b"ok\n"
+            return answer.code, answer.body.decode()
+        finally:
+            release.set()
+            client.close()
+            server.stop()
+            await server.close_all_connections()
+
+    status, body = asyncio.run(asked())
+    assert status == 503
+    assert "did not answer within" in body
