@@ -67,14 +67,16 @@ class DemandChart:
                 )
             )
         legend = _models.Legend(
-            items=[("Observed", [seen]), ("Forecast", [mean]), ("80 % interval", [band])],
+            items=[("Observed", [seen]), ("Forecast", [mean]), ("80 % band", [band])],
             orientation="horizontal",
             location="top_left",
             border_line_color=None,
             background_fill_alpha=0,
             padding=0,
             label_text_font=_FONT,
-            label_text_font_size="12px",
+            label_text_font_size="11.5px",
+            label_standoff=4,
+            spacing=8,
         )
         plot.add_layout(legend, "above")
         plot.xaxis.formatter = _models.DatetimeTickFormatter(days="%a %-d %b", hours="%H:%M", months="%b %Y")

@@ -92,8 +92,14 @@ class Overview:
             self.rejects_card,
             self.runs_card,
             sizing_mode="stretch_width",
-            max_width=1180,
-            styles={"margin": "0 auto", "gap": "14px", "padding": "14px"},
+            styles={
+                "width": "100%",
+                "max-width": "1180px",
+                "margin": "0 auto",
+                "gap": "14px",
+                "padding": "14px",
+                "box-sizing": "border-box",
+            },
         )
         return pmui.Page(title="taxidask – Overview", main=[body], theme_toggle=False, busy_indicator=None)
 
