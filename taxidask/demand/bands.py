@@ -122,4 +122,4 @@ class Bands:
 
     def to_dict(self) -> dict[str, list[float]]:
         """What `Bands(**…)` takes, as plain lists."""
-        return {name: [round(v, 6) for v in value] for name, value in vars(self).items()}
+        return {name: [float(v) for v in value] for name, value in vars(self).items()}

@@ -177,7 +177,7 @@ class History:
     def _calendar(self, times: pd.DatetimeIndex, calendar: str | None) -> None:
         slot = pd.Timedelta(days=1) / self.day
         self.slot_of_day = np.asarray((times - times.normalize()) // slot, np.int64)
-        self.weekday = np.asarray(times.dayofweek, np.int64)
+        self.weekday = np.asarray(times.day_of_week, np.int64)
         days = pd.date_range(times[0].normalize() - pd.Timedelta(days=4), times[-1].normalize() + pd.Timedelta(days=4))
         holiday = holiday_days(days, calendar)
         distance = np.full((2, len(days)), 4.0, np.float32)
