@@ -37,6 +37,7 @@ def check_columns(names: Iterable[str], schema: pa.Schema) -> None:
     for name in names:
         if name not in schema.names:
             near = get_close_matches(str(name), schema.names, n=3, cutoff=0.6)
+            near += [one for one in schema.names if str(name) and str(name).lower() in one and one not in near][:3]
             remedy = f"did you mean {' or '.join(near)}?" if near else f"columns are {', '.join(schema.names)}"
             raise LakeError(f"there is no column {name!r}", remedy)
 
