@@ -106,7 +106,7 @@ def backtest_fare(
         if isinstance(value, bool) or int(value) != value or value < 1:
             raise ModelError(f"{name}={value!r} is not a whole number of at least 1", "give such a number")
     frame = as_frame(trips)
-    rides = read_rides(frame, where_given(frame), space=model.space, centers=model._centers, target=True)
+    rides = read_rides(frame, where_given(frame, model.space), space=model.space, centers=model._centers, target=True)
     order = np.flatnonzero(rides.usable)
     order = order[np.argsort(rides.time[order], kind="stable")]
     time = rides.time[order]

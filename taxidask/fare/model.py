@@ -126,7 +126,7 @@ class FareModel:
             Itself.
         """
         frame = as_frame(trips)
-        places = where_given(frame)
+        places = where_given(frame, self.space)
         rides = read_rides(frame, places, space=self.space, centers=self._centers, target=True)
         good = np.flatnonzero(rides.usable)
         if len(good) < MIN_ROWS:

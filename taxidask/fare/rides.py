@@ -98,13 +98,17 @@ def need_columns(trips: pd.DataFrame, names: Iterable[str]) -> None:
     )
 
 
-def where_given(trips: pd.DataFrame) -> str:
-    """Whether the trips' places are "points" or "zones"; whichever more rows have, if the table has both."""
+def where_given(trips: pd.DataFrame, space: Zones | None) -> str:
+    """Whether the trips' places are "points" or "zones".
+
+    Of a table with both, as a lake of several eras is, whichever more rows have; with `space` zones as soon as a row
+    has any, because it gives the points their zones too.
+    """
     points = [name for name in POINTS if name in trips.columns]
     ids = [name for name in IDS if name in trips.columns]
     if len(ids) == len(IDS) and len(points) == len(POINTS):
-        many = trips[IDS[0]].notna().sum() > trips[POINTS[0]].notna().sum()
-        return "zones" if many else "points"
+        zoned, pointed = int(trips[IDS[0]].notna().sum()), int(trips[POINTS[0]].notna().sum())
+        return "zones" if zoned > (pointed if space is None else 0) else "points"
     if len(ids) == len(IDS) or (len(ids) > len(points)):
         return "zones"
     return "points"

@@ -140,7 +140,7 @@ def tariff_fare(trips: Any, *, space: Zones | None = None) -> pd.Series:
     frame = as_frame(trips)
     space = space if hasattr(space, "ids") else None  # a Grid's trips have points
     centers = Centers.from_zones(space) if space is not None else None
-    rides = read_rides(frame, where_given(frame), space=space, centers=centers, target=False)
+    rides = read_rides(frame, where_given(frame, space), space=space, centers=centers, target=False)
     fare = np.full(len(rides), np.nan)
     good = np.flatnonzero(rides.usable)
     fare[good] = naive_fare(rides.take(good))

@@ -114,11 +114,21 @@ def test_tolls_out_of_reason_are_unknown() -> None:
 
 
 def test_where_places_are_found(march: pd.DataFrame, zoned: pd.DataFrame) -> None:
-    assert where_given(march) == "points"  # both kinds of columns are there, as in a lake
-    assert where_given(zoned) == "zones"
-    assert where_given(march[["pickup_longitude"]]) == "points"
-    assert where_given(zoned[["pickup_location_id"]]) == "zones"
-    assert where_given(pd.DataFrame()) == "points"
+    assert where_given(march, None) == "points"  # both kinds of columns are there, as in a lake
+    assert where_given(zoned, None) == "zones"
+    assert where_given(march[["pickup_longitude"]], None) == "points"
+    assert where_given(zoned[["pickup_location_id"]], None) == "zones"
+    assert where_given(pd.DataFrame(), None) == "points"
+
+
+def test_a_table_of_both_eras(march: pd.DataFrame, zoned: pd.DataFrame, zones: td.Zones) -> None:
+    both = pd.concat([march.head(900), zoned.head(100)], ignore_index=True)
+    assert where_given(both, None) == "points"
+    assert read(both).reasons == {"outside_city": 100}
+    assert where_given(both, zones) == "zones"
+    rides = read_rides(both, "zones", space=zones, centers=None, target=True)
+    assert rides.usable.sum() > 950  # but for points in the water
+    assert where_given(march, zones) == "points"
 
 
 def test_zones_of_ids_and_of_points(zones: td.Zones) -> None:
