@@ -69,10 +69,10 @@ def _store(url: str | None) -> Any:
 def _finish(run: taxidask.Run, as_json: bool) -> int:
     if as_json:
         print(json.dumps({name: getattr(run, name) for name in run.__dataclass_fields__}, default=str))
+        for item in run.left_out:
+            _say(f"left out: {item}")
     else:
         print(run)
-    for item in run.left_out:
-        _say(f"left out: {item}")
     return LEFT_OUT if run.left_out else DONE
 
 

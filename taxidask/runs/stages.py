@@ -122,6 +122,7 @@ def ingest(job: Job) -> dict[str, Any]:
         f"{source.url}: {count} unreadable values of {column} became null"
         for source in result.sources
         for column, count in source.unreadable.items()
+        if count
     ]
     left_out += [f"{url}: not one valid row" for url in table.loc[table["kept"] == 0, "url"]]
     if not int(table["kept"].sum()):
