@@ -131,7 +131,8 @@ def execute(
         try:
             client.execute(env=environment)
         except CellExecutionError as error:
-            raise ReportError(*_failure(notebook, f"{error.ename}: {error.evalue}")) from error
+            told = f"{error.ename}: {error.evalue}"
+            raise ReportError(f"the report failed in {_running(notebook)}: {told}") from error
         except CellTimeoutError as error:
             raise ReportError(
                 f"a cell of the report took longer than {timeout:.0f} s: {_running(notebook)}",
@@ -147,10 +148,6 @@ def execute(
             with contextlib.suppress(Exception):
                 client._cleanup_kernel()
     return client.nb
-
-
-def _failure(notebook: NotebookNode, error: str) -> tuple[str, str]:
-    return f"the report failed in {_running(notebook)}: {error}", "the run's results are not touched"
 
 
 def _running(notebook: NotebookNode) -> str:

@@ -6,8 +6,11 @@ import base64
 import binascii
 import copy
 import hashlib
+import os
 import re
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from traitlets.config import Config
 
 from taxidask.errors import ReportError
 from taxidask.report import markdown, tables, typst
+from taxidask.report.build import FROM, execute
 
 HEADER = "application/vnd.taxidask.report+json"
 _LARGEST_PICTURE = 64 << 20  # bytes
@@ -103,10 +107,9 @@ class TypstPDFExporter(Exporter):
         nb = copy.deepcopy(nb)
         folder = ((resources or {}).get("metadata") or {}).get("path") or "."
         if self.execute_if_needed and _never_ran(nb) and not self._executes():
-            from taxidask.report.build import execute
-
             nb = execute(nb, folder=folder, timeout=self.timeout)
-        nb, resources = super().from_notebook_node(nb, resources, **kw)
+        with _launched_here():
+            nb, resources = super().from_notebook_node(nb, resources, **kw)
         resources["output_extension"] = self.file_extension
         pictures = Pictures(Path(folder))
         template = Path(self.template_file) if self.template_file else asset("template.typ")
@@ -151,6 +154,18 @@ class TypstPDFExporter(Exporter):
             parts.append(typst.call("code-cell", typst.raw(cell.source, lang=language, display=True)))
         parts += [part for output in cell.outputs for part in [_output(output, pictures)] if part]
         return parts
+
+
+@contextmanager
+def _launched_here() -> Iterator[None]:
+    """Tell a kernel that works in the notebook's folder from where the command was given."""
+    known = os.environ.get(FROM)
+    os.environ[FROM] = known or str(Path.cwd())
+    try:
+        yield
+    finally:
+        if known is None:
+            del os.environ[FROM]
 
 
 def _never_ran(nb: NotebookNode) -> bool:
