@@ -6,17 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from taxidask.fare.backtest import backtest, backtest_fare
+    from taxidask.fare.backtests import backtest, backtest_fare
     from taxidask.fare.model import FareModel
     from taxidask.fare.quote import Quote
     from taxidask.fare.tariff import tariff_fare
 
-# On first use: a look at the tariff need not load LightGBM.
+# On first use: a look at the tariff need not load LightGBM. No module has the name of a function: importing it would put
+# the module in the function's place.
 _MODULE = {
     "FareModel": "model",
     "Quote": "quote",
-    "backtest": "backtest",
-    "backtest_fare": "backtest",
+    "backtest": "backtests",
+    "backtest_fare": "backtests",
     "tariff_fare": "tariff",
 }
 

@@ -99,3 +99,11 @@ def test_a_fold_without_trips(march: pd.DataFrame) -> None:
     late = march[march["pickup_datetime"] > "2015-03-31"]
     with pytest.raises(ModelError, match=r"fold \d of 8, .* has no usable trip"):
         td.backtest(td.FareModel(**QUICK), pd.concat([early, late]), folds=8, horizon=48)
+
+
+def test_the_function_is_no_module() -> None:
+    import taxidask.fare
+    import taxidask.fare.backtests
+
+    assert callable(taxidask.fare.backtest)
+    assert td.backtest is taxidask.fare.backtest
