@@ -49,24 +49,42 @@ _U0, _U1, _U63 = np.uint64(0), np.uint64(1), np.uint64(63)
 
 
 @kernel(inline="always")
-def digits8(word):
-    """Eight digits, given as a little-endian word of text, and whether they are digits at all."""
-    value = word ^ _ZEROS
-    good = (((value + _OVER_NINE) | value) & _HIGH_BITS) == _U0
-    value = value * np.uint64(10) + (value >> np.uint64(8))
-    value = (
-        ((value & np.uint64(0x000000FF000000FF)) * np.uint64(0x000F424000000064))
-        + (((value >> np.uint64(16)) & np.uint64(0x000000FF000000FF)) * np.uint64(0x0000271000000001))
-    ) >> np.uint64(32)
-    return value, good
+def _digits(text, start, count):
+    """The word of up to eight digits (at least one) from an offset, the last one highest, zeros before the first."""
+    gap = np.uint64(64 - 8 * count)
+    word = (load64(text + start) << gap) | ((_ZEROS >> np.uint64(8)) >> (np.uint64(56) - gap))
+    return word ^ _ZEROS
 
 
 @kernel(inline="always")
-def _digits(text, start, count):
-    """Up to eight digits (at least one) from an offset: the word is shifted so that they end it, zeros before them."""
-    gap = np.uint64(64 - 8 * count)
-    word = (load64(text + start) << gap) | ((_ZEROS >> np.uint64(8)) >> (np.uint64(56) - gap))
-    return digits8(word)
+def _beyond_nine(word):
+    """A word of eight digits with high bits where one is none."""
+    return (word + _OVER_NINE) | word
+
+
+@kernel(inline="always")
+def _value(word):
+    """The number that eight digits make: neighbours are joined to pairs, pairs to fours, fours to one."""
+    word = word * np.uint64(10) + (word >> np.uint64(8))
+    return (
+        ((word & np.uint64(0x000000FF000000FF)) * np.uint64(0x000F424000000064))
+        + (((word >> np.uint64(16)) & np.uint64(0x000000FF000000FF)) * np.uint64(0x0000271000000001))
+    ) >> np.uint64(32)
+
+
+@kernel(inline="always")
+def _over_ten_to(whole, places):
+    """whole / 10**places for 1 to 22 places: the middle of `eisel_lemire`, which has the rare cases."""
+    if whole != _U0:
+        zeros = leading_zeros(whole)
+        high, low = multiply128(whole << np.uint64(zeros), _FIVES_HIGH[-SMALLEST_POWER - places])
+        if (high & np.uint64(0x1FF)) != np.uint64(0x1FF) and low > _U1:
+            upper = high >> _U63
+            mantissa = high >> (upper + np.uint64(9))
+            exponent = ((-217706 * places) >> 16) + 63 + np.int64(upper) - zeros + 1023
+            # the mantissa's highest bit, and a carry out of it, count the exponent up by one
+            return float_of_bits((np.uint64(exponent - 1) << np.uint64(52)) + ((mantissa + (mantissa & _U1)) >> _U1))
+    return eisel_lemire(whole, -places)
 
 
 @kernel
@@ -280,24 +298,25 @@ def parse_float(text, start, stop):
         ahead = trailing_zeros(found) >> 3 if found else 8  # digits before the dot
         after = length - ahead - 1
         if ahead >= length and length <= 8:
-            whole, good = _digits(text, a, length)
-            if good:
-                value = np.float64(np.int64(whole))
+            word = _digits(text, a, length)
+            if not _beyond_nine(word) & _HIGH_BITS:
+                value = np.float64(np.int64(_value(word)))
                 return -value if negative else value, 1
         elif 0 < ahead < 8 and 0 < after <= 16 and ahead + after <= 19:
-            whole, good = _digits(text, a, ahead)
+            word = _digits(text, a, ahead)
+            strange = _beyond_nine(word)
+            whole = _value(word)
             dot = a + ahead + 1
             if after > 8:
-                part, fine = _digits(text, dot, 8)
-                last, well = _digits(text, dot + 8, after - 8)
-                whole = (whole * np.uint64(100_000_000) + part) * _WHOLE_TENS[after - 8] + last
+                word, last = _digits(text, dot, 8), _digits(text, dot + 8, after - 8)
+                strange |= _beyond_nine(word) | _beyond_nine(last)
+                whole = (whole * np.uint64(100_000_000) + _value(word)) * _WHOLE_TENS[after - 8] + _value(last)
                 # whether a shorter way would do differs from row to row: asking costs more than the long way
-                value = eisel_lemire(whole, -after)
-                good = good and fine and well
+                value = _over_ten_to(whole, after)
             else:
-                part, fine = _digits(text, dot, after)
-                value = np.float64(np.int64(whole * _WHOLE_TENS[after] + part)) / _TENS[after]
-                good = good and fine
-            if good:
+                word = _digits(text, dot, after)
+                strange |= _beyond_nine(word)
+                value = np.float64(np.int64(whole * _WHOLE_TENS[after] + _value(word))) / _TENS[after]
+            if not strange & _HIGH_BITS:
                 return -value if negative else value, 1
     return parse_any(text, start, stop)
