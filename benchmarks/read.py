@@ -13,6 +13,8 @@ its own, warmed on a small file, best of three:
     python benchmarks/read.py [FOLDER]
 
 FOLDER keeps the month between runs (default: taxidask-bench in the folder for temporary files). Prints Markdown tables.
+Processor seconds (of all threads and processes of a reader, of its best run) tell more than seconds where other work
+keeps the machine busy.
 """
 
 from __future__ import annotations
@@ -204,23 +206,23 @@ def scan_newlines_in_threads(path: str) -> int:
         return sum(pool.map(part, cuts[:-1], cuts[1:]))
 
 
-def lake_taxidask(path: str) -> tuple[int, float]:
+def lake_taxidask(path: str) -> Any:
     """ingest: rules, rejects, sorted parts, cube, manifest."""
     import taxidask as td
 
     folder = tempfile.mkdtemp(dir=Path(path).parent)
     lake = td.Lake(folder)
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), processor_seconds()
     lake.ingest(path)
-    seconds = time.perf_counter() - began
+    seconds, busy = time.perf_counter() - began, processor_seconds() - busy
     fares = lake.trips(columns=["fare_amount"])["fare_amount"]
-    return _done(folder, seconds, len(fares), float(fares.sum()))
+    return _done(folder, (seconds, busy), len(fares), float(fares.sum()))
 
 
-def _done(folder: str, seconds: float, rows: int, fares: float) -> Any:
+def _done(folder: str, seconds: tuple[float, float], rows: int, fares: float) -> Any:
     size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     shutil.rmtree(folder)
-    return {"seconds": seconds, "rows": rows, "fares": round(fares, 2), "bytes": size}
+    return {"seconds": seconds[0], "busy": seconds[1], "rows": rows, "fares": round(fares, 2), "bytes": size}
 
 
 def lake_duckdb(path: str) -> Any:
@@ -229,12 +231,12 @@ def lake_duckdb(path: str) -> Any:
 
     folder = tempfile.mkdtemp(dir=Path(path).parent)
     out = f"{folder}/month.parquet"
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), processor_seconds()
     duckdb.connect().execute(
         f"COPY (SELECT * FROM {_duckdb_source(path)}) TO '{out}' (FORMAT parquet, COMPRESSION zstd)"
     )
-    seconds = time.perf_counter() - began
-    return _read_back(folder, out, seconds)
+    seconds, busy = time.perf_counter() - began, processor_seconds() - busy
+    return _read_back(folder, out, (seconds, busy))
 
 
 def lake_polars(path: str) -> Any:
@@ -244,14 +246,14 @@ def lake_polars(path: str) -> Any:
     folder = tempfile.mkdtemp(dir=Path(path).parent)
     out = f"{folder}/month.parquet"
     types = dict.fromkeys(TIMES, pl.Datetime("us")) | dict.fromkeys(WHOLE, pl.Int16) | {"store_and_fwd_flag": pl.String}
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), processor_seconds()
     schema = {name: types.get(name, pl.Float64) for name in NAMES}
     pl.scan_csv(path, schema=schema).sink_parquet(out, compression="zstd", compression_level=1)
-    seconds = time.perf_counter() - began
-    return _read_back(folder, out, seconds)
+    seconds, busy = time.perf_counter() - began, processor_seconds() - busy
+    return _read_back(folder, out, (seconds, busy))
 
 
-def _read_back(folder: str, out: str, seconds: float) -> Any:
+def _read_back(folder: str, out: str, seconds: tuple[float, float]) -> Any:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -290,39 +292,50 @@ def month(folder: Path, rows: int) -> str:
     return str(path)
 
 
+def processor_seconds() -> float:
+    """What this process and its finished children have used."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
 def alone(name: str, path: str, small: str, answer: str) -> None:
     """What a process of its own does: warm up, measure three times, leave the answer."""
     contender = ALL[name]
     contender(small)
-    best, result = float("inf"), None
+    best, result = (float("inf"), 0.0), None
     for _ in range(3):
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), processor_seconds()
         result = contender(path)
-        seconds = time.perf_counter() - began
-        best = min(best, result["seconds"] if isinstance(result, dict) else seconds)
+        seconds, busy = time.perf_counter() - began, processor_seconds() - busy
+        if isinstance(result, dict):
+            seconds, busy = result.pop("seconds"), result.pop("busy")
+        best = min(best, (seconds, busy))
     if isinstance(result, np.ndarray):
         np.save(answer, result.astype(np.int64))
         result = None
     print(json.dumps({"seconds": best, "result": result}))
 
 
-def measure(name: str, path: str, small: str, folder: Path) -> tuple[float, Any]:
-    """Seconds and answer of a contender in a fresh process."""
+def measure(name: str, path: str, small: str, folder: Path) -> tuple[tuple[float, float], Any]:
+    """Seconds, processor seconds and answer of a contender in a fresh process."""
     answer = str(folder / "answer.npy")
     command = [sys.executable, __file__, "--alone", name, path, small, answer]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1200)
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr}")
     said = json.loads(done.stdout.strip().splitlines()[-1])
-    return said["seconds"], np.load(answer) if name in CUBE else said["result"]
+    print(f"{name}: {said['seconds'][0]:.2f} s", file=sys.stderr)
+    return tuple(said["seconds"]), np.load(answer) if name in CUBE else said["result"]
 
 
-def table(title: str, seconds: dict[str, float], size: int) -> None:
+def table(title: str, seconds: dict[str, tuple[float, float]], size: int) -> None:
     """Print one Markdown table, ratios to its first line."""
-    first = next(iter(seconds.values()))
-    print(f"\n| {title} | seconds | MB/s | times taxidask |\n|---|---:|---:|---:|")
-    for name, value in seconds.items():
-        print(f"| {name} | {value:.2f} | {size / value / 1e6:,.0f} | {value / first:.2f} |")
+    first, first_busy = next(iter(seconds.values()))
+    print(f"\n| {title} | seconds | MB/s | times taxidask | processor seconds | times taxidask |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name, (value, busy) in seconds.items():
+        speed = f"{size / value / 1e6:,.0f}"
+        print(f"| {name} | {value:.2f} | {speed} | {value / first:.2f} | {busy:.2f} | {busy / first_busy:.2f} |")
 
 
 def main(arguments: list[str]) -> None:
