@@ -15,7 +15,7 @@ import xxhash
 from taxidask.compute.executors import executor
 from taxidask.compute.progress import Progress
 from taxidask.demand.cube import Cube
-from taxidask.errors import CubeError, SourceError
+from taxidask.errors import CubeError, RunError, SourceError
 from taxidask.space import Grid, Space
 from taxidask.storage import Storage, default_storage
 from taxidask.trips.counts import BlockCounts
@@ -65,7 +65,7 @@ def count_trips(
     progress : bool
         Show rows, bytes, rejects and time left.
     should_stop : callable, optional
-        Asked between blocks; once true, running blocks are finished, no other is started, and CubeError is raised.
+        Asked between blocks; once true, running blocks are finished, no other is started, and RunError is raised.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def count_trips(
             if not part.left:
                 part.check(storage)
     if done < sum(map(len, blocks)):
-        raise CubeError(f"counting was stopped after {done:,} of {sum(map(len, blocks)):,} blocks", "count again")
+        raise RunError(f"counting was cancelled after {done:,} of {sum(map(len, blocks)):,} blocks", "count again")
     report = Ingest(_settle(parts, total), time.monotonic() - began)
     raise_failures(report)
     cube = _cube(total, [part.covered() for part in parts if part.kept], space, seconds)

@@ -54,6 +54,7 @@ def main(spec: dict[str, Any]) -> None:
 
 async def _serve(spec: dict[str, Any], answer: IO[str]) -> None:
     import dask
+    from dask.system import CPU_COUNT
     from distributed import LocalCluster
 
     over = asyncio.Event()
@@ -62,10 +63,17 @@ async def _serve(spec: dict[str, Any], answer: IO[str]) -> None:
         loop.add_signal_handler(number, over.set)
     threading.Thread(target=_watch, args=(spec["parent"], loop, over), daemon=True).start()
 
-    # A worker holds only tasks that it runs, the rest waits at the scheduler: a worker's death then counts against
-    # those it was running and against no other.
-    # Workers need not sample what their threads do: it takes the GIL a hundred times a second.
-    dask.config.set({"distributed.scheduler.worker-saturation": 1.0, "distributed.worker.profile.enabled": False})
+    dask.config.set(
+        {
+            # A worker holds only tasks that it runs, the rest waits at the scheduler: a worker's death then counts
+            # against those it was running and against no other.
+            "distributed.scheduler.worker-saturation": 1.0,
+            # Nobody asks what functions the threads are in, and sampling that takes the GIL a hundred times a second.
+            "distributed.worker.profile.enabled": False,
+            # Fitting a model is one task: it may use the cores that are idle meanwhile.
+            "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": CPU_COUNT,
+        }
+    )
     try:
         cluster = await LocalCluster(
             n_workers=spec["workers"],
@@ -84,6 +92,7 @@ async def _serve(spec: dict[str, Any], answer: IO[str]) -> None:
     answer.close()
     closed = asyncio.ensure_future(_finished(cluster.scheduler))  # client.shutdown() closes it
     await asyncio.wait({closed, asyncio.ensure_future(over.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # a slow worker is killed, and that is all right now
     await asyncio.wait_for(_close(cluster), CLOSE_SECONDS)
 
 

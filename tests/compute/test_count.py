@@ -10,7 +10,7 @@ import pytest
 
 import taxidask as td
 from taxidask.compute import count
-from taxidask.errors import CubeError, LakeError, SourceError
+from taxidask.errors import CubeError, LakeError, RunError, SourceError
 
 GRID = td.Grid.new_york()
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_counted(months, tmp_path):
         td.count_trips(months, space="zones")
     with pytest.raises((CubeError, LakeError), match="7min"):
         td.count_trips(months, slot="7min")
-    with pytest.raises(CubeError, match="counting was stopped after 0 of 3 blocks"):
+    with pytest.raises(RunError, match="counting was cancelled after 0 of 3 blocks"):
         td.count_trips(months, should_stop=lambda: True)
 
 
