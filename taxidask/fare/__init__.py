@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from taxidask.fare.quote import Quote
     from taxidask.fare.tariff import tariff_fare
 
-# On first use: a look at the tariff need not load LightGBM. No module has the name of a function: importing it would put
-# the module in the function's place.
+# On first use: a look at the tariff need not load LightGBM. No module has the name of a function, because importing it
+# would put the module in the function's place.
 _MODULE = {
     "FareModel": "model",
     "Quote": "quote",
