@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +39,28 @@ def order(home: Path, sources: list[str], **more: Any) -> dict[str, Any]:
     return {"settings": settings, **more}
 
 
-def start(given: dict[str, Any]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(DRIVER), json.dumps(given)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+class Driver:
+    """A driver process; what it says goes to a file that can be read while it works."""
 
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.log = Path(given["settings"]["report"]).with_name(f"driver-{uuid.uuid4().hex}.log")
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(DRIVER), json.dumps(given)], stdout=subprocess.PIPE, stderr=log, text=True
+            )
 
-def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str, str]:
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    return process.returncode, out, err
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def finish(self, timeout: float = 240) -> tuple[int, str, str]:
+        """Its exit code, output and what it said."""
+        try:
+            out, _ = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"waited {timeout} s for the driver, which said:\n{self.said}") from None
+        return self.process.returncode, out, self.said
 
 
 def open_results(home: Path) -> Any:
@@ -112,20 +117,20 @@ def test_killed_in_every_stage_and_resumed_elsewhere_gives_the_same_numbers(tmp_
     home, untouched = tmp_path / "killed", tmp_path / "straight"
     home.mkdir()
     untouched.mkdir()
-    code, _, err = finish(start(order(untouched, sources)))
+    code, _, err = Driver(order(untouched, sources)).finish()
     assert code == 0, err
 
     finished: dict[Path, int] = {}
     for number, stage in enumerate(STAGES):
         resume = "last" if number else None
-        code, _, err = finish(start(order(home, sources, resume=resume, die_in=stage)))
+        code, _, err = Driver(order(home, sources, resume=resume, die_in=stage)).finish()
         assert code == -signal.SIGKILL, f"not killed in {stage}: {err}"
         run = open_results(home).list_runs()[0]
         assert run["stages"][stage]["state"] == "running"
         if stage == "ingest":
             finished = {path: path.stat().st_mtime_ns for path in (home / "lake").rglob("*.parquet")}
             assert finished
-    code, out, err = finish(start(order(home, sources, resume="last")))
+    code, out, err = Driver(order(home, sources, resume="last")).finish()
     assert code == 0, err
     done = json.loads(out)
     assert done["state"] == "done"
@@ -137,12 +142,12 @@ def test_killed_in_every_stage_and_resumed_elsewhere_gives_the_same_numbers(tmp_
 
 
 def test_cancel_stops_within_a_block_and_loses_nothing(tmp_path: Path, sources: list[str]) -> None:
-    driver = start(order(tmp_path, sources, slow=1.5))
+    driver = Driver(order(tmp_path, sources, slow=1.5))
     store = open_results(tmp_path)
     run = until(lambda: next((r for r in store.list_runs() if "ingest" in r["stages"]), None), "the ingest to begin")
     assert "will stop" in request_cancel(store, run["id"])
     begun = time.monotonic()
-    code, _, err = finish(driver, timeout=60)
+    code, _, err = driver.finish(60)
     assert code == 1
     assert "was cancelled" in err
     assert f"--resume {run['id']}" in err
@@ -154,22 +159,21 @@ def test_cancel_stops_within_a_block_and_loses_nothing(tmp_path: Path, sources: 
 
 
 def test_second_driver_is_refused_and_one_with_resume_takes_over(tmp_path: Path, sources: list[str]) -> None:
-    first = start(order(tmp_path, sources, slow=30))
+    first = Driver(order(tmp_path, sources, slow=30))
     store = open_results(tmp_path)
     run = until(lambda: next((r for r in store.list_runs() if "ingest" in r["stages"]), None), "the ingest to begin")
 
-    code, _, err = finish(start(order(tmp_path, sources)))
+    code, _, err = Driver(order(tmp_path, sources)).finish()
     assert code == 1
     assert f"run {run['id']} does this job already" in err
 
-    heir = start(order(tmp_path, sources, resume="last", die_in="demand"))
-    time.sleep(3)
+    heir = Driver(order(tmp_path, sources, resume="last", die_in="demand"))
+    until(lambda: "waiting up to" in heir.said, "the heir to meet a living driver")
     assert store.get_run(run["id"])["owner"] == run["owner"], "took over from a living driver"
-    first.kill()
-    first.communicate()
-    code, _, err = finish(heir)
+    first.process.kill()
+    first.process.communicate()
+    code, _, err = heir.finish()
     assert code == -signal.SIGKILL, err
-    assert "waiting up to" in err
     assert f"resuming run {run['id']}" in err
     after = store.get_run(run["id"])
     assert after["owner"] != run["owner"]
@@ -177,12 +181,12 @@ def test_second_driver_is_refused_and_one_with_resume_takes_over(tmp_path: Path,
 
 
 def test_ctrl_c_leaves_the_run_resumable_and_says_how(tmp_path: Path, sources: list[str]) -> None:
-    driver = start(order(tmp_path, sources, slow=1.5))
+    driver = Driver(order(tmp_path, sources, slow=1.5))
     store = open_results(tmp_path)
     run = until(lambda: next((r for r in store.list_runs() if "ingest" in r["stages"]), None), "the ingest to begin")
     time.sleep(0.5)
-    driver.send_signal(signal.SIGINT)
-    code, _, err = finish(driver, timeout=60)
+    driver.process.send_signal(signal.SIGINT)
+    code, _, err = driver.finish(60)
     assert code == 130
     assert f"interrupted; go on with: taxidask run --resume {run['id']}" in err
     assert "Traceback" not in err
