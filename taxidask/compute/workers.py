@@ -73,7 +73,7 @@ class _Workers(Session):
         self._token = uuid.uuid4().hex
         self._count = 0
         self._watched = self._seen = time.monotonic()
-        self._width = _width(client)
+        self._width = _width(_threads(client))
         self._sent: tuple[Any, Any] | None = None
 
     def width(self) -> int:
@@ -140,8 +140,9 @@ class _Workers(Session):
         self._watched = now
         if self._client.status not in ("running", "connecting"):
             raise self._gone()
-        self._width = _width(self._client)
-        if _threads(self._client):
+        threads = _threads(self._client)
+        self._width = _width(threads)
+        if threads:
             self._seen = now
         elif now - self._seen > WORKER_SECONDS:
             raise ComputeError(
@@ -188,10 +189,10 @@ def _threads(client: Client) -> int:
     return int(client.scheduler_info(n_workers=0).get("total_threads", 0))
 
 
-def _width(client: Client) -> int:
+def _width(threads: int) -> int:
     # Twice what can run: a free thread finds its next block at the scheduler, and a cluster that grows with its
     # load sees some.
-    return max(8, 2 * _threads(client))
+    return max(8, 2 * threads)
 
 
 def _address(client: Client) -> str:

@@ -35,8 +35,23 @@ def run_script(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, timeout=90)
 
 
-@pytest.mark.parametrize("leave", ["with td.connect() as client:", "client = td.connect()\nif True:"])
-def test_a_plain_script_without_a_main_guard(tmp_path, leave):
+WORK = """
+    print(sorted(executor().map_unordered(local, range(3))))
+    node = psutil.Process(client._node.process.pid)
+    print(*[p.pid for p in [node, *node.children(recursive=True)]])
+"""
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        f"client = td.connect()\nif True:{WORK}",
+        f"with td.connect() as client:{WORK}",
+        "import asyncio\nasync def main():\n with td.connect() as client:" + WORK + "asyncio.run(main())",
+    ],
+    ids=["never closed", "a context", "inside an event loop, as in a notebook"],
+)
+def test_a_plain_script_without_a_main_guard(tmp_path, work):
     (tmp_path / "beside.py").write_text("def double(x):\n    return 2 * x\n")
     text = f"""
 import psutil
@@ -47,10 +62,7 @@ import beside
 def local(x):
     return beside.double(x) + 1
 
-{leave}
-    print(sorted(executor().map_unordered(local, range(3))))
-    node = psutil.Process(client._node.process.pid)
-    print(*[p.pid for p in [node, *node.children(recursive=True)]])
+{work}
 """
     done = run_script(tmp_path, text)
     assert (done.returncode, done.stderr) == (0, "")
