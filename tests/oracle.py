@@ -1,0 +1,198 @@
+"""An independent, slow and obvious reader and counter: csv or str.split, float(), datetime.strptime, loops."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from bisect import bisect_right
+from collections import Counter
+from datetime import datetime, timedelta
+from fractions import Fraction
+
+from taxidask.trips import TRIP_SCHEMA
+
+COLUMN = {name: name for name in TRIP_SCHEMA.names} | {
+    "vendorid": "vendor_id",
+    "vendor_name": "vendor_id",
+    "surcharge": "extra",
+    "store_and_forward": "store_and_fwd_flag",
+    "trip_pickup_datetime": "pickup_datetime",
+    "trip_dropoff_datetime": "dropoff_datetime",
+    "tpep_pickup_datetime": "pickup_datetime",
+    "tpep_dropoff_datetime": "dropoff_datetime",
+    "lpep_pickup_datetime": "pickup_datetime",
+    "lpep_dropoff_datetime": "dropoff_datetime",
+    "start_lon": "pickup_longitude",
+    "start_lat": "pickup_latitude",
+    "end_lon": "dropoff_longitude",
+    "end_lat": "dropoff_latitude",
+    "rate_code": "rate_code_id",
+    "ratecodeid": "rate_code_id",
+    "pulocationid": "pickup_location_id",
+    "dolocationid": "dropoff_location_id",
+    "fare_amt": "fare_amount",
+    "tip_amt": "tip_amount",
+    "tolls_amt": "tolls_amount",
+    "total_amt": "total_amount",
+}
+AMOUNTS = [
+    "extra",
+    "mta_tax",
+    "tip_amount",
+    "tolls_amount",
+    "improvement_surcharge",
+    "congestion_surcharge",
+    "airport_fee",
+    "cbd_congestion_fee",
+    "total_amount",
+]
+DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+WORDS = {"cre": 1, "crd": 1, "cas": 2, "csh": 2, "dis": 4, "unk": 5}
+
+
+class UnreadableError(Exception):
+    pass
+
+
+def number(text):
+    if text == "":
+        return None
+    if not DECIMAL.fullmatch(text):
+        raise UnreadableError
+    return float(text)
+
+
+def whole(text, low=-32768, high=32767):
+    value = number(text)
+    if value is None:
+        return None
+    if not math.isfinite(value) or value != int(value) or not low <= value <= high:
+        raise UnreadableError
+    return int(value)
+
+
+def payment(text):
+    if text.lower().startswith("no"):
+        return 3
+    return WORDS[text[:3].lower()] if text[:3].lower() in WORDS else whole(text, 0, 6)
+
+
+def time(text, us):
+    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}", text):
+        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S")
+    if us and re.fullmatch(r"[0-9]{1,2}/[0-9]{1,2}/[0-9]{4} [0-9]{1,2}:[0-9]{2}:[0-9]{2} [AaPp][Mm]", text):
+        return datetime.strptime(text, "%m/%d/%Y %I:%M:%S %p")
+    raise ValueError(text)
+
+
+def judge(row, month, zones, us=False):
+    """A row as a dict of texts: its reason or None, and its values."""
+    place = ("location_id",) if zones else ("longitude", "latitude")
+    places = [f"{end}_{axis}" for end in ("pickup", "dropoff") for axis in place]
+    value = {}
+    try:
+        for name in ["trip_distance", "fare_amount", *places]:
+            value[name] = number(row[name])
+            if value[name] is None or (zones and name in places and value[name] % 1 not in (0.0,)):
+                return "malformed", None
+        value["passenger_count"] = people = number(row["passenger_count"])
+        if people is not None and people % 1 != 0 and math.isfinite(people):
+            return "malformed", None
+    except UnreadableError:
+        return "malformed", None
+    try:
+        value["pickup_datetime"] = begin = time(row["pickup_datetime"], us)
+        value["dropoff_datetime"] = end = time(row["dropoff_datetime"], us)
+    except ValueError:
+        return "bad_datetime", None
+    if month and begin.strftime("%Y-%m") != month:
+        return "outside_month", None
+    if end < begin:
+        return "negative_duration", None
+    if end - begin > timedelta(hours=24):
+        return "duration_over_24h", None
+    if value["trip_distance"] <= 0:
+        return "non_positive_distance", None
+    if value["trip_distance"] > 100:
+        return "distance_over_100mi", None
+    if not 0 < value["fare_amount"] <= 500:
+        return "fare_out_of_range", None
+    if people is not None and not 1 <= people <= 9:
+        return "passenger_count", None
+    for name in places:
+        low, high = {"id": (1, 263), "de": (-74.3, -73.7)}[name[-2:]]
+        if name.endswith("latitude"):
+            low, high = 40.5, 41.0
+        if not low <= value[name] <= high:
+            return "outside_city", None
+    return None, value
+
+
+def fields_of(line):
+    if b'"' not in line:
+        return line.decode("latin-1").split(",")
+    return next(csv.reader([line.decode("latin-1")], strict=True))
+
+
+def slow_read(raw, month):
+    """Kept rows (as TRIP_SCHEMA), rejects (offset, line, reason) and unreadable values by column."""
+    offset, names, kept, rejects, unreadable = 0, None, [], [], Counter()
+    if raw.startswith(b"\xef\xbb\xbf"):
+        raw, offset = raw[3:], 3
+    lines = raw.split(b"\n")
+    rows = [line.removesuffix(b"\r") for line in lines[1:]]
+    filled = [row for row in rows if row]
+    for line in lines:
+        row = line.removesuffix(b"\r")
+        start, offset = offset, offset + len(line) + 1
+        if row == b"":
+            continue
+        if names is None:
+            names = [COLUMN.get(name.strip().lower(), "") for name in fields_of(row)]
+            zones = "pickup_location_id" in names
+            # what most rows do is the file's layout
+            extra = 2 if 2 * sum(row.count(b",") == len(names) + 1 for row in filled) > len(filled) else 0
+            column = names.index("pickup_datetime")
+            us = 2 * sum(b"".join(row.split(b",")[column : column + 1]).count(b"/") == 2 for row in filled) > len(
+                filled
+            )
+            continue
+        try:
+            fields = [field.strip(" \t") for field in fields_of(row)]
+        except csv.Error:
+            fields = []
+        reason = "malformed"
+        if len(fields) == len(names) + extra:
+            texts = dict(zip(names, fields, strict=False))
+            reason, value = judge(texts, month, zones, us)
+        if reason:
+            rejects.append((start, row.decode("latin-1"), reason))
+            continue
+        for name in ("vendor_id", "store_and_fwd_flag"):
+            value[name] = texts.get(name) or None
+        for name, read in [("rate_code_id", whole), ("payment_type", payment), *((name, number) for name in AMOUNTS)]:
+            try:
+                value[name] = read(texts.get(name, ""))
+            except UnreadableError:
+                value[name] = None
+                unreadable[name] += 1
+        kept.append(tuple(value.get(name) for name in TRIP_SCHEMA.names))
+    return kept, rejects, unreadable
+
+
+def slow_cube(kept):
+    """Counts by (slot start, row, col, direction) on the grid of New York, edges from exact fractions."""
+    xs = [float(Fraction("-74.05") + (Fraction("-73.75") - Fraction("-74.05")) * k / 25) for k in range(26)]
+    ys = [float(Fraction("40.63") + (Fraction("40.85") - Fraction("40.63")) * k / 24) for k in range(25)]
+    at = {name: position for position, name in enumerate(TRIP_SCHEMA.names)}
+    counts = Counter()
+    for row in kept:
+        for direction, end in enumerate(("pickup", "dropoff")):
+            moment = row[at[f"{end}_datetime"]]
+            slot = moment.replace(minute=moment.minute // 30 * 30, second=0)
+            x, y = row[at[f"{end}_longitude"]], row[at[f"{end}_latitude"]]
+            if xs[0] <= x < xs[-1] and ys[0] <= y < ys[-1]:
+                cell = (bisect_right(ys, y) - 1) * 25 + bisect_right(xs, x) - 1
+                counts[slot, cell, direction] += 1
+    return counts
