@@ -54,8 +54,9 @@ def build(
     Raises
     ------
     ReportError
-        With the cell that failed and its error, or the time it was given.
+        When there is no such run; with the cell that failed and its error, or the time it was given.
     """
+    from taxidask.report.data import open_run
     from taxidask.report.exporter import TypstPDFExporter, asset
 
     target = absolute(os.fspath(out))
@@ -63,8 +64,9 @@ def build(
         "TAXIDASK_STORE": store if isinstance(store, str) else store.url,
         "TAXIDASK_LAKE": os.fspath(lake) if isinstance(lake, str | os.PathLike) else lake.url,
     }
-    if run_id is not None:
-        variables[RUN] = run_id
+    # Said here, a wrong run or an empty lake needs no kernel to be found out
+    chosen = open_run(store=variables["TAXIDASK_STORE"], lake=variables["TAXIDASK_LAKE"], run=run_id)
+    variables[RUN] = chosen.id
     notebook = nbformat.read(asset("report.ipynb"), as_version=4)
     executed = execute(notebook, variables=variables, timeout=timeout)
     pdf, _ = TypstPDFExporter(execute_if_needed=False).from_notebook_node(executed)

@@ -48,17 +48,19 @@ def unseen(data: RunData, trips: pd.DataFrame) -> pd.DataFrame:
     return frame.dropna(subset=["paid", "price"]).reset_index(drop=True)
 
 
-def distribution(trips: pd.DataFrame) -> Figure:
+def distribution(trips: pd.DataFrame) -> Figure | Text:
     """How often which fare is paid, and what is paid by hour of the day."""
     fares = trips["fare_amount"].dropna()
-    top = float(np.ceil(fares.quantile(0.99) / 5) * 5) if len(fares) else 1.0
+    if fares.empty:
+        return Text("*No trip has a fare.*")
+    top = float(np.ceil(fares.quantile(0.99) / 5) * 5)
     hours = pd.DatetimeIndex(trips.loc[fares.index, "pickup_datetime"]).hour
     by_hour = fares.groupby(np.asarray(hours)).quantile(np.array([0.25, 0.5, 0.75])).rename("fare").reset_index()
     by_hour.columns = ["hour", "share", "fare"]
     table = by_hour.pivot_table(values="fare", index="hour", columns="share").reindex(range(24))
     with canvas(2.3, ncols=2) as (sheet, (left, right)):
         left.hist(fares.clip(upper=top), bins=np.arange(0, top + 1, 1.0 if top <= 80 else 2.0), color=PICKUP)
-        middle = float(fares.median()) if len(fares) else 0.0
+        middle = float(fares.median())
         left.axvline(middle, color="black", lw=0.8, ls="--")
         left.annotate(
             f"median {middle:.2f} USD", (middle, 1), xycoords=("data", "axes fraction"), xytext=(4, -4),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from taxidask.report.display import Figure
+from taxidask.report.display import Figure, Text
 from taxidask.report.summary import percent, slot_of
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _dated(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
-def rejects(reasons: Mapping[str, int], *, rows: int) -> Figure:
+def rejects(reasons: Mapping[str, int], *, rows: int) -> Figure | Text:
     """Rejected rows by reason.
 
     Parameters
@@ -83,6 +83,8 @@ def rejects(reasons: Mapping[str, int], *, rows: int) -> Figure:
         All rows read, to give shares.
     """
     ordered = sorted(((n, reason.replace("_", " ")) for reason, n in reasons.items() if n), reverse=True)
+    if not ordered:
+        return Text("No row was set aside.")
     with canvas(0.5 + 0.24 * max(len(ordered), 2)) as (sheet, axes):
         counts = [n for n, _ in ordered]
         places = range(len(ordered))
@@ -109,9 +111,11 @@ def rejects(reasons: Mapping[str, int], *, rows: int) -> Figure:
         )
 
 
-def daily(cube: Cube) -> Figure:
+def daily(cube: Cube) -> Figure | Text:
     """Trips per day over the whole time the cube covers; days with missing slots are left out."""
     days = _whole_days(cube)
+    if not days["pickups"].notna().any():
+        return Text("*There is no day with data in all its slots.*")
     with canvas(2.0) as (sheet, axes):
         marker = "o" if len(days) < 15 else None
         axes.plot(days.index, days["pickups"], color=PICKUP, lw=1.0, marker=marker, ms=3)
@@ -148,9 +152,11 @@ def _whole_days(cube: Cube) -> pd.DataFrame:
     return days.asfreq("D")
 
 
-def rhythm(cube: Cube) -> Figure:
+def rhythm(cube: Cube) -> Figure | Text:
     """Mean pickups per hour by hour of day and by weekday."""
     hours = _observed(cube)["pickups"].resample("h").sum(min_count=max(1, int(pd.Timedelta("1h") / cube.slot))).dropna()
+    if hours.empty:
+        return Text("*There is no hour with data in all its slots.*")
     when = pd.DatetimeIndex(hours.index)
     table = pd.DataFrame({"trips": hours, "day": when.day_of_week, "hour": when.hour}).pivot_table(
         values="trips", index="day", columns="hour", aggfunc="mean"

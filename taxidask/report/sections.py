@@ -90,10 +90,15 @@ def sources_table(data: RunData) -> Table:
         )
     table = pd.concat([rows, _sum_of(rows, "All", frame["bytes"])], ignore_index=True)
     notes = [f"{short(url)}: {note}." for url, note in zip(frame["url"], frame.get("note", ""), strict=False) if note]
+    undated = [
+        short(url) for url, month in zip(frame["url"], frame["month"], strict=True) if pd.isna(month) or not month
+    ]
+    if undated:
+        notes.append(f"Without a month in the name, outside_month was not checked: {', '.join(undated[:5])}.")
     counts = dict.fromkeys(("Rows", "Kept", "Rejected"), "{:,}")
     return Table(
         table,
-        " ".join(["Rows read from each source. Kept and rejected rows add up to all rows.", *notes[:5]]),
+        " ".join(["Rows read from each source. Kept and rejected rows add up to all rows.", *notes[-6:]]),
         {**counts, "Share": "{:.2%}"},
         total=True,
     )

@@ -183,7 +183,8 @@ def test_build_of_a_run_that_is_not_there(published, tmp_path: Path) -> None:
     assert not (tmp_path / "x.pdf").exists()
 
 
-def test_nbconvert_knows_the_exporter_and_settings_are_relative_to_the_shell(tmp_path: Path, published) -> None:
+@pytest.mark.parametrize("more", [[], ["--execute"]], ids=["as it is", "--execute"])
+def test_nbconvert_knows_the_exporter_and_settings_are_relative_to_the_shell(tmp_path, published, more) -> None:
     (tmp_path / "notebooks").mkdir()
     cells = [
         new_code_cell("from taxidask.report import open_run, sections\nrun = open_run()\nsections.header(run)"),
@@ -193,7 +194,7 @@ def test_nbconvert_knows_the_exporter_and_settings_are_relative_to_the_shell(tmp
     shutil.copytree(published.lake.url, tmp_path / "lake")
     environment = os.environ | {"TAXIDASK_LAKE": "lake", "TAXIDASK_STORE": published.store.url}
     done = subprocess.run(
-        [sys.executable, "-m", "nbconvert", "--to", "taxidask-pdf", "notebooks/small.ipynb"],
+        [sys.executable, "-m", "nbconvert", "--to", "taxidask-pdf", *more, "notebooks/small.ipynb"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,7 @@ import pytest
 
 import taxidask as td
 from taxidask.errors import LakeError, ReportError
-from taxidask.report import figures, open_run, sections
+from taxidask.report import fares, figures, open_run, sections
 from taxidask.report.data import RunData
 from taxidask.report.display import Figure, Table, Text
 
@@ -82,6 +82,27 @@ def test_the_model_stands_beside_its_baselines(run: RunData) -> None:
     assert table.rows()[1][-1] == "–"
 
 
+def test_the_fare_model_stands_beside_the_tariff(run: RunData) -> None:
+    frame = pd.DataFrame(
+        {
+            "fold": [0, 1],
+            "origin": pd.to_datetime(["2016-01-10", "2016-01-20"]),
+            "rows": [100, 300],
+            "mae": [1.0, 2.0],
+            "rmse": [3.0, 3.0],
+            "tariff_mae": [4.0, 4.0],
+            "tariff_rmse": [6.0, 6.0],
+            "coverage": [0.8, 0.8],
+            "width": [5.0, 5.0],
+        }
+    )
+    run.store.put_metrics(run.id, "fare", frame)
+    table = fares.metrics(run)
+    assert isinstance(table, Table)
+    assert table.rows()[0] == ["2016-01-10", "100", "1.00", "4.00", "3.00", "6.00", "80.0%", "5.00"]
+    assert table.rows()[-1][:4] == ["All", "400", "1.75", "4.00"]
+
+
 def test_without_a_backtest_a_sentence_says_so(run: RunData) -> None:
     run.run["id"] = "other"
     assert "no backtest" in sections.demand_metrics(run).markdown
@@ -127,6 +148,28 @@ def test_every_figure_is_svg_with_text_a_caption_and_words_for_those_who_cannot_
 
 def test_the_same_figure_is_the_same_bytes(run: RunData) -> None:
     assert figures.demand_map(run.cube).svg == figures.demand_map(run.cube).svg
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize(("slots", "count"), [(3, 1), (48, 0), (100, 2)])
+def test_short_empty_and_missing_cubes_are_drawn_or_said(slots: int, count: int, missing: bool) -> None:
+    import numpy as np
+
+    counts, gaps = np.full((slots, 4, 2), count, np.int32), np.full(slots, missing)
+    grid = td.Grid(2, 2, west=0, south=0, east=1, north=1)
+    cube = td.Cube(counts, start="2015-01-01 05:00", space=grid, missing=gaps)
+    for draw in (figures.daily, figures.rhythm, figures.demand_map):
+        shown = draw(cube)
+        words = shown.markdown if isinstance(shown, Text) else shown.caption + shown.alt
+        assert words
+        assert "nan" not in words
+
+
+def test_figures_of_nothing_say_so() -> None:
+    nothing = pd.DataFrame({"fare_amount": [], "pickup_datetime": pd.to_datetime([])})
+    assert isinstance(fares.distribution(nothing), Text)
+    assert isinstance(figures.rejects({}, rows=5), Text)
+    assert isinstance(fares.predicted(pd.DataFrame({"paid": []})), Text)
 
 
 def test_missing_slots_are_gaps_not_zeros() -> None:
