@@ -243,18 +243,20 @@ class History:
         wide_den = np.zeros(self.length, np.float32)
         for week in range(first_week, first_week + WEEKS + _SPARE_WEEKS):
             # Earlier weeks stand in for weeks that hold little: a month may be missing.
-            poor = den < _ENOUGH if week >= first_week + WEEKS else np.ones(self.length, bool)
+            spare = week >= first_week + WEEKS
+            wanted = np.flatnonzero(den < _ENOUGH) if spare else None
             for shift, smooth in zip((-1, 0, 1), _SMOOTH, strict=True):
                 lag = week * self.week - shift
-                if lag >= self.length or not poor[lag:].any():
-                    continue
-                w = self.weight[: self.length - lag] * poor[lag:]
-                past = w[:, None] * self.y[: self.length - lag]
+                to: Any = slice(lag, None) if wanted is None else wanted[wanted >= lag]
+                at: Any = slice(0, max(0, self.length - lag)) if wanted is None else to - lag
+                w = self.weight[at]
+                past = self.y[at] * w[:, None]
                 if shift == 0:
-                    num[lag:] += past
-                    den[lag:] += w
-                wide[lag:] += past * np.float32(smooth)
-                wide_den[lag:] += w * np.float32(smooth)
+                    num[to] += past
+                    den[to] += w
+                past *= np.float32(smooth)
+                wide[to] += past
+                wide_den[to] += w * np.float32(smooth)
         # The level known at the earliest origin for which this base may be used.
         origin = np.arange(self.length) - first_week * self.week + 1
         level = self.level[np.maximum((origin + 1) // self.day, 0)]
