@@ -292,17 +292,28 @@ def parse_float(text, start, stop):
     if negative:
         a += 1
     length = stop - a
-    if 0 < length <= 20:
+    if 0 < length <= 8:
+        # the field ends the word; what stands before the dot, if there is one, moves up into its place
+        word = load64(text + a) << np.uint64(64 - 8 * length)
+        found = word ^ _DOTS
+        found = (found - _ONES) & ~found & _HIGH_BITS
+        dot = np.int64(found != _U0)
+        lowest = found & (_U0 - found)
+        to_dot = (lowest ^ (lowest - _U1)) & (_U0 - np.uint64(dot))
+        word = (word & ~to_dot) | ((word & (to_dot >> np.uint64(8))) << np.uint64(8))
+        after = ((63 - trailing_zeros(found)) >> 3) + 1 - dot
+        digits = length - dot
+        if digits > 0:
+            word = (word | ((_ZEROS >> np.uint64(8)) >> np.uint64(8 * digits - 8))) ^ _ZEROS
+            if not _beyond_nine(word) & _HIGH_BITS:
+                value = np.float64(np.int64(_value(word))) / _TENS[after]
+                return -value if negative else value, 1
+    elif 0 < length <= 20:
         found = load64(text + a) ^ _DOTS
         found = (found - _ONES) & ~found & _HIGH_BITS
-        ahead = trailing_zeros(found) >> 3 if found else 8  # digits before the dot
+        ahead = trailing_zeros(found) >> 3  # digits before the dot, 8 where there is none so soon
         after = length - ahead - 1
-        if ahead >= length and length <= 8:
-            word = _digits(text, a, length)
-            if not _beyond_nine(word) & _HIGH_BITS:
-                value = np.float64(np.int64(_value(word)))
-                return -value if negative else value, 1
-        elif 0 < ahead < 8 and 0 < after <= 16 and ahead + after <= 19:
+        if 0 < ahead < 8 and 0 < after <= 16 and ahead + after <= 19:
             word = _digits(text, a, ahead)
             strange = _beyond_nine(word)
             whole = _value(word)
