@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from taxidask.errors import TaxidaskError
 
 if TYPE_CHECKING:
     from taxidask.results import Store
+
+log = logging.getLogger(__name__)
 
 REFRESH = 10_000  # milliseconds between looks at the store
 _FONT = "Roboto, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
@@ -117,6 +120,11 @@ class Overview:
         except TaxidaskError as error:
             self._apply(partial(self.show_error, error))
             return
+        except Exception as error:  # a page that stays silent helps nobody
+            log.exception("the Overview could not be read from %s", self.store.url)
+            told = TaxidaskError(f"{type(error).__name__}: {error}", "the server's log has more")
+            self._apply(partial(self.show_error, told))
+            return
         self._apply(partial(self.show, snapshot))
         if curves is not None and place == self.place.value:
             self._drawn = drawn
@@ -136,7 +144,7 @@ class Overview:
         """Change the page while holding its lock, which an awaited read has let go of."""
         if self._document is None or self._document.session_context is None:
             change()
-        else:
+        elif not self._document.session_context.destroyed:  # the visitor may have left meanwhile
             self._document.add_next_tick_callback(change)
 
     # -- showing -------------------------------------------------------------------------------------------------------

@@ -159,6 +159,7 @@ def serve(
             title="taxidask – Overview",
             show=show,
             start=False,
+            verbose=False,
             extra_patterns=routes,
         )
     except OSError as error:

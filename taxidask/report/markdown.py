@@ -18,6 +18,7 @@ Pictures = Callable[[str], str | None]
 _PLUGINS = ["table", "strikethrough", "footnotes", "task_lists", "math", "url", "superscript", "subscript"]
 _DEEPEST = 12  # levels of quotes and lists; anything deeper is written at this level
 _TAG = re.compile(r"<!--.*?(?:-->|\Z)|<[^>]*(?:>|\Z)", re.DOTALL)
+_DELIMITER = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _IMAGE_TAG = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""\b(src|alt|width)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""", re.IGNORECASE)
@@ -57,10 +58,34 @@ def to_typst(source: str, *, pictures: Pictures | None = None) -> str:
     """
     writer = _Writer(pictures or (lambda _address: None))
     try:
-        tree = _parser()(typst.plain(source))
+        tree = _parser()(_even_rows(typst.plain(source)))
     except RecursionError:  # thousands of brackets: nobody's prose, so show it as it is
         return typst.raw(source, display=True)
     return writer.document(tree)
+
+
+def _even_rows(source: str) -> str:
+    """Give every row of a table the head's number of cells, as GitHub and Jupyter do; mistune wants them even."""
+    lines = source.split("\n")
+    width, fence = 0, ""
+    for number, line in enumerate(lines):
+        bare = line.strip()
+        if fence or bare[:3] in ("```", "~~~"):
+            fence = "" if fence and bare.startswith(fence) else fence or bare[:3]
+            width = 0
+        elif "|" not in bare:
+            width = 0
+        elif width:
+            cells = _cells(bare)
+            if len(cells) != width:
+                lines[number] = "| " + " | ".join([*cells, *[""] * width][:width]) + " |"
+        elif number and _DELIMITER.fullmatch(bare) and len(_cells(bare)) == len(_cells(lines[number - 1].strip())):
+            width = len(_cells(bare))
+    return "\n".join(lines)
+
+
+def _cells(row: str) -> list[str]:
+    return re.split(r"(?<!\\)\|", row.removeprefix("|").removesuffix("|"))
 
 
 class _Writer:

@@ -80,6 +80,14 @@ def test_numbers_stay_when_the_store_goes_away_and_the_notice_goes_when_it_is_ba
     assert not page.notice.visible
 
 
+def test_a_surprise_is_shown_and_logged(filled: Store, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(filled, "get_latest", lambda: {"lake": "/data/lake", "forecast_start": "no time"})
+    page = refreshed(filled)
+    assert "ValueError" in page.notice.object or "Error" in page.notice.object
+    assert "server&#x27;s log" in page.notice.object
+    assert "could not be read" in caplog.text
+
+
 def test_nothing_from_the_store_is_taken_for_html(filled: Store) -> None:
     evil = "<script>alert(1)</script>"
     runs = runs_table(

@@ -173,6 +173,15 @@ def test_a_markdown_table_keeps_its_alignment() -> None:
     assert "table.header" in source
 
 
+def test_short_and_long_rows_of_a_table_are_made_even() -> None:
+    source = markdown.to_typst("| a | b |\n|---|---|\n| only |\n| 1 | 2 | 3 |\n\n```\n| x |\n|---|---|\n```\n")
+    assert "columns: 2" in source
+    assert '"only"' in source
+    assert '"3"' not in source
+    assert '"| x |\\n|---|---|"' in source
+    compiled(source)
+
+
 def test_formulas_are_drawn_and_unknown_ones_shown() -> None:
     assert "image(" in markdown.to_typst(r"$\frac{a}{b}$")
     assert r"\\undefinedcommand" in markdown.to_typst(r"$\undefinedcommand{x}$")
