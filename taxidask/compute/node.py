@@ -116,5 +116,10 @@ def _watch(parent: int, loop: asyncio.AbstractEventLoop, over: asyncio.Event) ->
 
 
 def dask_setup(worker: Any) -> None:  # noqa: ARG001 - Dask passes it
-    """Called in each worker as it starts. What a task raises reaches the driver, so it need not also be logged."""
+    """Called in each worker as it starts.
+
+    What a task raises reaches the driver, so it need not also be logged; that running tasks are cut off when the
+    cluster closes is no news either.
+    """
     logging.getLogger("distributed.worker").addFilter(lambda record: "Compute Failed" not in str(record.msg))
+    logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)

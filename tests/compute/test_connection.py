@@ -101,6 +101,29 @@ time.sleep(600)
         driver.communicate()
 
 
+def test_ctrl_c_ends_it_quietly(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("""
+import time
+import taxidask as td
+from taxidask.compute import executor
+try:
+    with td.connect() as client:
+        for item, _ in executor().map_unordered(lambda _: time.sleep(0.5), range(1000)):
+            print(client._node.process.pid, flush=True)
+except KeyboardInterrupt:
+    print("interrupted")
+""")
+    driver = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    node = int(driver.stdout.readline())
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to all processes of the group
+    out, err = driver.communicate(timeout=60)
+    assert (out.splitlines()[-1], err, driver.returncode) == ("interrupted", "", 0)
+    assert not psutil.pid_exists(node)
+
+
 def test_leaving_closes_what_connect_started_and_nothing_else(cluster):
     with td.connect(Settings(compute=cluster.scheduler.address)) as second:
         assert second.submit(abs, -1).result() == 1
