@@ -38,7 +38,7 @@ class Backend:
     def read(self, path: str, start: int, stop: int | None) -> bytes:
         raise NotImplementedError
 
-    def put(self, path: str, data: bytes, *, absent: bool = False, version: str | None = None) -> None:
+    def put(self, path: str, data: bytes | memoryview, *, absent: bool = False, version: str | None = None) -> None:
         raise NotImplementedError
 
     def delete(self, path: str) -> None:
@@ -81,7 +81,7 @@ class _Local(Backend):
                 data += more
             return data
 
-    def put(self, path: str, data: bytes, *, absent: bool = False, version: str | None = None) -> None:
+    def put(self, path: str, data: bytes | memoryview, *, absent: bool = False, version: str | None = None) -> None:
         folder = os.path.dirname(path)  # noqa: PTH120
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103
         temporary = f"{path}.tmp-{os.getpid()}-{os.urandom(6).hex()}"
@@ -142,7 +142,7 @@ class _Memory(Backend):
                 raise FileNotFoundError(errno.ENOENT, "no such object", path)
             return data.getvalue()[start:stop]
 
-    def put(self, path: str, data: bytes, *, absent: bool = False, version: str | None = None) -> None:
+    def put(self, path: str, data: bytes | memoryview, *, absent: bool = False, version: str | None = None) -> None:
         with self._lock:
             there = f"/{path}" in self._fs.store
             if (absent and there) or (version is not None and (not there or self.stat(path)[1] != version)):
@@ -260,16 +260,16 @@ class _S3(Backend):
             match["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
         return await self._fs._call_s3("get_object", Bucket=bucket, Key=key, **match)
 
-    def put(self, path: str, data: bytes, *, absent: bool = False, version: str | None = None) -> None:
+    def put(self, path: str, data: bytes | memoryview, *, absent: bool = False, version: str | None = None) -> None:
         bucket, key = self._split(path)
         match = {"IfNoneMatch": "*"} if absent else {}
         if version is not None:
             match["IfMatch"] = f'"{version.partition("-")[2]}"'
         try:
             if len(data) <= WRITE_PART or match:
-                self._fs.call_s3("put_object", Bucket=bucket, Key=key, Body=data, **match)
+                self._fs.call_s3("put_object", Bucket=bucket, Key=key, Body=bytes(data), **match)
             else:
-                self._fs.pipe_file(path, data, chunksize=WRITE_PART // 2)
+                self._fs.pipe_file(path, bytes(data), chunksize=WRITE_PART // 2)
         except OSError as error:
             code = service_code(error)
             missing = version is not None and code in ("NoSuchKey", "404")

@@ -218,7 +218,7 @@ class Storage:
         raw = _RangeFile(self, self.stat(url) if size is None else Stat(url, size, ""))
         return cast(BinaryIO, io.BufferedReader(raw, read_ahead) if read_ahead else raw)
 
-    def write(self, url: str, data: bytes) -> None:
+    def write(self, url: str, data: bytes | memoryview) -> None:
         """Write an object whole or not at all, over whatever was there."""
         backend, path = self._backend(url)
         self._call("write", url, lambda: backend.put(path, data), needs=len(data))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 DAY = 86_400
-SLICE = 1 << 18  # rows located and counted at a time
+SLICE = 1 << 16  # rows located and counted at a time
 COMPACT = 1 << 22  # entries held before they are added up
 TALLY_SCHEMA = pa.schema([(name, pa.int32()) for name in ("slot", "cell", "pickups", "dropoffs")])
 PLACES = {

@@ -141,9 +141,11 @@ def expectations(url: str, files: list[str]) -> dict[str, str]:
 
 
 def preload() -> None:
-    """Let all children share what botocore reads from its data files, which takes longer than an ingest."""
+    """Let all children share the modules and data files of a connection, which take longer than an ingest."""
+    import aiobotocore.httpsession  # noqa: F401
     import botocore.loaders
     import botocore.session
+    import s3fs  # noqa: F401
 
     loader = botocore.loaders.create_loader()
     for kind in ("service-2", "endpoint-rule-set-1", "paginators-1", "waiters-2"):
