@@ -62,7 +62,7 @@ class DemandModel:
         rounds: int = 300,
         learning_rate: float = 0.1,
         leaves: int = 31,
-        max_rows: int = 240_000,
+        max_rows: int = 160_000,
         holidays: str | None = "US-NY",
         timezone: str | None = "America/New_York",
         seed: int = 0,
@@ -85,7 +85,8 @@ class DemandModel:
     @property
     def metrics(self) -> pd.DataFrame:
         """Metrics on the held-out tail, by direction and leads (slots ahead), beside the naive baselines'."""
-        return pd.DataFrame(self.card["metrics"])
+        rows = self.card["metrics"]
+        return pd.DataFrame([{key: np.nan if value is None else value for key, value in row.items()} for row in rows])
 
     def fit(
         self,
@@ -113,6 +114,7 @@ class DemandModel:
         DemandModel
             Itself.
         """
+        _check_cube(cube)
         needed = slots_needed(round(pd.Timedelta(days=1) / cube.slot), self.options.horizon)
         _check_enough(cube, needed, self.options)
         parcel = _pack(cube, weather, 0)
@@ -163,6 +165,8 @@ class DemandModel:
             Whose worker makes it.
         """
         horizon = self._check(cube, self.options.horizon if horizon is None else horizon, weather)
+        if not len(cube):
+            raise ModelError("the cube is empty", "give one with a week and a day of data at least")
         parcel, first = _tail_of(cube, len(cube), horizon, weather, ahead=horizon)
         last = len(cube) - first - 1
         lead = np.arange(1, horizon + 1)
@@ -205,6 +209,7 @@ class DemandModel:
 
     def _check(self, cube: Cube, horizon: int, weather: pd.DataFrame | None) -> int:
         data = self.card["data"]
+        _check_cube(cube)
         if isinstance(horizon, bool) or horizon != int(horizon) or horizon < 1:
             raise ModelError(f"horizon={horizon!r} is not a number of slots", "give 1 or more")
         if horizon > self.options.horizon:
@@ -397,6 +402,13 @@ def load_boosters(groups: list[Group], names: list[str], where: str) -> list[Any
             raise ModelError(f"the boosters of {where} look at other features than its card says", "fit it again")
         boosters.append(booster)
     return boosters
+
+
+def _check_cube(cube: Any) -> None:
+    from taxidask.demand.cube import Cube
+
+    if not isinstance(cube, Cube):
+        raise ModelError(f"cube is a {type(cube).__name__}", "give a td.Cube, such as lake.cube()")
 
 
 def _check_enough(cube: Cube, needed: int, options: Options) -> None:

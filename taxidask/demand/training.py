@@ -37,7 +37,7 @@ class Options:
     rounds: int = 300
     learning_rate: float = 0.1
     leaves: int = 31
-    max_rows: int = 240_000
+    max_rows: int = 160_000
     holidays: str | None = "US-NY"
     timezone: str | None = "America/New_York"
     seed: int = 0
@@ -213,6 +213,12 @@ def fit(history: History, options: Options) -> tuple[list[Group], list[dict[str,
                 )
         learn = _rows(history, origin, lead, budget, [*seed, 2])
         check = _rows(history, t_origin, t_lead, budget // 4, [*seed, 3])
+        if not learn["y"].any() or not check["y"].any():
+            raise ModelError(
+                f"there is next to nothing to learn from: {int(history.y[: history.slots].sum()):,} trip ends in "
+                f"{history.slots:,} slots of {history.cells:,} cells",
+                "ingest more trips, or count them in fewer and larger cells",
+            )
         parameters = _parameters(options, number)
         data = _dataset(learn, names)
         booster = lgb.train(

@@ -137,6 +137,25 @@ def test_too_little_history(make_cube, quick):
         td.DemandModel(horizon=24, **quick).fit(gap)
 
 
+def test_next_to_no_trips(make_cube, quick):
+    cube = make_cube(16)
+    empty = td.Cube(np.zeros_like(cube.counts), start=cube.start, slot="60min", space=cube.space)
+    with pytest.raises(ModelError, match="0 trip ends in 384 slots of 12 cells"):
+        td.DemandModel(horizon=24, **quick).fit(empty)
+    one_way = td.Cube(cube.counts * np.array([1, 0]), start=cube.start, slot="60min", space=cube.space)
+    forecast = td.DemandModel(horizon=24, **quick).fit(one_way).forecast(one_way)
+    sound(forecast, 24, 12)
+    assert forecast.mean[:, :, 1].max() < 0.1
+
+
+def test_other_things_than_cubes(fitted, quick):
+    for thing in (None, pd.DataFrame()):
+        with pytest.raises(ModelError, match=f"cube is a {type(thing).__name__}"):
+            td.DemandModel(**quick).fit(thing)
+        with pytest.raises(ModelError, match="give a td.Cube"):
+            fitted.forecast(thing)
+
+
 def test_too_little_to_forecast_from(fitted, month):
     with pytest.raises(ModelError, match="too little before 2015-04-07 00:00:00"):
         fitted.forecast(month.between("2015-04-02", month.end))
