@@ -9,24 +9,25 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import xxhash
 
 from taxidask.compute.executors import executor
 from taxidask.compute.progress import Progress
-from taxidask.demand.cube import Cube
 from taxidask.errors import CubeError, RunError, SourceError
 from taxidask.space import Grid, Space
 from taxidask.storage import Storage, default_storage
 from taxidask.trips.counts import BlockCounts
-from taxidask.trips.ingest import Ingest, SourceIngest, raise_failures
 from taxidask.trips.reader import count_block
 from taxidask.trips.rules import Rules, month_bounds
 from taxidask.trips.sources import RANGE_BYTES, Block, Source, find_sources
 from taxidask.trips.tally import DAY, slot_seconds_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     from distributed import Client
+
+    from taxidask.demand import Cube
+    from taxidask.trips.ingest import SourceIngest
 
 SMALLEST, LARGEST = 4 * RANGE_BYTES, 16 * RANGE_BYTES
 """Bytes of a block: counts of a whole month come with each, so small blocks cost more than they bring."""
@@ -89,6 +90,9 @@ def count_trips(
     >>> cube.start, len(cube), cube.ingest.rows
     (Timestamp('2015-01-01 00:00:00'), 1488, 1000)
     """
+    # Here and below: workers import this module too, and have no use for pandas.
+    from taxidask.trips.ingest import Ingest, raise_failures
+
     began = time.monotonic()
     storage = storage or default_storage()
     seconds = slot_seconds_of(slot)
@@ -101,7 +105,7 @@ def count_trips(
     sizes = [source.size for source in found]
     parts = [_Part(source, len(mine), sizes.count(source.size) > 1) for source, mine in zip(found, blocks, strict=True)]
     total, total_bytes = _Sum(space.cells), sum(sizes)
-    task = CountTask(storage, rules, space, seconds)
+    task = CountTask(storage, rules, space, seconds, frozenset(size for size in sizes if sizes.count(size) > 1))
     done = 0
     with Progress(progress, label="count") as show:
         for (index, block), counted in workers.map_unordered(
@@ -132,10 +136,16 @@ class CountTask:
     rules: Rules
     space: Space
     slot_seconds: int
+    twins: frozenset[int]  # sizes that several sources have: only these are hashed
 
     def __call__(self, item: tuple[int, Block]) -> BlockCounts:
         return count_block(
-            item[1], storage=self.storage, rules=self.rules, space=self.space, slot_seconds=self.slot_seconds
+            item[1],
+            storage=self.storage,
+            rules=self.rules,
+            space=self.space,
+            slot_seconds=self.slot_seconds,
+            content=item[1].source.size in self.twins,
         )
 
 
@@ -231,6 +241,8 @@ class _Part:
 
 def _settle(parts: list[_Part], total: _Sum) -> list[SourceIngest]:
     """Add what waited, the first of each content only, and say what became of every source."""
+    from taxidask.trips.ingest import SourceIngest
+
     seen: dict[str, str] = {}
     results = []
     for part in parts:
@@ -269,6 +281,10 @@ def _settle(parts: list[_Part], total: _Sum) -> list[SourceIngest]:
 
 
 def _cube(total: _Sum, spans: list[tuple[int, int]], space: Space, seconds: int) -> Cube:
+    import pandas as pd
+
+    from taxidask.demand import Cube
+
     first = min(low for low, _ in spans) // seconds
     slots = max(high for _, high in spans) // seconds - first
     missing = np.ones(slots, bool)
