@@ -45,7 +45,7 @@ def with_settings(function: Callable[..., int]) -> Callable[..., int]:
         help_ = Parameter(
             help=f"{field.description}{default}", consume_multiple=many, negative="", allow_leading_hyphen=not many
         )
-        annotation = Annotated[list[str] | None if many else str | None, help_]
+        annotation: Any = Annotated[list[str] | None if many else str | None, help_]
         options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
     function.__signature__ = inspect.Signature(own + options)  # type: ignore[attr-defined]
     function.__annotations__ = {p.name: p.annotation for p in own + options}
@@ -374,7 +374,7 @@ def report(*, run: str | None = None, lake: Lake = None, store: Store = None, ou
     out
         The PDF to write [settings: report].
     """
-    from taxidask.report import build
+    from taxidask.report.build import build
 
     settings = _settings(lake=lake, store=store, report=str(out) if out else None)
     _say("building the report …")
@@ -394,7 +394,7 @@ def serve_app(*, store: Store = None, port: int = 5006, address: str = "127.0.0.
     address
         Where to listen; beyond this machine only if asked.
     """
-    from taxidask.app import serve
+    from taxidask.app.serve import serve
 
     serve(_settings(store=store).store, port=port, address=address)
     return DONE

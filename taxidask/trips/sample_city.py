@@ -212,7 +212,7 @@ def city() -> City:
         speed=np.array(_SPEED.split(), dtype=np.float64).reshape(2, 24),
         faster=np.round(np.interp(np.arange(160) / 4, miles, factor), 6),
         normal=normal,
-        spread=np.round(np.exp(0.33 * normal), 6),
+        spread=np.round(np.exp(0.33 * normal), 6).astype(np.float64),
     )
 
 
