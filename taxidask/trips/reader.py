@@ -134,6 +134,7 @@ def count_block(
     space: Space,
     slot_seconds: int,
     start_second: int = 0,
+    content: bool = True,
 ) -> BlockCounts:
     """Count the rows that start in a block by slot, cell and direction, without tables in between.
 
@@ -151,6 +152,8 @@ def count_block(
         Length of a slot.
     start_second : int
         Where slot 0 starts, in seconds since 1970; ends before it have negative slots.
+    content : bool
+        Whether to hash the block's ranges; needed only where another source may hold the same.
     """
     storage = storage or default_storage()
     source = block.source
@@ -158,18 +161,18 @@ def count_block(
     counter = Counter(judged, space, slot_seconds=slot_seconds, start_second=start_second, month=source.month)
     size = block.stop - block.start
     if source.format == "parquet":
-        content: list[str] = []
+        ranges: list[str] = []
         names = ["pickup_datetime", "dropoff_datetime", *_places(judged.zones)]
         for trips, _, rows, _, rejected, _, _, part in read_parquet(
             block, storage=storage, rules=rules, columns=names, result_bytes=RESULT_BYTES
         ):
             judged.rows += rows
             judged.rejected += np.array([rejected[reason] for reason in REASONS])
-            content += part
+            ranges += part
             judged.load(trips)
             counter.take(trips.num_rows)
-        return counter.result(size=size, content=content)
-    reader, chunks = _open(block, storage)
+        return counter.result(size=size, content=ranges)
+    reader, chunks = _open(block, storage, hashed=content)
     try:
         for text, length, _ in chunks:
             kept, _ = judged.take(text, length)
@@ -188,16 +191,18 @@ def _places(zones: bool) -> tuple[str, ...]:
     )
 
 
-def _open(block: Block, storage: Storage) -> tuple[RangeReader, Iterator[tuple[np.ndarray, int, int]]]:
+def _open(
+    block: Block, storage: Storage, *, hashed: bool = True
+) -> tuple[RangeReader, Iterator[tuple[np.ndarray, int, int]]]:
     source = block.source
     inside = block.start < source.data_start
     if not source.splittable:
-        reader = RangeReader(block, storage, start=0)
+        reader = RangeReader(block, storage, start=0, hashed=hashed)
         unpacked = Unpacked(reader, str(source.compression))
         unpacked.skip(source.data_start)
         return reader, row_chunks(unpacked.read_into, source.data_start, seek=False, limit=None, url=source.url)
     start = block.start if inside else block.start - 1
-    reader = RangeReader(block, storage, start=start)
+    reader = RangeReader(block, storage, start=start, hashed=hashed)
     if inside:
         start = min(source.data_start, block.stop)
         reader.skip(start)

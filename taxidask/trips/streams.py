@@ -35,6 +35,8 @@ class RangeReader:
         Where.
     start : int
         The first byte to read: the block's, or one before it, which is not hashed.
+    hashed : bool
+        Whether to hash at all.
 
     Attributes
     ----------
@@ -42,11 +44,11 @@ class RangeReader:
         xxh3_128 of every 8 MiB range of the block read so far to its end.
     """
 
-    def __init__(self, block: Block, storage: Storage, *, start: int) -> None:
+    def __init__(self, block: Block, storage: Storage, *, start: int, hashed: bool = True) -> None:
         self.url, self.size = block.source.url, block.source.size
         self.start, self.stop, self.at = block.start, block.stop, start
         self.content: list[str] = []
-        self._storage = storage
+        self._storage, self._hashed = storage, hashed
         self._hash = xxhash.xxh3_128()
         self._piece = memoryview(b"")
         local = "://" not in self.url
@@ -82,7 +84,8 @@ class RangeReader:
             raise SourceError(
                 f"{self.url} ends at byte {self.at:,} of {self.size:,}", "it changed while it was read; read it again"
             )
-        self._update(view[:count])
+        if self._hashed:
+            self._update(view[:count])
         self.at += count
         return count
 
@@ -94,7 +97,8 @@ class RangeReader:
 
     def finish(self) -> None:
         """Read and hash what is left of the block."""
-        self.skip(self.stop)
+        if self._hashed:
+            self.skip(self.stop)
 
     def _update(self, view: memoryview) -> None:
         first, last = max(self.at, self.start), min(self.at + len(view), self.stop)
