@@ -7,6 +7,7 @@ every block takes longer; the blocks then run in this process's threads).
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -29,7 +30,6 @@ def after(function: Any) -> Any:
 
 def arm(stage: str | None) -> None:
     """Die at the worst moment of a stage: work done, not yet noted."""
-    import taxidask.report
     import taxidask.runs.ledger as ledger
     import taxidask.runs.stages as stages
     from taxidask.results import Store
@@ -43,7 +43,8 @@ def arm(stage: str | None) -> None:
     elif stage == "publish":
         Store.put_forecast = after(Store.put_forecast)
     elif stage == "report":
-        taxidask.report.build = after(taxidask.report.build)
+        report = importlib.import_module("taxidask.report.build")
+        report.build = after(report.build)
 
 
 def lighten() -> None:
