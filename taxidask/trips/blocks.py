@@ -117,7 +117,10 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
         "content": [], "count_key": job.count_key, "parts": [], "rejects": [],
     }  # fmt: skip
     block = Block(job.source, task.start, task.stop)
-    for number, result in enumerate(read_block(block, storage=job.storage, rules=job.rules)):
+    results = read_block(block, storage=job.storage, rules=job.rules)
+    if job.source.splittable:
+        results = iter(list(results))  # there is one: the reader and its buffers are let go before it is written
+    for number, result in enumerate(results):
         for name in ("rows", "kept", "bytes"):
             summary[name] += getattr(result, name)
         for name in ("rejected", "unreadable"):
@@ -132,6 +135,7 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
         trips = result.trips
         del result
         counts.add_trips(trips, space, job.source.era.locations)
+        _release_memory()
         summary["parts"] += [asdict(part) for part in _write_trips(job, trips, name)]
         del trips
     job.storage.write(job.counts_url(task.start, task.stop), counts.to_bytes())
