@@ -175,8 +175,9 @@ def demand_metrics(data: RunData) -> Table | Text:
 
 
 def run_table(data: RunData) -> Table:
-    """The run's stages with their times."""
+    """The run's stages with their times; the one that builds this report is still at work on it."""
     frame = stages(data.run)
+    frame = frame[frame["stage"] != "report"]
     return Table(
         pd.DataFrame(
             {

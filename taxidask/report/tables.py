@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 
@@ -15,6 +14,7 @@ _NUMBER = re.compile(
 _DATE = re.compile(r"\d{4}-\d\d")
 _BLANK = {"", "-", "–", "—", "nan", "NaN", "NaT", "None", "<NA>", "..."}
 _MOST = 64  # columns or rows one cell may span, so that a hostile page cannot ask for millions of cells
+_TOGETHER = 16  # rows: a longer table may go on on the next page
 
 
 @dataclass
@@ -61,9 +61,11 @@ class Table:
             parts.append(typst.call("table.footer", "table.hline(stroke: 0.5pt)", *cells, repeat="false"))
         grid = typst.call("table", *parts, columns=str(width), align=f"({', '.join(aligns)},)")
         grid = typst.call("data-table", grid)
-        if not self.caption:
-            return grid
-        return typst.call("figure", grid, kind="table", caption=typst.block([typst.text(self.caption)]))
+        if self.caption:
+            grid = typst.call("figure", grid, kind="table", caption=typst.block([typst.text(self.caption)]))
+        if sum(map(len, sections)) <= _TOGETHER:
+            grid = typst.call("block", grid, breakable="false", width="100%")
+        return grid
 
 
 def _cell(cell: Cell) -> str:
@@ -274,8 +276,3 @@ def _css_align(options: dict[str, str]) -> str | None:
 
 def _span(text: str | None) -> int:
     return min(max(int(text), 1), _MOST) if text and text.isdecimal() and len(text) < 6 else 1
-
-
-def plain_rows(tables: Iterable[Table]) -> list[list[str]]:
-    """Every row of some tables as plain text, for searching and testing."""
-    return [[cell.plain for cell in row] for table in tables for row in [*table.head, *table.body, *table.foot]]
