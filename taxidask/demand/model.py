@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from taxidask.demand.features import History, neighbour_table
 from taxidask.demand.forecast import Forecast
-from taxidask.demand.training import Group, Options, ask, fit, slots_needed
-from taxidask.demand.weather import align_weather
+from taxidask.demand.slots import slot_name
+from taxidask.demand.tasks import Parcel, ask_demand, feature_names, fit_demand, load_boosters, pack, run_task, tail_of
+from taxidask.demand.training import Group, Options, slots_needed
 from taxidask.errors import ModelError
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from taxidask.demand.cube import Cube
-
-_LOOK_BACK_WEEKS = 15  # what a forecast may look at: nine weeks for a base, five to doubt those by, and a spare one
 
 
 class DemandModel:
@@ -117,8 +115,8 @@ class DemandModel:
         _check_cube(cube)
         needed = slots_needed(round(pd.Timedelta(days=1) / cube.slot), self.options.horizon)
         _check_enough(cube, needed, self.options)
-        parcel = _pack(cube, weather, 0)
-        self._groups, scores = _run(client, _fit_task, parcel, self.options)
+        parcel = pack(cube, weather, 0)
+        self._groups, scores = run_task(client, fit_demand, parcel, self.options)
         self._boosters = None
         pickups, dropoffs = cube.total()
         self._card = {
@@ -126,7 +124,7 @@ class DemandModel:
             "data": {
                 "start": str(cube.start),
                 "end": str(cube.end),
-                "slot": _minutes(cube.slot),
+                "slot": slot_name(cube.slot),
                 "slots": len(cube),
                 "missing": int(cube.missing.sum()),
                 "space": cube.space.key,
@@ -167,7 +165,7 @@ class DemandModel:
         horizon = self._check(cube, self.options.horizon if horizon is None else horizon, weather)
         if not len(cube):
             raise ModelError("the cube is empty", "give one with a week and a day of data at least")
-        parcel, first = _tail_of(cube, len(cube), horizon, weather, ahead=horizon)
+        parcel, first = tail_of(cube, len(cube), horizon, weather, ahead=horizon)
         last = len(cube) - first - 1
         lead = np.arange(1, horizon + 1)
         return self._ask(parcel, np.full(horizon, last), lead, cube, cube.end, client)
@@ -200,10 +198,10 @@ class DemandModel:
         if not cube.start <= moment < cube.end or (moment - cube.start) % cube.slot:
             raise ModelError(
                 f"start={start} is no start of a slot of the cube, which goes from {cube.start} to {cube.end}",
-                f"give a multiple of {_minutes(cube.slot)} within it",
+                f"give a multiple of {slot_name(cube.slot)} within it",
             )
         at = int((moment - cube.start) // cube.slot)
-        parcel, first = _tail_of(cube, at, horizon, weather, ahead=0)
+        parcel, first = tail_of(cube, at, horizon, weather, ahead=0)
         target = np.arange(at - first, len(cube) - first)
         return self._ask(parcel, target - horizon, np.full(len(target), horizon), cube, moment, client)
 
@@ -223,9 +221,9 @@ class DemandModel:
                 f"{data['space_label']} ({data['space']}): it has never seen these cells",
                 "count the cube in the model's space, or fit a model on it",
             )
-        if _minutes(cube.slot) != data["slot"]:
+        if slot_name(cube.slot) != data["slot"]:
             raise ModelError(
-                f"the cube has slots of {_minutes(cube.slot)} and the model was fitted on slots of {data['slot']}",
+                f"the cube has slots of {slot_name(cube.slot)} and the model was fitted on slots of {data['slot']}",
                 f"bring the cube to the model's slots, cube.reslot({data['slot']!r}), or fit a model on it",
             )
         if data["weather"] and weather is None:
@@ -240,9 +238,9 @@ class DemandModel:
         return int(horizon)
 
     def _ask(
-        self, parcel: _Parcel, origin: Any, lead: Any, cube: Cube, start: pd.Timestamp, client: Client | None
+        self, parcel: Parcel, origin: Any, lead: Any, cube: Cube, start: pd.Timestamp, client: Client | None
     ) -> Forecast:
-        arrays = _run(client, _ask_task, parcel, self._groups, self._boosters, origin, lead, self.options)
+        arrays = run_task(client, ask_demand, parcel, self._groups, self._boosters, origin, lead, self.options)
         mean, low, high, total_low, total_high, bad = arrays
         times = pd.date_range(start, periods=len(lead), freq=cube.slot, name="time")
         if len(bad):
@@ -306,104 +304,6 @@ class DemandModel:
         return f"<p>{html.escape(repr(self))}</p>{table}"
 
 
-@dataclass(frozen=True)
-class _Parcel:
-    """What a task needs of a cube."""
-
-    counts: np.ndarray
-    missing: np.ndarray
-    start: pd.Timestamp
-    slot: pd.Timedelta
-    neighbours: np.ndarray
-    ahead: int
-    weather: np.ndarray | None
-
-    def history(self, options: Options) -> History:
-        return History(
-            self.counts,
-            missing=self.missing,
-            start=self.start,
-            slot=self.slot,
-            neighbours=self.neighbours,
-            calendar=options.holidays,
-            timezone=options.timezone,
-            ahead=self.ahead,
-            weather=self.weather,
-        )
-
-    def names(self) -> list[str]:
-        return feature_names(weather=self.weather is not None)
-
-
-def feature_names(*, weather: bool) -> list[str]:
-    """What the boosters look at, in order."""
-    from taxidask.demand import features as f
-
-    return [*f.CALENDAR, *f.CELL, *f.SAME_SLOT, *f.RECENT, *(f.WEATHER if weather else [])]
-
-
-def _pack(cube: Cube, weather: pd.DataFrame | None, ahead: int) -> _Parcel:
-    times = pd.date_range(cube.start, periods=len(cube) + ahead, freq=cube.slot)
-    counts = cube.counts
-    if len(counts) and counts.max() < 2**16:
-        counts = counts.astype(np.uint16)  # half the way to a worker
-    return _Parcel(
-        counts,
-        np.asarray(cube.missing, bool),
-        cube.start,
-        cube.slot,
-        neighbour_table(cube.space),
-        ahead,
-        None if weather is None else align_weather(weather, times),
-    )
-
-
-def _tail_of(cube: Cube, at: int, horizon: int, weather: pd.DataFrame | None, *, ahead: int) -> tuple[_Parcel, int]:
-    """The part of a cube that forecasts from slot `at` on look at, and its first slot (whole days are left out)."""
-    day = round(pd.Timedelta(days=1) / cube.slot)
-    back = (_LOOK_BACK_WEEKS * 7 + 1) * day + horizon
-    first = max(0, (at - back) // day * day)
-    part = cube.between(cube.times[first], cube.end) if first else cube
-    return _pack(part, weather, ahead), first
-
-
-def _run(client: Client | None, task: Any, *arguments: Any) -> Any:
-    from taxidask.compute import executor
-
-    return executor(client).submit(task, *arguments).result()
-
-
-def _fit_task(parcel: _Parcel, options: Options) -> tuple[list[Group], list[dict[str, Any]]]:
-    return fit(parcel.history(options), options)
-
-
-def _ask_task(
-    parcel: _Parcel, groups: list[Group], boosters: list[Any] | None, origin: Any, lead: Any, options: Options
-) -> tuple[np.ndarray, ...]:
-    history = parcel.history(options)
-    bad = np.flatnonzero(~history.usable(origin, lead))
-    if len(bad):
-        return (*(np.empty(0, np.float32) for _ in range(5)), bad)
-    boosters = boosters or load_boosters(groups, history.names, "the fitted model")
-    return (*ask(history, groups, boosters, origin, lead, options), bad)
-
-
-def load_boosters(groups: list[Group], names: list[str], where: str) -> list[Any]:
-    """LightGBM boosters of text, checked against the features they will be given."""
-    from taxidask.boosting import lightgbm as lgb
-
-    boosters = []
-    for group in groups:
-        try:
-            booster = lgb.Booster(model_str=group.text)
-        except lgb.basic.LightGBMError as error:
-            raise ModelError(f"{where} holds no LightGBM model for leads from {group.first}: {error}") from error
-        if booster.feature_name() != names:
-            raise ModelError(f"the boosters of {where} look at other features than its card says", "fit it again")
-        boosters.append(booster)
-    return boosters
-
-
 def _check_cube(cube: Any) -> None:
     from taxidask.demand.cube import Cube
 
@@ -419,10 +319,6 @@ def _check_enough(cube: Cube, needed: int, options: Options) -> None:
             f"{options.horizon} slots needs {needed:,} ({needed / day:.1f} days)",
             "ingest more trips, or give a shorter horizon",
         )
-
-
-def _minutes(slot: pd.Timedelta) -> str:
-    return f"{slot.total_seconds() / 60:g}min"
 
 
 def _plain(value: Any) -> Any:

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 import taxidask as td
-from taxidask.demand.features import History, holiday_days, neighbour_table, slots_per_day
-from taxidask.demand.model import feature_names
+from taxidask.demand.calendar import holiday_days, slots_per_day
+from taxidask.demand.features import History, neighbour_table
+from taxidask.demand.tasks import feature_names
 from taxidask.demand.weather import align_weather
 
 
@@ -127,7 +128,9 @@ def test_weather_is_brought_to_the_slots(weather):
 
 def test_weather_that_is_not_there(weather):
     times = pd.date_range("2015-01-01", periods=96, freq="30min")
-    with pytest.raises(td.TaxidaskError, match="weather is missing for 5 of 96 slots, from 2015-01-01 08:30:00 to 2015-01-01 10:30:00"):
+    with pytest.raises(
+        td.TaxidaskError, match="weather is missing for 5 of 96 slots, from 2015-01-01 08:30:00 to 2015-01-01 10:30:00"
+    ):
         align_weather(weather.drop(index=range(6, 14)).assign(pickup_dt=lambda d: d.pickup_dt), times)
     with pytest.raises(td.TaxidaskError, match=r"no column temp_F; its columns must be temp_F \(°F\)"):
         align_weather(weather.drop(columns="temp_F"), times)

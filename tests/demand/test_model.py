@@ -152,7 +152,7 @@ def test_other_things_than_cubes(fitted, quick):
     for thing in (None, pd.DataFrame()):
         with pytest.raises(ModelError, match=f"cube is a {type(thing).__name__}"):
             td.DemandModel(**quick).fit(thing)
-        with pytest.raises(ModelError, match="give a td.Cube"):
+        with pytest.raises(ModelError, match=r"give a td\.Cube"):
             fitted.forecast(thing)
 
 
@@ -328,4 +328,4 @@ def test_fit_and_forecast_as_tasks(fitted, month, quick):
         forecast = model.forecast(month, client=client)
         ran = client.run_on_scheduler(lambda dask_scheduler: set(dask_scheduler.task_prefixes))
     same(forecast, fitted.forecast(month))
-    assert {"fit_task", "ask_task"} <= ran
+    assert {"fit_demand", "ask_demand"} <= ran

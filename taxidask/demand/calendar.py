@@ -1,0 +1,61 @@
+"""What the clock and the calendar say of a cube's slots: slots of a day, holidays, hours lived twice or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from taxidask.errors import ModelError
+
+DAY_SECONDS = 86_400
+
+
+def slots_per_day(slot: pd.Timedelta) -> int:
+    """Slots in a day; a slot that does not divide a day cannot have a daily profile.
+
+    >>> slots_per_day(pd.Timedelta("30min"))
+    48
+    """
+    seconds = int(slot.total_seconds())
+    if seconds <= 0 or DAY_SECONDS % seconds:
+        raise ModelError(f"a slot of {slot} does not divide a day", "count in slots of 15, 30 or 60 minutes")
+    return DAY_SECONDS // seconds
+
+
+def holiday_days(days: pd.DatetimeIndex, calendar: str | None) -> np.ndarray:
+    """Which of `days` are public holidays of `calendar` ("US-NY": country, subdivision); none if it is None."""
+    if calendar is None:
+        return np.zeros(len(days), bool)
+    import holidays
+
+    country, _, part = calendar.partition("-")
+    try:
+        known = holidays.country_holidays(country, subdiv=part or None, years=sorted(set(days.year)))
+    except NotImplementedError as error:
+        raise ModelError(f"no holidays are known for {calendar!r}", "name them like 'US-NY', or None") from error
+    return np.array([day in known for day in days.date], bool)
+
+
+def clock_factor(times: pd.DatetimeIndex, slot: pd.Timedelta, timezone: str | None) -> np.ndarray:
+    """How much of each slot there really was on the clock of `timezone`; 1 on all but two nights of a year.
+
+    >>> times = pd.date_range("2015-03-08 01:00", periods=3, freq="60min")
+    >>> clock_factor(times, pd.Timedelta("60min"), "America/New_York").tolist()
+    [1.0, 0.0, 1.0]
+    >>> clock_factor(times + pd.Timedelta(days=238), pd.Timedelta("60min"), "America/New_York").tolist()
+    [2.0, 1.0, 1.0]
+    """
+    if timezone is None:
+        return np.ones(len(times), np.float32)
+    step = min(slot, pd.Timedelta(minutes=30))
+    factor = np.zeros(len(times))
+    parts = int(slot // step)
+    for part in range(parts):
+        at = times + step * part
+        try:
+            twice = at.tz_localize(timezone, ambiguous="NaT", nonexistent="shift_forward").isna()
+            never = at.tz_localize(timezone, ambiguous=np.ones(len(at), bool), nonexistent="NaT").isna()
+        except (KeyError, ValueError) as error:  # zoneinfo's error for an unknown key is a KeyError
+            raise ModelError(f"no time zone is known by the name {timezone!r}", "America/New_York is one") from error
+        factor += (1.0 + twice - never) / parts
+    return factor.astype(np.float32)
