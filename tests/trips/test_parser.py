@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taxidask.errors import SourceError
-from taxidask.trips import Block, Rules, find_sources, read_block, streams
+from taxidask.trips import REASONS, Block, Rules, find_sources, make_sample, read_block, streams
 from taxidask.trips.eras import ERAS
 
 _spec = importlib.util.spec_from_file_location("_oracle", Path(__file__).with_name("test_oracle.py"))
@@ -185,3 +185,11 @@ def test_a_file_that_shrinks_is_said_so(tmp_path):
     block = Block(replace(source, size=source.size + 100), 0, source.size + 100)
     with pytest.raises(SourceError, match="changed while it was read"):
         list(read_block(block))
+
+
+@pytest.mark.parametrize("month", ["2009-05", "2012-03", "2014-02", "2015-03", "2016-08", "2017-05", "2019-03"])
+def test_made_up_months_of_every_era_with_every_fault(tmp_path, month):
+    [path] = make_sample(tmp_path, start=month, trips_per_month=1500, faults=0.3)
+    expected = oracle.slow_read(Path(path).read_bytes(), month)
+    assert {reason for _, _, reason in expected[1]} == set(REASONS)
+    oracle.assert_same(list(read_block(*find_sources(path)[0].blocks())), expected)
