@@ -577,3 +577,23 @@ def test_sources_are_looked_at_once(lake, files):
     folder = Path(files[0]).parent
     assert [one.url for one in find_sources(f"{folder}/*-0[12].csv")] == files[:2]
     assert len(ingest(lake, [folder, files[0]]).sources) == 3
+
+
+def test_sources_and_lake_on_s3(bucket, files, small, tmp_path):
+    storage = Storage()
+    urls = [f"{bucket}/csv/{Path(file).name}" for file in files]
+    for name, file in zip(urls, files, strict=True):
+        storage.write(name, Path(file).read_bytes())
+    lake = Lake(f"{bucket}/lake")
+    result = ingest(lake, f"{bucket}/csv/*.csv", block_size=2 * small)
+    assert [source.url for source in result.sources] == urls
+    local = Lake(tmp_path / "lake")
+    ingest(local, files)
+    pd.testing.assert_frame_equal(lake.trips(), local.trips())
+    assert lake.cube() == local.cube()
+    assert lake.sources()["content"].tolist() == local.sources()["content"].tolist()
+    storage.write(urls[0], Path(files[1]).read_bytes())
+    result = ingest(lake, f"{bucket}/csv/")
+    assert [source.skipped for source in result.sources] == [False, True, True]
+    assert result.sources[0].duplicate_of == urls[1], "January's file holds what February's does"
+    assert lake.sources()["rows"].tolist() == [0, 400, 400]
