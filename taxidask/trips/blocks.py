@@ -312,7 +312,6 @@ def count_parts(
 
 def _clear(job: Job, unnamed: set[str]) -> None:
     """Delete the work folder and parts that did not become visible; what stays after a crash here is harmless."""
-    for stat in job.storage.list(job.work):
-        job.storage.delete(stat.url)
-    for path in sorted(unnamed):
-        job.storage.delete(join(job.lake, path))
+    gone = [stat.url for stat in job.storage.list(job.work)] + [join(job.lake, path) for path in sorted(unnamed)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(job.storage.delete, gone))

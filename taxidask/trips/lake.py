@@ -21,7 +21,7 @@ from .covered import cube_of
 from .filters import Where
 from .ingest import Driver, Ingest, OnBlock, block_bytes, now, raise_failures
 from .layout import Layout, load_space, read_layout, save_space, write_layout
-from .manifest import Manifest, Manifests
+from .manifest import Manifest, Manifests, counted
 from .query import query_rejects, query_trips, to_pandas
 from .recount import recount
 from .rules import Rules
@@ -281,10 +281,11 @@ class Lake:
 
     def sources(self) -> pd.DataFrame:
         """What the lake was made of: one row per source, with its rows, kept and rejected by reason."""
-        counted = {one.url for one in self._manifests.counted()}
+        manifests = self._manifests.all()
+        visible = {one.url for one in counted(manifests, self._manifests.claimant)}
         rows = []
-        for one in self._manifests.all():
-            if one.url not in counted and one.duplicate_of is None:
+        for one in manifests:
+            if one.url not in visible and one.duplicate_of is None:
                 one = one.duplicate(self._manifests.claimant(one.content) or "")
             rows.append(_row(one))
         return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
@@ -294,15 +295,15 @@ class Lake:
             layout = read_layout(self.url, self.storage)
             if layout is None:
                 return f"Lake {self.url}: empty"
-            counted = self._manifests.counted()
+            manifests = self._manifests.counted()
             space = load_space(self.url, layout.space_key, self.storage)
         except StorageError as error:
             return f"Lake {self.url}: {error}"
-        kept, rows = sum(one.kept for one in counted), sum(one.rows for one in counted)
-        days = [pd.Timestamp(day, unit="us") for one in counted for day in (one.first, one.last) if day is not None]
+        kept, rows = sum(one.kept for one in manifests), sum(one.rows for one in manifests)
+        days = [pd.Timestamp(day, unit="us") for one in manifests for day in (one.first, one.last) if day is not None]
         span = f", {min(days):%Y-%m-%d} to {max(days):%Y-%m-%d}" if days else ""
         return (
-            f"Lake {self.url}: {len(counted)} {'source' if len(counted) == 1 else 'sources'}, {kept:,} trips "
+            f"Lake {self.url}: {len(manifests)} {'source' if len(manifests) == 1 else 'sources'}, {kept:,} trips "
             f"of {rows:,} rows{span}, slots of {layout.slot_seconds // 60} min, {space!r}"
         )
 
