@@ -18,7 +18,7 @@ import cyclopts
 from cyclopts import App, Parameter
 
 import taxidask
-from taxidask.errors import SettingsError, TaxidaskError
+from taxidask.errors import SettingsError, SourceError, TaxidaskError
 from taxidask.settings import Settings, resolve
 
 DONE, FAILED, WRONG_USE, LEFT_OUT = 0, 1, 2, 3
@@ -200,7 +200,7 @@ def ingest(*files: str, json: Json = False, **given: Any) -> int:
     files
         Paths, folders, globs or s3:// URLs.
     """
-    from taxidask.runs.stages import rules_of, space_of
+    from taxidask.runs.stages import left_out, rules_of, space_of
     from taxidask.settings import parse_bytes
 
     settings = _settings(**given | ({"sources": list(files)} if files else {}))
@@ -215,12 +215,15 @@ def ingest(*files: str, json: Json = False, **given: Any) -> int:
             block_size=parse_bytes(settings.block_size),
             rules=rules_of(settings),
             progress=True,
+            errors="report",
         )
+    if len(result.failed) == len(result.sources):
+        raise result.failed[0].error or SourceError("no source could be read")
     print(result.to_pandas().to_json(orient="records") if json else result)
-    noted = [f"{source.url}: {source.note}" for source in result.sources if source.note]
-    for note in noted:
+    notes = left_out(result)
+    for note in notes:
         _say(f"left out: {note}")
-    return LEFT_OUT if noted else DONE
+    return LEFT_OUT if notes else DONE
 
 
 @app.command

@@ -18,7 +18,7 @@ from taxidask.runs.ledger import Ledger, digest
 from taxidask.settings import Settings, parse_bytes
 from taxidask.space import Grid, Zones
 from taxidask.storage import Storage, absolute, default_storage, join
-from taxidask.trips import Lake, Rules, Source, find_sources
+from taxidask.trips import Ingest, Lake, Rules, Source, find_sources
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -89,6 +89,18 @@ def ingest_ready(job: Job, outputs: dict[str, Any]) -> bool:
     return bool(outputs.get("fingerprint")) and outputs["fingerprint"] == job.lake.fingerprint()
 
 
+def left_out(result: Ingest) -> list[str]:
+    """What an ingest did not take: failed sources, second names of a content, unreadable values."""
+    notes = [f"{source.url}: {source.error}" for source in result.failed]
+    notes += [f"{source.url}: {source.note}" for source in result.sources if source.duplicate_of]
+    return notes + [
+        f"{source.url}: {count:,} unreadable values of {column} became null"
+        for source in result.sources
+        for column, count in source.unreadable.items()
+        if count
+    ]
+
+
 def ingest(job: Job) -> dict[str, Any]:
     done = {"rows": 0, "kept": 0, "bytes": 0, "blocks": 0}
     lock = threading.Lock()
@@ -111,24 +123,17 @@ def ingest(job: Job) -> dict[str, Any]:
             on_block=on_block,
             should_stop=job.ledger.should_stop,
             progress=job.progress,
+            errors="report",
         )
     except RunError:
         job.ledger.check()
         raise
     table = job.lake.sources()
     job.store.put_ingest(job.lake.url, table.to_dict("records"))
-    left_out = [f"{source.url}: {source.note}" for source in result.sources if source.note]
-    left_out += [
-        f"{source.url}: {count} unreadable values of {column} became null"
-        for source in result.sources
-        for column, count in source.unreadable.items()
-        if count
-    ]
-    left_out += [f"{url}: not one valid row" for url in table.loc[table["kept"] == 0, "url"]]
     if not int(table["kept"].sum()):
         raise RunError(
-            f"no source has a valid row: {len(table)} sources, {int(table['rows'].sum())} rows, all rejected",
-            "look at the reasons with lake.rejects(), or the report of taxidask ingest",
+            "no source gave a valid row: " + "; ".join(left_out(result)),
+            "look at the rows set aside with lake.rejects()",
         )
     # The figures are the lake's, not those of this attempt: a resumed run reports what an uninterrupted one does.
     return {
@@ -136,7 +141,7 @@ def ingest(job: Job) -> dict[str, Any]:
         "bytes": int(table["bytes"].sum()),
         "detail": f"{len(table)} sources, {int(table['kept'].sum())} kept, {int(table['rejected'].sum())} rejected",
         "blocks": done["blocks"],
-        "left_out": left_out,
+        "left_out": left_out(result),
         "outputs": {"fingerprint": job.lake.fingerprint()},
     }
 
