@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from taxidask.demand.bands import Bands
 from taxidask.demand.forecast import Forecast
 from taxidask.demand.slots import slot_name
 from taxidask.demand.tasks import Parcel, ask_demand, feature_names, fit_demand, load_boosters, pack, run_task, tail_of
@@ -255,21 +256,31 @@ class DemandModel:
 
     def save(self, url: str) -> str:
         """Write the model to a folder, local or s3://: LightGBM's own text and card.json, never a pickle."""
-        from taxidask.demand.files import save_model
+        from taxidask.modelfiles import save_texts
 
-        return save_model(url, self.card, self._groups)
+        groups = [
+            {"first_lead": group.first, "last_lead": group.last, "rounds": group.rounds, "bands": group.bands.to_dict()}
+            for group in self._groups
+        ]
+        texts = {_text_name(group.first, group.last): group.text for group in self._groups}
+        return save_texts(url, {**self.card, "groups": groups}, texts, kind="demand")
 
     @classmethod
     def load(cls, url: str) -> DemandModel:
         """Read a saved model; ModelError if it is none, of another format, or any byte of it was changed."""
-        from taxidask.demand.files import load_model
+        from taxidask.modelfiles import load_texts
 
-        card, groups = load_model(url)
+        card, texts = load_texts(url, kind="demand")
         try:
+            groups = []
+            for group in card.pop("groups"):
+                first, last = group["first_lead"], group["last_lead"]
+                text = texts[_text_name(first, last)]
+                groups.append(Group(first, last, text, group["rounds"], Bands(**group["bands"])))
             model = cls(**{field.name: card["settings"][field.name] for field in fields(Options)})
             features = card["features"]
             expected = feature_names(weather=card["data"]["weather"])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"the card at {url} is damaged: {error!r}", "save the model again") from error
         if features != expected:
             raise ModelError(
@@ -302,6 +313,10 @@ class DemandModel:
             return f"<p>{html.escape(repr(self))}</p>"
         table = self.metrics.to_html(index=False, float_format="{:,.2f}".format, border=0)
         return f"<p>{html.escape(repr(self))}</p>{table}"
+
+
+def _text_name(first: int, last: int) -> str:
+    return f"{first:04d}-{last:04d}"
 
 
 def _check_cube(cube: Any) -> None:

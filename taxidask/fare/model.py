@@ -269,9 +269,9 @@ class FareModel:
 
     def save(self, url: str) -> str:
         """Write the model to a folder, local or s3://: LightGBM's own text and card.json, never a pickle."""
-        from taxidask.fare.files import save_texts
+        from taxidask.modelfiles import save_texts
 
-        return save_texts(url, self.card, self._texts)
+        return save_texts(url, self.card, self._texts, kind="fare")
 
     @classmethod
     def load(cls, url: str, *, space: Space | None = None) -> FareModel:
@@ -279,9 +279,9 @@ class FareModel:
 
         `space`, as in the constructor, lets a model of zone trips take points; the zones' centres are in the model.
         """
-        from taxidask.fare.files import load_texts
+        from taxidask.modelfiles import load_texts
 
-        card, texts = load_texts(url)
+        card, texts = load_texts(url, kind="fare")
         damaged = f"the card at {url} is damaged"
         try:
             model = cls(**{field.name: card["settings"][field.name] for field in fields(Options)}, space=space)

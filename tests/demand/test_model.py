@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import taxidask as td
+from taxidask import modelfiles
 from taxidask.errors import ModelError
 
 
@@ -290,6 +291,14 @@ class TestFiles:
         card["metrics"][0]["mae"] = 0.001
         path.write_text(json.dumps(card))
         with pytest.raises(ModelError, match=r"card.json was changed"):
+            td.DemandModel.load(str(folder))
+
+    @pytest.mark.parametrize("change", [{"files": {}}, {"groups": [{"first_lead": 1}]}, {"settings": None}])
+    def test_a_card_that_does_not_fit_its_texts(self, folder, change):
+        path = folder / "card.json"
+        card = json.loads(path.read_text()) | change
+        path.write_text(json.dumps(card | {"sha256": modelfiles._seal(card)}))
+        with pytest.raises(ModelError, match="is damaged"):
             td.DemandModel.load(str(folder))
 
     @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pytest
 
 import taxidask as td
+from taxidask import modelfiles
 from taxidask.errors import ModelError
-from taxidask.fare import files, tariff_fare
+from taxidask.fare import tariff_fare
 from taxidask.fare.training import Band
 
 TIMES_SQUARE, JFK, SOHO = (-73.985, 40.758), (-73.782, 40.644), (-74.000, 40.723)
@@ -285,7 +286,7 @@ def test_pickles_for_workers(model: td.FareModel, march: pd.DataFrame) -> None:
 def reseal(folder: Path, change: dict[str, Any]) -> None:
     path = folder / "card.json"
     card = json.loads(path.read_text()) | change
-    card["sha256"] = files._seal(card)
+    card["sha256"] = modelfiles._seal(card)
     path.write_text(json.dumps(card))
 
 

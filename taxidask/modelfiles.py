@@ -1,4 +1,7 @@
-"""A fitted fare model as files: LightGBM's own texts and a card that names them by their hashes."""
+"""A fitted model as files: LightGBM's own texts and a card that names them by their hashes.
+
+What is in the card is the model's own affair, but for ``kind``, ``format``, ``files`` and ``sha256``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from typing import Any
 from taxidask.errors import ModelError, TaxidaskError
 from taxidask.storage import Storage, absolute, default_storage, join
 
-KIND = "fare"
 FORMAT = 1
 CARD = "card.json"
 _REMEDY = "save the model again, or give the folder it was saved to"
@@ -25,13 +27,33 @@ def _seal(card: dict[str, Any]) -> str:
     return _sha256(json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
 
 
-def save_texts(url: str, card: dict[str, Any], texts: dict[str, str], *, storage: Storage | None = None) -> str:
-    """Write `texts` and then the card that makes them a model; the card's URL.
+def save_texts(
+    url: str, card: dict[str, Any], texts: dict[str, str], *, kind: str, storage: Storage | None = None
+) -> str:
+    """Write a model's texts and then the card that makes them a model.
 
     Texts are named by their content and the card comes last: whoever reads meets the former model or the new one.
+
+    Parameters
+    ----------
+    url : str
+        Folder, local or s3://, that holds one model.
+    card : dict
+        What JSON can hold.
+    texts : dict of str
+        By name.
+    kind : str
+        "demand" or "fare": a model of one kind is not loaded as another.
+    storage : Storage, optional
+        The default is this process's.
+
+    Returns
+    -------
+    str
+        The card's URL.
     """
     storage, folder = storage or default_storage(), absolute(url)
-    sealed = {**card, "kind": KIND, "format": FORMAT, "files": {}}
+    sealed = {**card, "kind": kind, "format": FORMAT, "files": {}}
     for name, text in texts.items():
         data = text.encode()
         digest = _sha256(data)
@@ -49,8 +71,28 @@ def save_texts(url: str, card: dict[str, Any], texts: dict[str, str], *, storage
     return where
 
 
-def load_texts(url: str, *, storage: Storage | None = None) -> tuple[dict[str, Any], dict[str, str]]:
-    """Read and check what `save_texts` wrote: kind, format, and that no byte of it has changed."""
+def load_texts(url: str, *, kind: str, storage: Storage | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read and check what `save_texts` wrote: kind, format, and that no byte of it has changed.
+
+    Parameters
+    ----------
+    url : str
+        The folder it was saved to.
+    kind : str
+        What it was saved as.
+    storage : Storage, optional
+        The default is this process's.
+
+    Returns
+    -------
+    tuple of dict
+        The card and the texts by name.
+
+    Raises
+    ------
+    ModelError
+        When there is none, or it is not what was saved.
+    """
     storage, folder = storage or default_storage(), absolute(url)
     where = join(folder, CARD)
     try:
@@ -59,11 +101,11 @@ def load_texts(url: str, *, storage: Storage | None = None) -> tuple[dict[str, A
         raise ModelError(f"there is no model at {folder}: {error}", _REMEDY) from error
     try:
         card = json.loads(data)
-        kind, version = card["kind"], card["format"]
+        saved, version = card["kind"], card["format"]
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{where} is no card of a model", _REMEDY) from error
-    if kind != KIND:
-        raise ModelError(f"{where} is the card of a {kind!r} model, not of a fare model", _REMEDY)
+    if saved != kind:
+        raise ModelError(f"{where} is the card of a {saved!r} model, not of a {kind} model", _REMEDY)
     if version != FORMAT:
         raise ModelError(
             f"{where} is of format {version!r} and this taxidask reads format {FORMAT}",
