@@ -377,7 +377,7 @@ def report(*, run: str | None = None, lake: Lake = None, store: Store = None, ou
     out
         The PDF to write [settings: report].
     """
-    from taxidask.report.build import build
+    from taxidask.report import build
 
     settings = _settings(lake=lake, store=store, report=str(out) if out else None)
     _say("building the report …")
@@ -397,7 +397,7 @@ def serve_app(*, store: Store = None, port: int = 5006, address: str = "127.0.0.
     address
         Where to listen; beyond this machine only if asked.
     """
-    from taxidask.app.serve import serve
+    from taxidask.app import serve
 
     serve(_settings(store=store).store, port=port, address=address)
     return DONE

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 # Names are imported on first use: Panel takes a second to load.
-_MODULE = {"overview": "taxidask.app.overview", "serve": "taxidask.app.serve"}
+_MODULE = {"overview": "taxidask.app.overview", "serve": "taxidask.app.server"}
 
 __all__ = ["overview", "serve"]
 

@@ -13,7 +13,7 @@ _MODULE = {
     "Text": "taxidask.report.display",
     "RunData": "taxidask.report.data",
     "TypstPDFExporter": "taxidask.report.exporter",
-    "build": "taxidask.report.build",
+    "build": "taxidask.report.building",
     "open_run": "taxidask.report.data",
 }
 

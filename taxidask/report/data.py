@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from taxidask.errors import LakeError, ReportError
-from taxidask.report.build import FROM, RUN
+from taxidask.report.building import FROM, RUN
 
 if TYPE_CHECKING:
     from taxidask.demand import Cube

@@ -22,7 +22,7 @@ from traitlets.config import Config
 
 from taxidask.errors import ReportError
 from taxidask.report import markdown, tables, typst
-from taxidask.report.build import FROM, execute
+from taxidask.report.building import FROM, execute
 
 HEADER = "application/vnd.taxidask.report+json"
 _LARGEST_PICTURE = 64 << 20  # bytes

@@ -276,7 +276,7 @@ def report_ready(_: Job, outputs: dict[str, Any]) -> bool:
 
 
 def report(job: Job) -> dict[str, Any]:
-    from taxidask.report.build import build
+    from taxidask.report import build
 
     path = build(store=job.store, lake=job.lake, run_id=job.ledger.id, out=absolute(job.settings.report))
     return {"bytes": Path(path).stat().st_size, "detail": str(path), "outputs": {"report": str(path)}}

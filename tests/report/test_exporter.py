@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from taxidask.errors import ReportError
 from taxidask.report import build
-from taxidask.report.build import execute
+from taxidask.report.building import execute
 from taxidask.report.exporter import HEADER, TypstPDFExporter, asset
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -43,7 +43,7 @@ def arm(stage: str | None) -> None:
     elif stage == "publish":
         Store.put_forecast = after(Store.put_forecast)
     elif stage == "report":
-        report = importlib.import_module("taxidask.report.build")
+        report = importlib.import_module("taxidask.report.building")
         report.build = after(report.build)
 
 

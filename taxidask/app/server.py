@@ -1,7 +1,7 @@
 """Serve the app, with addresses for a cluster's probes. On this machine only, unless told otherwise.
 
 `ROUTES` also makes this module a plugin of ``panel serve``: ``panel serve taxidask/app/overview.py --plugins
-taxidask.app.serve`` answers at the same addresses.
+taxidask.app.server`` answers at the same addresses.
 """
 
 from __future__ import annotations

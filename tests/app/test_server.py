@@ -22,7 +22,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 import taxidask.app
-from taxidask.app.serve import origins, serve
+from taxidask.app.server import origins, serve
 from taxidask.errors import TaxidaskError
 from taxidask.results import Store
 
@@ -105,7 +105,7 @@ def web_socket(port: int, origin: str) -> int:
 def test_panel_serve_shows_the_page_and_answers_probes(filled: Store, tmp_path: Path) -> None:
     port = free_port()
     page = str(Path(taxidask.app.__file__).parent / "overview.py")
-    arguments = ["-m", "panel", "serve", page, "--port", str(port), "--plugins", "taxidask.app.serve"]
+    arguments = ["-m", "panel", "serve", page, "--port", str(port), "--plugins", "taxidask.app.server"]
     with command(*arguments, port=port, TAXIDASK_STORE=filled.url) as address:
         assert get(f"{address}/healthz") == (200, "ok\n")
         assert get(f"{address}/readyz")[0] == 200
@@ -133,7 +133,7 @@ def test_web_sockets_are_open_to_this_machine_only_unless_told() -> None:
 def test_a_store_that_hangs_does_not_hold_up_the_readiness_probe(
     filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import taxidask.app.serve as module
+    import taxidask.app.server as module
 
     release = threading.Event()
     monkeypatch.setattr(filled, "check", lambda: release.wait(20))
