@@ -365,7 +365,7 @@ def query(
 
 
 @app.command
-def report(*, run: str | None = None, lake: Lake = None, store: Store = None, out: Path | None = None) -> int:
+def report(*, run: str | None = None, lake: Lake = None, store: Store = None, out: str | None = None) -> int:
     """Build the PDF report of a run.
 
     Example: `taxidask report --out report.pdf`
@@ -375,11 +375,11 @@ def report(*, run: str | None = None, lake: Lake = None, store: Store = None, ou
     run
         A run's id; default: the latest that was published.
     out
-        The PDF to write [settings: report].
+        The PDF to write, a path or an s3:// URL [settings: report].
     """
     from taxidask.report import build
 
-    settings = _settings(lake=lake, store=store, report=str(out) if out else None)
+    settings = _settings(lake=lake, store=store, report=out)
     _say("building the report …")
     path = build(store=_store(settings.store), lake=taxidask.Lake(settings.lake), run_id=run, out=settings.report)
     print(path)
@@ -387,7 +387,13 @@ def report(*, run: str | None = None, lake: Lake = None, store: Store = None, ou
 
 
 @app.command(name="app")
-def serve_app(*, store: Store = None, port: int = 5006, address: str = "127.0.0.1") -> int:
+def serve_app(
+    *,
+    store: Store = None,
+    port: int = 5006,
+    address: str = "127.0.0.1",
+    allow_origin: Annotated[list[str] | None, Parameter(negative="")] = None,
+) -> int:
     """Serve the app until Ctrl-C.
 
     Example: `taxidask app --store sqlite:///taxidask.db --port 5006`
@@ -396,10 +402,12 @@ def serve_app(*, store: Store = None, port: int = 5006, address: str = "127.0.0.
     ----------
     address
         Where to listen; beyond this machine only if asked.
+    allow_origin
+        A further HOST:PORT that browsers reach the app by, as behind a load balancer; may be repeated.
     """
     from taxidask.app import serve
 
-    serve(_settings(store=store).store, port=port, address=address)
+    serve(_settings(store=store).store, port=port, address=address, allow_origins=allow_origin or [])
     return DONE
 
 

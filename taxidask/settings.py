@@ -110,7 +110,7 @@ class Settings(BaseModel):
     store: str = Field(
         default="sqlite:///taxidask.db", description="Where results are published: sqlite:///FILE or dynamodb://TABLE."
     )
-    report: str = Field(default="report.pdf", description="The PDF report's path.")
+    report: str = Field(default="report.pdf", description="The PDF report's path, or its s3:// URL.")
     compute: str = Field(default="local", description="local, tcp://HOST:PORT, tls://HOST:PORT or kubernetes.")
     workers: int | None = Field(default=None, ge=1, description="Worker processes (default: as the machine allows).")
     worker_memory: str | None = Field(default=None, description="Memory limit of one worker, e.g. 4GiB.")

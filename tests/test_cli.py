@@ -142,6 +142,28 @@ def test_the_second_name_of_the_same_content_is_left_out_by_name(
     assert len(td.Lake("lake").trips()) < 2_000
 
 
+def test_the_app_is_told_where_else_it_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, dict[str, object]]] = []
+    monkeypatch.setattr("taxidask.app.serve", lambda store, **options: told.append((store, options)))
+    assert call("app", "--store", "sqlite:///a.db") == 0
+    origins = ("--allow-origin", "taxi.example:443", "--allow-origin", "10.0.0.5:80")
+    assert call("app", "--store", "sqlite:///a.db", "--port", "6000", *origins) == 0
+    local = {"port": 5006, "address": "127.0.0.1", "allow_origins": []}
+    assert told == [
+        ("sqlite:///a.db", local),
+        ("sqlite:///a.db", local | {"port": 6000, "allow_origins": ["taxi.example:443", "10.0.0.5:80"]}),
+    ]
+
+
+def test_the_report_may_be_written_to_a_url(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("taxidask.report.build", lambda **given: given["out"])
+    assert call("store", "create", "--store", "sqlite:///a.db") == 0
+    assert call("report", "--store", "sqlite:///a.db", "--out", "s3://bucket/out/report.pdf") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "s3://bucket/out/report.pdf"
+
+
 def test_runs_of_an_empty_store(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("store", "create") == 0
     assert call("runs", "list", "--json") == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -271,15 +270,15 @@ def report_inputs(job: Job) -> str:
     return digest(publish_inputs(job), job.settings.report)
 
 
-def report_ready(_: Job, outputs: dict[str, Any]) -> bool:
-    return bool(outputs.get("report")) and Path(outputs["report"]).is_file()
+def report_ready(job: Job, outputs: dict[str, Any]) -> bool:
+    return bool(outputs.get("report")) and job.storage.exists(outputs["report"])
 
 
 def report(job: Job) -> dict[str, Any]:
     from taxidask.report import build
 
-    path = build(store=job.store, lake=job.lake, run_id=job.ledger.id, out=absolute(job.settings.report))
-    return {"bytes": Path(path).stat().st_size, "detail": str(path), "outputs": {"report": str(path)}}
+    url = build(store=job.store, lake=job.lake, run_id=job.ledger.id, out=absolute(job.settings.report))
+    return {"bytes": job.storage.stat(url).size, "detail": url, "outputs": {"report": url}}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from taxidask.runs import stages
+from taxidask.storage import default_storage
+
+
+@pytest.mark.parametrize("where", ["path", "memory://test-stages", "bucket"])
+def test_a_report_is_ready_where_it_was_written(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    home = {"path": str(tmp_path), "bucket": ""}.get(where, where) or request.getfixturevalue("bucket")
+    url, storage = f"{home}/reports/report.pdf", default_storage()
+
+    def build(*, out: str, **_: Any) -> str:
+        storage.write(out, b"%PDF, 12 B, ")
+        return out
+
+    monkeypatch.setattr("taxidask.report.build", build)
+    settings, ledger = SimpleNamespace(report=url), SimpleNamespace(id="r1")
+    job: Any = SimpleNamespace(storage=storage, settings=settings, ledger=ledger, store=None, lake=None)
+    assert not stages.report_ready(job, {})
+    assert not stages.report_ready(job, {"report": url})
+    done = stages.report(job)
+    assert done == {"bytes": 12, "detail": url, "outputs": {"report": url}}
+    assert stages.report_ready(job, done["outputs"])
+    storage.delete(url)
+    assert not stages.report_ready(job, done["outputs"])
