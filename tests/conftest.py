@@ -71,3 +71,8 @@ def bucket(aws: Aws) -> str:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in [key for key in os.environ if key.startswith("TAXIDASK_")]:
         monkeypatch.delenv(key)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, so that two processes end at about the same time."""
+    items.sort(key=lambda item: "test_driver_killed" not in item.nodeid)
