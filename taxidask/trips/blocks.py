@@ -140,10 +140,22 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
         del trips
     job.storage.write(job.counts_url(task.start, task.stop), counts.to_bytes())
     summary["outside"] = counts.outside
+    # Else rows of another version would be trusted should this one come back: on S3 equal bytes are equal versions.
+    _check_version(job)
     summary["seconds"] = time.monotonic() - began
     job.storage.write(job.summary_url(task.start, task.stop), json.dumps(summary).encode())
     _release_memory()
     return {name: summary[name] for name in ("start", "stop", "rows", "kept", "rejected", "bytes", "seconds")}
+
+
+def _check_version(job: Job) -> None:
+    source = job.source
+    now = job.storage.stat(source.url).version
+    if now != source.version:
+        raise SourceError(
+            f"{source.url} changed while it was read (version {source.version} became {now})",
+            "ingest it again once it is written; what the lake held of it is still there",
+        )
 
 
 def _release_memory() -> None:
@@ -190,12 +202,7 @@ def finish_source(task: FinishTask) -> dict[str, Any]:
     began = time.monotonic()
     job, source = task.job, task.job.source
     manifests = Manifests(job.lake, job.storage)
-    now = job.storage.stat(source.url).version
-    if now != source.version:
-        raise SourceError(
-            f"{source.url} changed while it was read (version {source.version} became {now})",
-            "ingest it again once it is written; what the lake held of it is still there",
-        )
+    _check_version(job)
     try:
         summaries = _summaries(job, task.ranges)
         manifest = _manifest(job, summaries)
@@ -212,7 +219,8 @@ def finish_source(task: FinishTask) -> dict[str, Any]:
         ) from error
     job.storage.write(cube_url(job.lake, job.count_key, job.part), tally.to_bytes())
     seconds = manifest.seconds + time.monotonic() - began
-    visible, won = manifests.commit(replace(manifest, outside=tally.outside, seconds=seconds))
+    new = replace(manifest, outside=tally.outside, seconds=seconds)
+    visible, won = manifests.commit(new, check=lambda: _check_version(job))
     _clear(job, named(manifest) - named(visible))
     return outcome(visible, note="" if won else SECOND)
 
@@ -232,10 +240,17 @@ def outcome(manifest: Manifest, *, note: str = "", skipped: bool = False) -> dic
 
 
 def _summaries(job: Job, ranges: tuple[tuple[int, int], ...]) -> list[dict[str, Any]]:
-    """The blocks' summaries in file order."""
+    """The blocks' summaries in file order; a block whose parts are gone is to be read again."""
 
     def load(block: tuple[int, int]) -> dict[str, Any]:
-        return json.loads(job.storage.read(job.summary_url(*block)))
+        summary = json.loads(job.storage.read(job.summary_url(*block)))
+        try:
+            for part in (*summary["parts"], *summary["rejects"]):
+                job.storage.stat(join(job.lake, part["path"]))
+        except MissingError:
+            job.storage.delete(job.summary_url(*block))
+            raise
+        return summary
 
     with ThreadPoolExecutor(8) as pool:
         return list(pool.map(load, ranges))
@@ -289,8 +304,9 @@ def _manifest(job: Job, summaries: list[dict[str, Any]]) -> Manifest:
 
 def _tally_of(job: Job, summary: dict[str, Any], space: Space) -> Tally:
     if summary["count_key"] == job.count_key:
-        return read_tally(job.storage, job.counts_url(summary["start"], summary["stop"]))
-    # The lake was recounted since the block was read.
+        with contextlib.suppress(MissingError):
+            return read_tally(job.storage, job.counts_url(summary["start"], summary["stop"]))
+    # The lake was recounted since the block was read, or another driver cleared up.
     return count_parts(job.lake, job.storage, [Part(**part) for part in summary["parts"]], space, job.slot_seconds,
                        job.source.era.locations)  # fmt: skip
 
@@ -312,6 +328,9 @@ def count_parts(
 
 def _clear(job: Job, unnamed: set[str]) -> None:
     """Delete the work folder and parts that did not become visible; what stays after a crash here is harmless."""
-    gone = [stat.url for stat in job.storage.list(job.work)] + [join(job.lake, path) for path in sorted(unnamed)]
+    work = [stat.url for stat in job.storage.list(job.work)]
+    summaries = [url for url in work if url.endswith(".json")]
+    rest = [url for url in work if not url.endswith(".json")] + [join(job.lake, path) for path in sorted(unnamed)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(job.storage.delete, gone))
+        list(pool.map(job.storage.delete, summaries))  # all of them first: a summary vouches for the rest
+        list(pool.map(job.storage.delete, rest))

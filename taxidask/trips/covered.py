@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from taxidask.errors import LakeError
-from taxidask.space import Space
+from taxidask.errors import CubeError, LakeError
+from taxidask.space import MAX_COUNT, Space
 from taxidask.storage import MissingError, Storage
 
 from .blocks import count_parts
@@ -70,8 +70,11 @@ def cube_of(
         except MissingError:  # committed while the lake was recounted
             return count_parts(lake, storage, list(manifest.parts), space, slot_seconds, manifest.locations)
 
-    # A trip ends at most a day after it begins, so other sources have nothing in these slots.
-    near = [one for one, span in zip(useful, spans, strict=True) if span[0] < high and span[1] + DAY > low]
+    # A trip ends at most as long after it begins as its rules allow, so other sources have nothing in these slots.
+    longest = [int(one.rules["max_duration_hours"] * 3600) + 1 for one in useful]
+    near = [
+        one for one, span, most in zip(useful, spans, longest, strict=True) if span[0] < high and span[1] + most > low
+    ]
     with ThreadPoolExecutor(READERS) as pool:
         for at in range(0, len(near), READERS):
             for part in pool.map(load, near[at : at + READERS]):
@@ -87,9 +90,15 @@ def _add(counts: np.ndarray, part: Tally, first: int) -> None:
     cells = counts.shape[1]
     at = keys - first * cells
     keep = (at >= 0) & (at < counts.shape[0] * cells)
-    flat = counts.reshape(-1, 2)
-    flat[at[keep], 0] += pickups[keep].astype(np.int32)
-    flat[at[keep], 1] += dropoffs[keep].astype(np.int32)
+    flat, at = counts.reshape(-1, 2), at[keep]
+    for direction, ends in enumerate((pickups, dropoffs)):
+        sums = flat[at, direction] + ends[keep]  # of int64: nothing wraps
+        if sums.max(initial=0) > MAX_COUNT:
+            raise CubeError(
+                f"a slot and cell have {sums.max():,} trips, above {MAX_COUNT:,}, the most a cube can hold",
+                "use shorter slots or smaller cells: lake.recount(space=…, slot=…)",
+            )
+        flat[at, direction] = sums
 
 
 def _slot_start(name: str, value: Any, slot_seconds: int) -> int:

@@ -183,6 +183,7 @@ class Driver:
         self.should_stop = should_stop
         self.results: dict[str, dict[str, Any]] = {}
         self._ready: deque[FinishTask] = deque()
+        self._second_names: dict[str, dict[str, Manifest]] = {}
         self._stopped = False
 
     def run(self) -> list[SourceIngest]:
@@ -193,7 +194,20 @@ class Driver:
             todo = [job for job in self.jobs if self._left_alone(job)]
             if not todo:
                 break
+        for job in self.jobs:
+            self._tell_second_names(job)
         return [self._result(job) for job in self.jobs]
+
+    def _tell_second_names(self, job: Job) -> None:
+        """Say which other names of the content this source had count nowhere now that it has another."""
+        manifests = Manifests(job.lake, job.storage)
+        left = [
+            one.url for one in self._second_names.get(job.source.url, {}).values() if not manifests.duplicate_holds(one)
+        ]
+        if left and "error" not in self.results[job.source.url]:
+            note = f"its former content counts nowhere now, ingest again what has it: {', '.join(left)}"
+            result = self.results[job.source.url]
+            result["note"] = f"{result['note']}; {note}" if result["note"] else note
 
     def _left_alone(self, job: Job) -> bool:
         """Whether this source counts nowhere, because the one it is a second name of has other content by now."""
@@ -211,6 +225,10 @@ class Driver:
         manifests = Manifests(lake, storage)
         there = {manifest.url: manifest for manifest in manifests.all()}
         finished = {stat.url for stat in storage.list(join(lake, "blocks")) if stat.url.endswith(".json")}
+        ours = {job.source.url for job in self.jobs}
+        for one in there.values():
+            if one.duplicate_of in ours and one.url not in ours:
+                self._second_names.setdefault(one.duplicate_of or "", {})[one.url] = one
         states: list[_Progress] = []
         plans: list[tuple[_Progress, list[tuple[int, int]]]] = []
         for job in jobs:

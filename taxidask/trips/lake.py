@@ -282,12 +282,17 @@ class Lake:
     def sources(self) -> pd.DataFrame:
         """What the lake was made of: one row per source, with its rows, kept and rejected by reason."""
         manifests = self._manifests.all()
-        visible = {one.url for one in counted(manifests, self._manifests.claimant)}
+        visible = {one.url: one.content for one in counted(manifests, self._manifests.claimant)}
         rows = []
         for one in manifests:
             if one.url not in visible and one.duplicate_of is None:
                 one = one.duplicate(self._manifests.claimant(one.content) or "")
-            rows.append(_row(one))
+            note = ""
+            if one.duplicate_of is not None:
+                note = f"same content as {one.duplicate_of}, counted there"
+                if visible.get(one.duplicate_of) != one.content:
+                    note = f"counts nowhere since {one.duplicate_of} has other content: ingest it again"
+            rows.append(_row(one, note))
         return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
 
     def __repr__(self) -> str:
@@ -322,7 +327,7 @@ _COLUMNS: dict[str, str] = {
 }  # fmt: skip
 
 
-def _row(one: Manifest) -> dict[str, Any]:
+def _row(one: Manifest, note: str) -> dict[str, Any]:
     moments = {name: pd.NaT if value is None else pd.Timestamp(value, unit="us") for name, value in
                (("first", one.first), ("last", one.last))}  # fmt: skip
     return {
@@ -333,7 +338,7 @@ def _row(one: Manifest) -> dict[str, Any]:
         **moments,
         "version": one.version,
         "content": one.content,
-        "note": f"same content as {one.duplicate_of}, counted there" if one.duplicate_of else "",
+        "note": note,
     }
 
 

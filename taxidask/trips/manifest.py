@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -210,8 +210,16 @@ class Manifests:
                 return url
         raise LakeError(f"the content {content} of {url} is claimed by others again and again", "ingest again")
 
-    def commit(self, manifest: Manifest) -> tuple[Manifest, bool]:
+    def commit(self, manifest: Manifest, *, check: Callable[[], None] | None = None) -> tuple[Manifest, bool]:
         """Make a source visible, at once and instead of what was visible of it before.
+
+        Parameters
+        ----------
+        manifest : Manifest
+            What to make visible.
+        check : callable, optional
+            Raises if the source is of another version by now. Asked after looking at what it would replace: a driver
+            that was asleep meanwhile cannot put an old version over a newer one.
 
         Returns
         -------
@@ -227,6 +235,8 @@ class Manifests:
                 and (not there.duplicate_of or self.duplicate_holds(there))
             ):
                 return there, False
+            if check is not None:
+                check()
             holder = self.claim(manifest.url, manifest.content)
             new = manifest if holder == manifest.url else manifest.duplicate(holder)
             if there is None:
