@@ -65,6 +65,14 @@ def _listed(value: Any) -> Any:
     )
 
 
+def _texts(value: Any) -> list[str]:
+    """Every text in a field's value."""
+    if isinstance(value, str):
+        return [value]
+    parts = value.model_dump().values() if isinstance(value, BaseModel) else value or ()
+    return [text for part in parts for text in _texts(part)]
+
+
 def _json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") else value
 
@@ -149,6 +157,13 @@ class Settings(BaseModel):
             raise SettingsError(f"block_size {value!r} is no multiple of 8MiB", "use 8MiB, 16MiB, … 64MiB, 128MiB")
         return value
 
+    @field_validator("worker_memory")
+    @classmethod
+    def _worker_memory(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_bytes(value)
+        return value
+
     @field_validator("idle_timeout")
     @classmethod
     def _idle_timeout(cls, value: str) -> str:
@@ -172,13 +187,14 @@ class Settings(BaseModel):
             )
         return value
 
-    @field_validator("lake", "store", "report", "sources", "compute", "space")
+    @field_validator("lake", "store", "report", "sources", "compute", "space", "regions")
     @classmethod
-    def _no_secret(cls, value: str | list[str]) -> str | list[str]:
-        for url in [value] if isinstance(value, str) else value:
-            if re.match(r"\w+://[^/@]*:[^/@]*@", url):
+    def _no_secret(cls, value: Any) -> Any:
+        for url in _texts(value):
+            # also in an option of a URL, as ?endpoint=http://name:password@host
+            if found := re.search(r"(\w+)://[^/@\s]*:[^@\s]*@", url):
                 raise SettingsError(
-                    f"the URL {url.split('://')[0]}://…@{url.rsplit('@', 1)[1]} holds a password",
+                    f"the URL {found[1]}://…@{url[found.end() :].rsplit('@', 1)[-1]} holds a password",
                     "settings are kept with each run: leave credentials to the AWS chain (environment, profile, role)",
                 )
         return value

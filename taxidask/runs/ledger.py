@@ -100,9 +100,10 @@ class Ledger:
                         return
                     written = time.monotonic()
                 checked = time.monotonic()
-            except StoreError as error:
+            except Exception as error:  # whatever it is, without heartbeats another may take over
                 if time.monotonic() - checked > self._timeout:
-                    self._let_go(f"out of touch with the store: {error.message}")
+                    told = error.message if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+                    self._let_go(f"out of touch with the store: {told}")
                     return
 
     def _let_go(self, reason: str) -> None:
@@ -133,6 +134,11 @@ class Ledger:
             self._let_go("taken over")
             self.check()
 
+    def note(self, **values: Any) -> None:
+        """Write something about the run as a whole."""
+        self._update(values)
+        self.item.update(values)
+
     def progress(self, **figures: Any) -> None:
         """Figures of the stage at work; they travel with the next heartbeat."""
         self._progress.update(figures)
@@ -154,10 +160,23 @@ class Ledger:
         self.set_stage(name, ended=_stamp(time.time()), **values)
 
     def close(self, state: str, *, error: str | None = None, **values: Any) -> None:
-        """Write the run's last state; a cancelled run forgets the cancellation, so that it can be resumed."""
-        changes: dict[str, Any] = {"state": state, "error": error, "cancel": False, **values}
-        self._update(changes)
-        self.item.update(changes)
+        """Write the run's last state, also as that of the stage at work.
+
+        A cancelled run forgets the cancellation, so that it can be resumed.
+        """
+        for name, record in self.item["stages"].items():
+            if record["state"] == "running":
+                self.item["stages"][name] = {**record, "state": state, "ended": _stamp(time.time())}
+        self.note(state=state, error=error, cancel=False, stages=self.item["stages"], **values)
+
+
+def unknown_run(store: Store, run: str) -> RunError:
+    """There is no run of that id."""
+    newest = [item["id"] for item in store.list_runs(limit=3)]
+    return RunError(
+        f"there is no run {run!r} in {store.url}",
+        f"the newest are {', '.join(newest)}" if newest else "the store holds no run yet",
+    )
 
 
 # -- opening ---------------------------------------------------------------------------------------------------------
@@ -180,6 +199,7 @@ def _new_item(settings: Settings) -> dict[str, Any]:
         "heartbeat": now,
         "cancel": False,
         "stages": {},
+        "estimate": {},
         "cost": {},
         "error": None,
     }
@@ -291,11 +311,7 @@ def open_run(
     else:
         found = store.get_run(resume)
         if found is None:
-            newest = [i["id"] for i in store.list_runs(limit=3)]
-            raise RunError(
-                f"there is no run {resume!r} in {store.url}",
-                f"the newest are {', '.join(newest)}" if newest else "the store holds no run yet",
-            )
+            raise unknown_run(store, resume)
         item = found
     if item["state"] == "done":
         return item, False

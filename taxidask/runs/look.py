@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from taxidask.errors import RunError
 from taxidask.results import Store
-from taxidask.runs.ledger import LIVELY, STAGES, driver_state
+from taxidask.runs.cost import Cost
+from taxidask.runs.ledger import LIVELY, STAGES, driver_state, unknown_run
 
 
 def _timeout(item: dict[str, Any]) -> float:
@@ -20,11 +20,7 @@ def find(store: Store, run_id: str) -> dict[str, Any]:
     """The run's item, its state as a reader should see it (``dead`` without a heartbeat)."""
     item = store.get_run(run_id)
     if item is None:
-        newest = [i["id"] for i in store.list_runs(limit=3)]
-        raise RunError(
-            f"there is no run {run_id!r} in {store.url}",
-            f"the newest are {', '.join(newest)}" if newest else "the store holds no run yet",
-        )
+        raise unknown_run(store, run_id)
     return {**item, "state": driver_state(item, _timeout(item), time.time())}
 
 
@@ -34,7 +30,7 @@ def runs_table(store: Store, *, limit: int = 20) -> pd.DataFrame:
     rows = []
     for item in store.list_runs(limit=limit):
         stages = item["stages"]
-        at_work = [name for name in STAGES if stages.get(name, {}).get("state") == "running"]
+        at_work = [name for name in STAGES if stages.get(name, {}).get("state", "done") != "done"]
         finished = [name for name in STAGES if stages.get(name, {}).get("state") == "done"]
         rows.append(
             {
@@ -58,6 +54,11 @@ def describe(item: dict[str, Any]) -> str:
         if record:
             span = f"{record.get('started') or ''} – {record.get('ended') or ''}"
             lines.append(f"  {name:<8} {record['state']:<10} {span}  {record.get('detail') or ''}".rstrip())
+    notes = [note for name in STAGES for note in item["stages"].get(name, {}).get("left_out") or []]
+    lines += [f"  left out {note}" for note in notes]
+    if item.get("cost") or item.get("estimate"):
+        figures = Cost(**(item.get("cost") or item["estimate"]))
+        lines.append(f"  {'cost' if item.get('cost') else 'estimate':<8} {figures}")
     if item.get("error"):
         lines.append(f"  error    {item['error']}")
     if item["state"] in ("dead", "failed", "interrupted", "cancelled"):

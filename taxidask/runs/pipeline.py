@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,12 +10,12 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from taxidask.compute import connect
-from taxidask.errors import RunError
+from taxidask.compute import connect, executor
+from taxidask.errors import RunError, SettingsError
 from taxidask.results import Store, open_store
 from taxidask.runs import cost
-from taxidask.runs.ledger import STAGES, Ledger, open_run, settings_key
-from taxidask.runs.stages import PIPELINE, Job, open_job, space_of
+from taxidask.runs.ledger import STAGES, Ledger, open_run, unknown_run
+from taxidask.runs.stages import PIPELINE, Job, open_job, placed, space_of
 from taxidask.settings import Settings, parse_bytes, resolve
 
 if TYPE_CHECKING:
@@ -24,14 +23,8 @@ if TYPE_CHECKING:
 
 # Fields that may differ between the attempts at one run: they say where it runs, not what it computes.
 _WHERE = (
-    "compute",
-    "workers",
-    "worker_memory",
-    "block_size",
-    "heartbeat_timeout",
-    "namespace",
-    "image",
-    "cluster_name",
+    *("compute", "workers", "worker_memory", "block_size", "heartbeat_timeout", "namespace", "image", "cluster_name"),
+    *("idle_timeout", "prices", "regions"),
 )
 
 
@@ -91,18 +84,21 @@ def _to_run(item: dict[str, Any]) -> Run:
     )
 
 
-def _adopt(store: Store, settings: Settings, resume: str) -> Settings:
-    """The settings to resume run `resume` with: its own job, where the caller wants it."""
+def _adopt(store: Store, settings: Settings, given: set[str], resume: str) -> Settings:
+    """The settings to resume run `resume` with: its own job, where the caller wants it.
+
+    What the caller gave must be that job's; what was left to the defaults is taken from it.
+    """
     item = store.get_run(resume)
     if item is None:
-        return settings  # open_run says what is wrong
+        raise unknown_run(store, resume)
     theirs = Settings(**item["settings"])
-    if settings.sources and settings_key(settings) != settings_key(theirs):
-        differ = [
-            f"{name} was {getattr(theirs, name)!r}, is {getattr(settings, name)!r}"
-            for name in Settings.model_fields
-            if name not in _WHERE and getattr(theirs, name) != getattr(settings, name)
-        ]
+    differ = [
+        f"{name} was {getattr(theirs, name)!r}, is {getattr(settings, name)!r}"
+        for name in Settings.model_fields
+        if name in given and name not in _WHERE and getattr(theirs, name) != getattr(settings, name)
+    ]
+    if differ:
         raise RunError(
             f"run {resume} did another job: {'; '.join(differ)}", "start a new run, or resume without other settings"
         )
@@ -148,36 +144,58 @@ def run(
     RunError
         Refused, cancelled, taken over, or no source has a valid row.
     SourceError
-        A source that cannot be read as trips; before any work is done.
+        A source that cannot be read as trips; before any work is done, and before there is a run.
+    StorageError, ReportError
+        The report's place takes no file; likewise.
     """
     if settings is None:
         settings, _ = resolve({})
+    given = settings.model_fields_set
+    settings = placed(settings)
+    if resume in (None, "last") and not settings.sources:
+        raise SettingsError("the settings name no sources", "pass sources, e.g. taxidask run --sources 'trips/*.csv'")
     say: Callable[[str], None] = _say if progress else _say_nothing
     store = open_store(settings.store)
     if settings.store.startswith("sqlite"):
         store.create()
     store.check()
     if resume not in (None, "last"):
-        settings = _adopt(store, settings, str(resume))
+        settings = _adopt(store, settings, given, str(resume))
+    # Whatever can be wrong is found before there is a run: one without a driver would hold up the next attempt.
     lake, storage, sources = open_job(settings)
-    item, mine = open_run(store, settings, resume, say)
-    if not mine:
-        say(f"run {item['id']} is done: nothing to do")
-        return _to_run(item)
-
-    cores = settings.workers or os.cpu_count() or 1
+    cores = executor(client).threads
     blocks = sum(len(source.blocks(parse_bytes(settings.block_size))) for source in sources)
     size = sum(source.size for source in sources)
     guess = cost.estimate(
         settings, bytes_to_read=size, blocks=blocks, sources=len(sources), cells=space_of(settings).cells, cores=cores
     )
+    item, mine = open_run(store, settings, resume, say)
+    if not mine:
+        say(f"run {item['id']} is done: nothing to do")
+        return _to_run(item)
     say(f"run {item['id']}: {len(sources)} sources, {size / 1e6:,.1f} MB; estimate: {guess}")
 
     started = time.monotonic()
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(store, item, settings.heartbeat_timeout))
         job = Job(settings, store, lake, storage, sources, ledger, client, progress, say)
+
+        def spent() -> cost.Cost:
+            """What this run has cost, with its earlier attempts as far as they could note it."""
+            earlier = item.get("cost") or {}
+            puts, gets = cost.requests(blocks=job.read["blocks"], sources=len(sources))
+            held = executor(job.client).threads if job.client is not None else 1
+            return cost.price(
+                settings,
+                core_seconds=round(held * (time.monotonic() - started) + earlier.get("core_seconds", 0.0), 1),
+                bytes_read=job.read["bytes"] + earlier.get("bytes", 0),
+                puts=puts + earlier.get("puts", 0),
+                gets=gets + earlier.get("gets", 0),
+                writes=round(store.usage["write_units"]) + earlier.get("writes", 0),
+            )
+
         try:
+            ledger.note(estimate=guess.to_dict())
             for number, stage in enumerate(PIPELINE, 1):
                 ledger.check()
                 head = f"[{number}/{len(PIPELINE)}] {stage.title}"
@@ -198,34 +216,25 @@ def run(
                 result = stage.make(job)
                 ledger.end_stage(stage.name, state="done", **result)
                 say(f"{head}: {result['detail']} in {time.monotonic() - begun:.1f} s")
-            ingested = ledger.stage("ingest")
-            puts, gets = cost.requests(blocks=int(ingested.get("blocks") or 0), sources=len(sources))
-            spent = cost.price(
-                settings,
-                core_seconds=cores * (time.monotonic() - started),
-                bytes_read=int(ingested.get("bytes") or 0),
-                puts=puts,
-                gets=gets,
-                writes=round(store.usage["write_units"]),
-            )
-            ledger.close("done", cost=spent.to_dict())
-            say(f"run {item['id']}: done in {time.monotonic() - started:.1f} s; cost: {spent}")
+            total = spent()
+            ledger.close("done", cost=total.to_dict())
+            say(f"run {item['id']}: done in {time.monotonic() - started:.1f} s; cost: {total}")
         except KeyboardInterrupt:
             ledger.interrupt()
-            _close(ledger, "interrupted", "interrupted from the keyboard")
+            _close(ledger, "interrupted", "interrupted from the keyboard", spent)
             say(f"run {item['id']} interrupted; go on with: taxidask run --resume {item['id']}")
             raise
         except BaseException as error:
-            _close(ledger, "cancelled" if ledger.reason == "cancelled" else "failed", str(error))
+            _close(ledger, "cancelled" if ledger.reason == "cancelled" else "failed", str(error), spent)
             raise
     return _to_run(ledger.item)
 
 
-def _close(ledger: Ledger, state: str, error: str) -> None:
+def _close(ledger: Ledger, state: str, error: str, spent: Callable[[], cost.Cost]) -> None:
     """Note how a run ended, unless it is no longer this driver's; the first error is the one to show."""
     if ledger.reason == "taken over":
         return
     try:
-        ledger.close(state, error=error)
+        ledger.close(state, error=error, cost=spent().to_dict())
     except Exception as second:
         _say(f"could not note the end of run {ledger.id} in the store: {second}")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from taxidask.demand import Cube, DemandModel
-from taxidask.errors import RunError, TaxidaskError
+from taxidask.errors import ReportError, RunError, TaxidaskError
 from taxidask.fare import FareModel, backtest
-from taxidask.results import Store
+from taxidask.results import Store, open_store
 from taxidask.runs.ledger import Ledger, digest
 from taxidask.settings import Settings, parse_bytes
 from taxidask.space import Grid, Zones
@@ -64,6 +66,7 @@ class Job:
     client: Client | None
     progress: bool
     say: Callable[[str], None]
+    read: dict[str, int] = field(default_factory=lambda: {"bytes": 0, "blocks": 0})  # in this attempt
     _cube: Cube | None = None
 
     @property
@@ -109,6 +112,7 @@ def ingest(job: Job) -> dict[str, Any]:
             for name in ("rows", "kept", "bytes"):
                 done[name] += block[name]
             done["blocks"] += 1
+            job.read.update(bytes=done["bytes"], blocks=done["blocks"])
         job.ledger.progress(**done)
 
     try:
@@ -299,9 +303,33 @@ PIPELINE = (
 )
 
 
+def placed(settings: Settings) -> Settings:
+    """The settings with absolute places: a run is known by them, and resumed from any folder."""
+    return settings.model_copy(
+        update={
+            "sources": [absolute(source) for source in settings.sources],
+            "lake": absolute(settings.lake),
+            "store": open_store(settings.store).url,
+            "report": absolute(settings.report),
+            "space": settings.space if settings.space == "new_york" else absolute(settings.space),
+        }
+    )
+
+
+def try_report(url: str, storage: Storage) -> None:
+    """Raise when a local report could not be written: better now than after an hour of work."""
+    path = absolute(url)
+    if "://" in path:
+        return
+    if Path(path).is_dir():
+        raise ReportError(f"the report {path} is a folder", f"name a file, e.g. {path}/report.pdf")
+    probe = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    storage.write(probe, b"")
+    storage.delete(probe)
+
+
 def open_job(settings: Settings) -> tuple[Lake, Storage, list[Source]]:
-    """The lake and the sources of a run; raises before any work when a source cannot be read."""
-    if not settings.sources:
-        raise RunError("the settings name no sources", "pass sources, e.g. taxidask run --sources 'trips/*.csv'")
+    """The lake and the sources of a run; raises before any work when one cannot be read, or the report not written."""
     storage = default_storage()
+    try_report(settings.report, storage)
     return Lake(settings.lake), storage, find_sources(settings.sources, storage=storage)

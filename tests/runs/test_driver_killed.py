@@ -154,7 +154,7 @@ def test_cancel_stops_within_a_block_and_loses_nothing(tmp_path: Path, sources: 
     assert time.monotonic() - begun < 15
     ended = find(store, run["id"])
     assert ended["state"] == "cancelled"
-    assert ended["stages"]["ingest"]["state"] == "running"
+    assert ended["stages"]["ingest"]["state"] == "cancelled"
     assert len(td.Lake(str(tmp_path / "lake")).sources()) == 0  # no half source
 
 

@@ -1,0 +1,156 @@
+"""`td.run` around its stages: what is found out first, what a run notes, how it goes on. The stages are stand-ins."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import taxidask as td
+from taxidask.errors import ReportError, RunError, SettingsError, SourceError, StorageError
+from taxidask.runs import pipeline
+from taxidask.runs.look import describe, find, runs_table
+from taxidask.runs.stages import Job, Stage
+
+
+class Stages:
+    """Two stages; `broken` makes the second fail."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.broken = False
+
+    def first(self, job: Job) -> dict[str, Any]:
+        self.made.append("ingest")
+        job.read.update(bytes=1000, blocks=2)
+        return {"rows": 10, "detail": "ten rows", "left_out": ["b.csv: the same as a.csv"], "outputs": {"there": True}}
+
+    def second(self, _: Job) -> dict[str, Any]:
+        self.made.append("demand")
+        if self.broken:
+            raise td.TaxidaskError("the model does not fit", "give it more days")
+        return {"detail": "fitted", "outputs": {}}
+
+    def pipeline(self) -> tuple[Stage, ...]:
+        def ready(_: Job, outputs: dict[str, Any]) -> bool:
+            return bool(outputs)
+
+        return (
+            Stage("ingest", "reading", lambda _: "same", ready, self.first),
+            Stage("demand", "fitting", lambda _: "same", ready, self.second),
+        )
+
+
+@pytest.fixture
+def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stages:
+    monkeypatch.chdir(tmp_path)
+    td.make_sample("trips", start="2015-03", trips_per_month=200)
+    made = Stages()
+    monkeypatch.setattr(pipeline, "PIPELINE", made.pipeline())
+    monkeypatch.setattr(pipeline, "connect", lambda _: contextlib.nullcontext(None))
+    return made
+
+
+def settings(**more: Any) -> td.Settings:
+    return td.Settings(sources=["trips/*.csv"], **more)
+
+
+def runs() -> list[dict[str, Any]]:
+    return td.open_store("sqlite:///taxidask.db").list_runs()
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "message"),
+    [
+        ({"space": "nowhere.geojson"}, StorageError, r"nowhere\.geojson"),
+        ({"sources": ["missing.csv"]}, SourceError, r"missing\.csv"),
+        ({"report": "trips"}, ReportError, r"trips is a folder; name a file"),
+        ({"report": "trips/yellow_tripdata_2015-03.csv/report.pdf"}, StorageError, "a part of its path is a file"),
+    ],
+    ids=["space", "source", "report-folder", "report-under-a-file"],
+)
+def test_what_cannot_work_is_found_out_before_there_is_a_run(
+    stages: Stages, more: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    for _ in range(2):  # a run that nobody drives would have the second one refused
+        with pytest.raises(error, match=message):
+            td.run(td.Settings(**{"sources": ["trips/*.csv"], **more}), progress=False)
+    assert runs() == []
+    assert stages.made == []
+
+
+def test_nothing_to_read_is_wrong_use_and_leaves_nothing_behind(stages: Stages) -> None:
+    with pytest.raises(SettingsError, match="name no sources"):
+        td.run(td.Settings(), progress=False)
+    assert sorted(path.name for path in Path().iterdir()) == ["trips"]
+    assert stages.made == []
+
+
+@pytest.mark.usefixtures("stages")
+def test_a_run_keeps_absolute_places_and_its_estimate(tmp_path: Path) -> None:
+    run = td.run(settings(), progress=False)
+    assert run.lake == str(tmp_path / "lake")
+    assert run.report == str(tmp_path / "report.pdf")
+    assert run.store == f"sqlite:///{tmp_path / 'taxidask.db'}"
+    (item,) = runs()
+    assert item["settings"]["sources"] == [str(tmp_path / "trips" / "*.csv")]
+    assert item["estimate"]["core_seconds"] > 0
+    assert item["cost"]["bytes"] == 1000
+
+
+def test_a_failed_run_says_where_and_goes_on_from_another_folder(
+    stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages.broken = True
+    with pytest.raises(td.TaxidaskError, match="does not fit"):
+        td.run(settings(), progress=False)
+    store = td.open_store(f"sqlite:///{tmp_path / 'taxidask.db'}")
+    (item,) = store.list_runs()
+    assert (item["state"], item["stages"]["ingest"]["state"], item["stages"]["demand"]["state"]) == (
+        *("failed", "done", "failed"),
+    )
+    assert runs_table(store).loc[0, ["state", "stage"]].to_list() == ["failed", "demand"]
+    text = describe(find(store, item["id"]))
+    for words in ("give it more days", "left out b.csv", "core seconds", f"taxidask runs resume {item['id']}"):
+        assert words in text
+
+    stages.broken = False
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = td.run(td.Settings(store=store.url), resume=item["id"], progress=False)
+    assert stages.made == ["ingest", "demand", "demand"]
+    assert (run.state, run.lake, run.left_out) == ("done", str(tmp_path / "lake"), ["b.csv: the same as a.csv"])
+    assert run.cost["bytes"] == 1000  # read in the first attempt
+    assert run.cost["core_seconds"] >= item["cost"]["core_seconds"]
+    assert store.get_run(item["id"])["error"] is None
+
+
+def test_resume_refuses_another_job_and_lets_it_run_elsewhere(stages: Stages) -> None:
+    stages.broken = True
+    with pytest.raises(td.TaxidaskError, match="does not fit"):
+        td.run(settings(slot="60min"), progress=False)
+    (item,) = runs()
+    for other in (settings(slot="15min"), td.Settings(lake="other")):
+        with pytest.raises(RunError, match=f"run {item['id']} did another job: (slot|lake) was"):
+            td.run(other, resume=item["id"], progress=False)
+    stages.broken = False
+    # what is not given is the run's own
+    assert td.run(settings(workers=1, block_size="8MiB"), resume=item["id"], progress=False).id == item["id"]
+    with pytest.raises(RunError, match=f"there is no run 'nonsense'.*{item['id']}"):
+        td.run(settings(), resume="nonsense", progress=False)
+
+
+@pytest.mark.usefixtures("stages")
+def test_the_same_relative_names_in_another_folder_are_another_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = f"sqlite:///{tmp_path / 'shared.db'}"
+    first = td.run(settings(store=store), progress=False)
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "b")
+    td.make_sample("trips", start="2015-03", trips_per_month=100)
+    second = td.run(settings(store=store), resume="last", progress=False)
+    keys = {item["id"]: item["settings_key"] for item in td.open_store(store).list_runs()}
+    assert keys[first.id] != keys[second.id]
