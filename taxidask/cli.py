@@ -18,7 +18,8 @@ import cyclopts
 from cyclopts import App, Parameter
 
 import taxidask
-from taxidask.errors import SettingsError, SourceError, TaxidaskError
+from taxidask._storage_errors import explained
+from taxidask.errors import LakeError, SettingsError, SourceError, TaxidaskError
 from taxidask.settings import Settings, resolve
 
 DONE, FAILED, WRONG_USE, LEFT_OUT = 0, 1, 2, 3
@@ -78,6 +79,7 @@ def _finish(run: taxidask.Run, as_json: bool) -> int:
 
 def _table(frame: Any, as_json: bool, out: Path | None = None) -> int:
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".parquet":
             frame.to_parquet(out, index=False)
         else:
@@ -90,6 +92,12 @@ def _table(frame: Any, as_json: bool, out: Path | None = None) -> int:
     else:
         _say("no rows")
     return DONE
+
+
+def _out(path: Path | None) -> None:
+    """Refuse a file of a kind that is not written, before the work that would go into it."""
+    if path is not None and path.suffix not in (".csv", ".parquet"):
+        raise SettingsError(f"--out {path} is neither .csv nor .parquet", "name a file that ends in one of them")
 
 
 def _terminate(*_: object) -> None:
@@ -129,6 +137,7 @@ def demo(
     folder
         Where everything goes; run it again and what is there is used.
     """
+    signal.signal(signal.SIGTERM, _terminate)
     folder = folder.absolute()
     source = folder / "trips" / "yellow_tripdata_2015-03.csv"
     if source.exists():
@@ -278,10 +287,14 @@ def forecast(
     """
     from taxidask.storage import join
 
+    _out(out)
     settings = _settings(lake=lake, horizon=horizon)
     home = taxidask.Lake(settings.lake)
     model = taxidask.DemandModel.load(join(home.url, "models", "demand"))
-    result = model.forecast(home.cube(), horizon=settings.horizon)
+    cube = home.cube()
+    if cell is not None and not 0 <= cell < cube.space.cells:
+        raise SettingsError(f"--cell {cell} is no cell of {home.url}", f"give one from 0 to {cube.space.cells - 1}")
+    result = model.forecast(cube, horizon=settings.horizon)
     if cell is None and out is None:
         return _table(result.total(), json)
     frame = result.to_pandas()
@@ -321,10 +334,9 @@ def quote(
     """
     from taxidask.storage import absolute, join
 
+    ends = {"pickup": _point(pickup, "pickup"), "dropoff": _point(dropoff, "dropoff")}
     model = taxidask.FareModel.load(join(absolute(_settings(lake=lake).lake), "models", "fare"))
-    result = model.quote(
-        pickup=_point(pickup, "pickup"), dropoff=_point(dropoff, "dropoff"), at=at, passengers=passengers
-    )
+    result = model.quote(**ends, at=at, passengers=passengers)
     print(_dumps(vars(result)) if json else result)
     return DONE
 
@@ -358,9 +370,11 @@ def query(
     out
         Write to this .csv or .parquet file.
     """
-    frame = taxidask.Lake(_settings(lake=lake).lake).trips(
-        start=start, end=end, where=where, columns=columns, limit=limit or None
-    )
+    _out(out)
+    home = taxidask.Lake(_settings(lake=lake).lake)
+    frame = home.trips(start=start, end=end, where=where, columns=columns, limit=limit or None)
+    if frame.empty and home.sources().empty:
+        raise LakeError(f"there is no lake at {home.url} yet", "ingest into it first: taxidask ingest 'trips/*.csv'")
     return _table(frame, json, out)
 
 
@@ -509,4 +523,9 @@ def main(arguments: list[str] | None = None) -> None:
         # the reader of a pipe, e.g. head, has what it wanted
         sys.stderr.close()
         sys.exit(DONE)
+    except OSError as error:
+        # what the package reads and writes is explained where it happens; this is what a command does besides
+        told = explained(error, "use", str(error.filename or "a file"), needs=0, attempts=1)
+        _say(f"error: {told}")
+        sys.exit(FAILED)
     sys.exit(code if isinstance(code, int) else DONE)

@@ -188,3 +188,33 @@ def test_a_closed_pipe_is_no_error(sample: Path) -> None:
     shell = f"{taxidask} trips query --limit 0 --json | head -c 10"
     ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=120)
     assert "Traceback" not in ended.stderr
+
+
+def test_what_is_wrong_is_said_without_a_traceback(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    shutil.copy(sample, "trips_2015-03.csv")
+    for code, word, *arguments in [
+        (2, "name no sources", "run"),
+        (1, "file", "sample", "file", "--start", "2015-03", "--trips-per-month", "10"),
+        (2, "LON,LAT", "quote", "--pickup", "here", "--dropoff", "-73.9,40.7", "--at", "2015-03-01"),
+        (2, "neither .csv nor .parquet", "trips", "query", "--out", "day.xlsx"),
+        (1, "there is no lake at", "trips", "query", "--lake", "nowhere"),
+        (2, "'lots' is no size", "ingest", "trips_2015-03.csv", "--worker-memory", "lots"),
+        (2, "port 99999", "app", "--port", "99999"),
+    ]:
+        assert call(*arguments) == code, arguments
+        said = capsys.readouterr()
+        assert word in said.err, (arguments, said.err)
+        assert said.err.count("error:") == 1, (arguments, said.err)
+        assert said.out == "", arguments
+    assert not Path("taxidask.db").exists()
+
+
+def test_an_error_of_the_system_has_a_remedy(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    td.Lake("lake").ingest(str(sample))
+    assert call("trips", "query", "--limit", "3", "--out", "new/day.csv") == 0
+    assert Path("new/day.csv").read_text().count("\n") == 4
+    assert call("trips", "query", "--out", "file/day.csv") == 1
+    said = capsys.readouterr().err
+    assert "a part of its path is a file, not a folder; check the path" in said

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tornado.web import RequestHandler
 
-from taxidask.errors import TaxidaskError
+from taxidask.errors import SettingsError, TaxidaskError
 
 if TYPE_CHECKING:
     from taxidask.results import Store
@@ -147,6 +147,8 @@ def serve(
     from taxidask.app.overview import overview
     from taxidask.results import open_store
 
+    if not 0 < port < 65536:
+        raise SettingsError(f"port {port} is no port", "give a number from 1 to 65535")
     opened = open_store(store) if isinstance(store, str) else store
     routes = [(HEALTH, Health, {}), (READY, Ready, {"store": opened})]
     try:
@@ -172,7 +174,8 @@ def serve(
             f"the app cannot be reached by {', '.join(allow_origins)}: {error}", "give HOST or HOST:PORT"
         ) from error
     if start:
-        print(f"the app is at http://{'localhost' if _is_loopback(address) or _is_any(address) else address}:{port}/")
+        host = "localhost" if _is_loopback(address) or _is_any(address) else address
+        print(f"the app is at http://{host}:{port}/", flush=True)  # also where the output goes to a file
         server.start()
         try:
             server.io_loop.start()
