@@ -100,7 +100,9 @@ def numbers(home: Path) -> dict[str, Any]:
         "demand": store.get_metrics(run, "demand"),
         "fare": store.get_metrics(run, "fare"),
         "latest": {k: v for k, v in latest.items() if k not in ("run", "lake")},
-        "report": [line for line in pdf.stdout.splitlines() if not OWN.search(line.replace(run, "Run"))],
+        "report": [
+            " ".join(line.split()) for line in pdf.stdout.splitlines() if not OWN.search(line.replace(run, "Run"))
+        ],
     }
 
 
