@@ -32,7 +32,7 @@ class Backend:
     def stat(self, path: str) -> tuple[int, str]:
         raise NotImplementedError
 
-    def list(self, path: str) -> Entries:
+    def list(self, path: str, depth: int | None = None) -> Entries:
         raise NotImplementedError
 
     def read(self, path: str, start: int, stop: int | None) -> bytes:
@@ -57,9 +57,23 @@ class _Local(Backend):
             raise IsADirectoryError(errno.EISDIR, "is a directory", path)
         return info.st_size, f"{info.st_size}-{info.st_mtime_ns}-{info.st_ino}"
 
-    def list(self, path: str) -> Entries:
-        found = []
-        for folder, _, names in os.walk(path, onerror=self._unless_missing, followlinks=True):
+    def list(self, path: str, depth: int | None = None) -> Entries:
+        found: Entries = []
+        above: dict[str, frozenset[tuple[int, int]]] = {path: frozenset()}  # of each folder, those it lies in
+        for folder, folders, names in os.walk(path, onerror=self._unless_missing, followlinks=True):
+            before = above.pop(folder)
+            try:
+                info = os.stat(folder)  # noqa: PTH116
+            except FileNotFoundError:  # a folder that has gone since
+                continue
+            me = info.st_dev, info.st_ino
+            if me in before:  # a link to a folder that it lies in
+                folders.clear()
+                continue
+            if depth is not None and len(before) + 1 >= depth:
+                folders.clear()
+            for name in folders:
+                above[os.path.join(folder, name)] = before | {me}  # noqa: PTH118
             for name in names:
                 file = f"{folder.rstrip('/')}/{name}"
                 with contextlib.suppress(FileNotFoundError):  # a temporary file that has gone since
@@ -129,10 +143,11 @@ class _Memory(Backend):
         data = self.read(path, 0, None)
         return len(data), f"{len(data)}-{xxhash.xxh3_128_hexdigest(data)}"
 
-    def list(self, path: str) -> Entries:
+    def list(self, path: str, depth: int | None = None) -> Entries:
         with self._lock:
             prefix = f"/{path}/" if path else "/"
             names = [name for name in self._fs.store if name.startswith(prefix)]
+            names = [name for name in names if depth is None or name[len(prefix) :].count("/") < depth]
             return [(name.lstrip("/"), *self.stat(name.lstrip("/"))) for name in names]
 
     def read(self, path: str, start: int, stop: int | None) -> bytes:
@@ -201,13 +216,14 @@ class _S3(Backend):
         except FileNotFoundError:
             raise NoBucketError(bucket) from None
 
-    def list(self, path: str) -> Entries:
+    def list(self, path: str, depth: int | None = None) -> Entries:
         bucket, key = self._split(path)
         found: Entries = []
         more: dict[str, str] = {}
         while True:
             prefix = f"{key.rstrip('/')}/" if key else ""
-            page = self._fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+            flat = {"Delimiter": "/"} if depth == 1 else {}
+            page = self._fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **flat, **more)
             for item in page.get("Contents", ()):
                 if not item["Key"].endswith("/"):
                     version = _s3_version(item["Size"], item["ETag"])

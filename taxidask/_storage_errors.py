@@ -114,10 +114,21 @@ def service_code(error: BaseException) -> str | None:
     return None
 
 
+def _status(error: BaseException) -> int:
+    """HTTP status of a service's answer; 0 where there is none."""
+    for one in (error, error.__cause__):
+        response = getattr(one, "response", None)
+        if isinstance(response, dict):
+            return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return 0
+
+
 def _cause(error: BaseException) -> tuple[str, str] | None:
     code = service_code(error)
     if code is not None:
-        return _SERVICE_CODES.get(code)
+        status = _status(error)
+        busy = status == 429 or (500 <= status < 600 and status != 501)  # services have names of their own for it
+        return _SERVICE_CODES.get(code, _BUSY if busy else None)
     for one in filter(None, (error, error.__cause__)):
         for kind in type(one).__mro__:
             if kind.__name__ in _EXCEPTIONS:

@@ -81,6 +81,15 @@ def _store(settings: Settings) -> str:
     return f"{store.url}; {len(store.list_runs(limit=100))} runs of the newest 100"
 
 
+def _report(settings: Settings) -> str:
+    from taxidask.runs.stages import try_report
+    from taxidask.storage import absolute, default_storage
+
+    path = absolute(settings.report)
+    try_report(path, default_storage())
+    return path if "://" in path else f"{path} can be written"
+
+
 def _dask(settings: Settings) -> str:
     from taxidask.compute import connect
 
@@ -98,6 +107,7 @@ CHECKS: tuple[tuple[str, Callable[[Settings], str]], ...] = (
     ("disk", _disk),
     ("lake", _lake),
     ("store", _store),
+    ("report", _report),
     ("dask", _dask),
 )
 

@@ -176,10 +176,13 @@ class Storage:
             return False
         return True
 
-    def list(self, url: str) -> Stats:
-        """Every object below a URL, sorted by URL; empty where there is nothing."""
+    def list(self, url: str, *, depth: int | None = None) -> Stats:
+        """Every object below a URL, sorted by URL; empty where there is nothing.
+
+        With a `depth`, folders further down need not be looked into: 1 is the folder alone.
+        """
         backend, path = self._backend(url)
-        entries = self._call("list", url, lambda: backend.list(path))
+        entries = self._call("list", url, lambda: backend.list(path, depth))
         return [
             Stat(_named(url, name), size, version)
             for name, size, version in sorted(entries)
@@ -194,7 +197,8 @@ class Storage:
             return [self.stat(pattern)] if self.exists(pattern) else []
         fixed = pattern[: match.start()].rpartition("/")[0] or "/"
         expression = _glob_expression(pattern)
-        return [stat for stat in self.list(fixed) if expression.fullmatch(stat.url)]
+        depth = None if "**" in pattern else pattern[len(fixed.rstrip("/")) :].count("/")
+        return [stat for stat in self.list(fixed, depth=depth) if expression.fullmatch(stat.url)]
 
     def read(self, url: str, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes ``[start, stop)`` of an object, fewer where it ends before."""
@@ -244,7 +248,10 @@ class Storage:
             except ConditionLost:
                 # An earlier try whose answer got lost may have been the one that wrote.
                 backend, path = self._backend(url)
-                return tries > 1 and backend.read(path, 0, None) == data
+                try:
+                    return tries > 1 and backend.read(path, 0, None) == data
+                except FileNotFoundError:  # removed since: the condition is lost all the same
+                    return False
             return True
 
         return self._call(op, url, attempt, needs=len(data))

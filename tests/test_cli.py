@@ -175,11 +175,11 @@ def test_runs_of_an_empty_store(capsys: pytest.CaptureFixture[str]) -> None:
 def test_doctor_finds_what_is_wrong_and_names_a_remedy(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("doctor", "--sources", str(sample), "--json") == 0
     findings = {finding["subject"]: finding for finding in json.loads(capsys.readouterr().out)}
-    assert set(findings) == {"python", "settings", "sources", "disk", "lake", "store", "dask"}
-    assert call("doctor", "--compute", "tcp://127.0.0.1:9", "--sources", "missing.csv") == 1
+    assert set(findings) == {"python", "settings", "sources", "disk", "lake", "store", "report", "dask"}
+    assert call("doctor", "--compute", "tcp://127.0.0.1:9", "--sources", "missing.csv", "--report", ".") == 1
     out = capsys.readouterr().out
-    assert out.count("BAD") == 2
-    assert out.count("remedy:") == 2
+    assert out.count("BAD") == 3
+    assert out.count("remedy:") == 3
 
 
 def test_a_closed_pipe_is_no_error(sample: Path) -> None:

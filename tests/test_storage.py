@@ -147,6 +147,53 @@ def test_list_and_glob(base, storage):
     assert globbed("q*") == []
 
 
+def test_a_pattern_looks_no_deeper_than_it_can_match(base, storage):
+    for name in ("a.csv", "x/b.csv", "x/y/c.csv"):
+        storage.write(join(base, name), b"1")
+    seen: list = []
+    inner = storage._backend(base)[0].list
+
+    def recorded(path, depth=None):
+        found = inner(path, depth)
+        seen.append(len(found))
+        return found
+
+    backend, _ = storage._backend(base)
+    backend.list = recorded
+    try:
+        names = [[stat.url.removeprefix(base) for stat in storage.glob(join(base, one))] for one in
+                 ("*.csv", "x/*.csv", "*/*.csv", "**/*.csv")]  # fmt: skip
+    finally:
+        del backend.list
+    assert names == [["/a.csv"], ["/x/b.csv"], ["/x/b.csv"], ["/a.csv", "/x/b.csv", "/x/y/c.csv"]]
+    assert seen[:2] == [1, 1]
+
+
+def test_an_unreadable_folder_below_is_none_of_a_patterns_business(tmp_path, storage, monkeypatch):
+    (tmp_path / "a.csv").write_text("1")
+    (tmp_path / "secret").mkdir()
+    scandir = os.scandir
+
+    def guarded(path):
+        if str(path).endswith("secret"):
+            raise PermissionError(errno.EACCES, "permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert [stat.url for stat in storage.glob(str(tmp_path / "*.csv"))] == [str(tmp_path / "a.csv")]
+    with pytest.raises(StorageError, match="permission denied"):
+        storage.list(str(tmp_path))
+
+
+def test_a_link_to_a_folder_above_ends(tmp_path, storage):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.csv").write_text("1")
+    (tmp_path / "x" / "up").symlink_to(tmp_path)
+    (tmp_path / "also").symlink_to(tmp_path / "x")
+    names = [stat.url.removeprefix(str(tmp_path)) for stat in storage.list(str(tmp_path))]
+    assert names == ["/also/a.csv", "/x/a.csv"]
+
+
 def test_open_is_a_seekable_file(base, storage):
     data = bytes(range(256)) * 40
     url = join(base, "data")
@@ -349,6 +396,41 @@ def test_a_busy_service_is_tried_again(monkeypatch):
         return answer
 
     assert Storage()._call("read", "s3://bucket/key", call) == b"data"
+
+
+@pytest.mark.parametrize(("status", "tries"), [(503, 3), (429, 3), (501, 1), (400, 1)])
+def test_any_service_that_is_busy_is_tried_again_whatever_it_calls_it(status, tries, monkeypatch):
+    monkeypatch.setattr(storage_module.time, "sleep", lambda seconds: None)
+    calls = []
+
+    def fail():
+        calls.append(1)
+        error = ServiceError("XMinioServerNotInitialized")
+        error.__cause__.response["ResponseMetadata"] = {"HTTPStatusCode": status}
+        raise error
+
+    with pytest.raises(StorageError, match="the service is busy" if tries > 1 else "XMinio"):
+        Storage(attempts=3)._call("read", "s3://bucket/key", fail)
+    assert len(calls) == tries
+
+
+def test_a_conditional_write_over_what_is_gone_by_the_second_try(base, storage, monkeypatch):
+    monkeypatch.setattr(storage_module.time, "sleep", lambda seconds: None)
+    url = join(base, "claim")
+    storage.write(url, b"old")
+    version, tries = storage.stat(url).version, []
+    backend, _ = storage._backend(url)
+    put = backend.put
+
+    def lossy(path, data, **condition):
+        tries.append(path)
+        if len(tries) == 1:
+            backend.delete(path)
+            raise ConnectionError("the answer got lost")
+        put(path, data, **condition)
+
+    monkeypatch.setattr(backend, "put", lossy)
+    assert not storage.replace(url, b"mine", version)
 
 
 def test_a_mistake_of_ours_is_not_dressed_up():

@@ -108,7 +108,7 @@ class LocalClient(Client):
             super().__init__(self._node.address, timeout=timeout)
             self.wait_for_workers(workers, timeout=timeout)
         except BaseException as error:
-            self._node.stop()
+            self.close()
             if isinstance(error, OSError):
                 raise ComputeError(f"the local cluster at {self._node.address} did not answer: {error}") from error
             raise
@@ -194,11 +194,21 @@ def _line(process: subprocess.Popen[bytes], timeout: float) -> bytes:
     return text
 
 
+def _client(address: str, timeout: float) -> Client:
+    client = Client.__new__(Client)
+    try:
+        client.__init__(address, timeout=timeout)  # type: ignore[misc]
+    except BaseException:
+        client.close()  # else distributed takes what never connected for the current client
+        raise
+    return client
+
+
 def _existing(address: str, timeout: float) -> Client:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default")
-            return Client(address, timeout=timeout)
+            return _client(address, timeout)
     except (OSError, TimeoutError) as error:
         raise ComputeError(
             f"waited {timeout:.0f} s for a Dask scheduler at {address}: {error}",

@@ -14,13 +14,13 @@ import xxhash
 from taxidask.compute.executors import executor
 from taxidask.compute.progress import Progress
 from taxidask.errors import CubeError, RunError, SourceError
-from taxidask.space import Grid, Space
+from taxidask.space import Grid, Space, add_counts
 from taxidask.storage import Storage, default_storage
 from taxidask.trips.counts import BlockCounts
 from taxidask.trips.reader import count_block
 from taxidask.trips.rules import Rules, month_bounds
 from taxidask.trips.sources import RANGE_BYTES, Block, Source, find_sources
-from taxidask.trips.tally import DAY, slot_seconds_of
+from taxidask.trips.tally import DAY, LONGEST_SPAN, slot_seconds_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,7 @@ def count_trips(
     # Only sources of the same size can have the same content; all others are added up as they come.
     sizes = [source.size for source in found]
     parts = [_Part(source, len(mine), sizes.count(source.size) > 1) for source, mine in zip(found, blocks, strict=True)]
-    total, total_bytes = _Sum(space.cells), sum(sizes)
+    total, total_bytes = _Sum(space.cells, seconds), sum(sizes)
     task = CountTask(storage, rules, space, seconds, frozenset(size for size in sizes if sizes.count(size) > 1))
     done = 0
     with Progress(progress, label="count") as show:
@@ -152,8 +152,9 @@ class CountTask:
 class _Sum:
     """Counts that grow to either side; a slot is the number of slot lengths since 1970."""
 
-    def __init__(self, cells: int) -> None:
+    def __init__(self, cells: int, seconds: int) -> None:
         self.first = 0
+        self.seconds = seconds
         self.counts = np.zeros((0, cells, 2), np.int32)
 
     def add(self, part: BlockCounts | _Sum) -> None:
@@ -164,7 +165,7 @@ class _Sum:
         if isinstance(part, BlockCounts):
             part.add_to(self.counts, self.first)
         else:
-            self.counts[first - self.first : stop - self.first] += part.counts
+            add_counts(self.counts, part.counts, first - self.first)
 
     def _cover(self, first: int, stop: int) -> None:
         if not len(self.counts):
@@ -172,8 +173,17 @@ class _Sum:
         end = self.first + len(self.counts)
         if self.first <= first and stop <= end:
             return
+        if (max(end, stop) - min(self.first, first)) * self.seconds > LONGEST_SPAN:
+            one, other = (
+                np.datetime64(slot * self.seconds, "s").astype("datetime64[D]")
+                for slot in (min(self.first, first), max(end, stop))
+            )
+            raise CubeError(
+                f"the cube would go from {one} to {other}: a source without a month has a pickup that is far away",
+                "name the month, month='2015-01' or in the file's name, so that rows of other times are set aside",
+            )
         # Half as much again, so that a hundred months one by one are not copied a hundred times.
-        spare = len(self.counts) // 2
+        spare = min(len(self.counts) // 2, LONGEST_SPAN // self.seconds // 30)
         low = min(self.first, first - spare if first < self.first else self.first)
         high = max(end, stop + spare if stop > end else end)
         grown = np.zeros((high - low, *self.counts.shape[1:]), np.int32)
@@ -207,7 +217,7 @@ class _Part:
             self.first = counted.first_pickup if self.first is None else min(self.first, counted.first_pickup)
             self.last = counted.last_pickup if self.last is None else max(self.last, counted.last_pickup)
         if self._alone:
-            self.alone = self.alone or _Sum(counted.counts.shape[1])
+            self.alone = self.alone or _Sum(counted.counts.shape[1], total.seconds)
             self.alone.add(counted)
             self._content[block.start] = counted.content
         else:

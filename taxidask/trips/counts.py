@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from taxidask.space import Space, locate_ids, locate_points
+from taxidask.errors import CubeError
+from taxidask.space import Space, add_counts, locate_ids, locate_points
 
 from .bits import kernel
 from .rules import month_bounds
@@ -70,11 +71,17 @@ class BlockCounts:
         shift = self.first_slot - first_slot
         low, high = max(shift, 0), min(shift + len(self.counts), len(counts))
         if low < high:
-            counts[low:high] += self.counts[low - shift : high - shift]
+            add_counts(counts, self.counts[low - shift : high - shift], low)
         inside = int(self.counts[low - shift : high - shift].sum()) if low < high else 0
         slots = self.stray_slots - first_slot
         good = (slots >= 0) & (slots < len(counts))
-        np.add.at(counts, (slots[good], self.stray_cells[good], self.stray_directions[good]), 1)
+        where = slots[good], self.stray_cells[good], self.stray_directions[good]
+        np.add.at(counts, where, 1)
+        if counts[where].min(initial=0) < 0:
+            raise CubeError(
+                "a slot and cell have more trips than a cube can hold (2,147,483,647)",
+                "use shorter slots or smaller cells",
+            )
         return int(self.counts.sum()) - inside + int((~good).sum())
 
     @property

@@ -17,7 +17,7 @@ from .blocks import count_parts
 from .filters import naive
 from .manifest import Manifest, cube_url
 from .rules import month_bounds
-from .tally import DAY, Tally, read_tally
+from .tally import DAY, LONGEST_SPAN, Tally, read_tally
 
 if TYPE_CHECKING:
     from taxidask.demand import Cube
@@ -56,6 +56,15 @@ def cube_of(
         raise LakeError(
             f"the cube would end at {pd.Timestamp(high, unit='s')}, before it starts at {pd.Timestamp(low, unit='s')}",
             "give a start before the end, within the months that lake.sources() lists",
+        )
+    if high - low > LONGEST_SPAN and (start is None or end is None):
+        wide = max(useful, key=lambda one: covered(one)[1] - covered(one)[0])
+        one, other, early, late = (
+            pd.Timestamp(moment, unit="s").strftime("%Y-%m-%d") for moment in (low, high, *covered(wide))
+        )
+        raise LakeError(
+            f"the cube would go from {one} to {other}; {wide.url} has pickups from {early} to {late}",
+            "give both start and end, or ingest it again with its month: lake.ingest(…, month='2015-01')",
         )
     first, slots = low // slot_seconds, (high - low) // slot_seconds
     missing = np.ones(slots, bool)

@@ -163,7 +163,7 @@ class Manifests:
     def all(self) -> list[Manifest]:
         """Every manifest, by URL of its source."""
         folder = join(self.lake, "manifests")
-        found = [stat for stat in self.storage.list(folder) if stat.url.rpartition("/")[0] == folder]
+        found = [stat for stat in self.storage.list(folder, depth=1) if stat.url.rpartition("/")[0] == folder]
         known = {(stat.url, stat.version) for stat in found}
         self._known = {key: value for key, value in self._known.items() if key in known}
         if len(found) - len(self._known) > 4:

@@ -142,7 +142,7 @@ def find_sources(
 
 def _expand(name: str, storage: Storage) -> list[Stat]:
     url = absolute(name)
-    if re.search(r"[*?\[]", name):
+    if re.search(r"[*?\[]", name) and not _is_folder(url):
         try:
             return [storage.stat(url)]  # a name may hold these characters itself
         except (MissingError, StorageError):

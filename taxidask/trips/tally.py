@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 DAY = 86_400
+LONGEST_SPAN = 30 * 366 * DAY
+"""Seconds a cube spans at most unless asked for: trips are published since 2009, and a wrong date would fill memory."""
 SLICE = 1 << 16  # rows located and counted at a time
 COMPACT = 1 << 22  # entries held before they are added up
 TALLY_SCHEMA = pa.schema([(name, pa.int32()) for name in ("slot", "cell", "pickups", "dropoffs")])
@@ -89,7 +91,8 @@ class Tally:
         """As Parquet, in order of slot and cell."""
         keys, pickups, dropoffs = self.entries()
         columns = [keys // self.cells, keys % self.cells, pickups, dropoffs]
-        table = pa.table([pa.array(column.astype(np.int32)) for column in columns], schema=TALLY_SCHEMA)
+        # Arrow checks: a number that does not fit is an error, never another number.
+        table = pa.table([pa.array(column, pa.int32()) for column in columns], schema=TALLY_SCHEMA)
         about = {"slot_seconds": self.slot_seconds, "cells": self.cells, "outside": "{},{}".format(*self.outside)}
         table = table.replace_schema_metadata({name: str(value) for name, value in about.items()})
         sink = pa.BufferOutputStream()

@@ -179,6 +179,7 @@ def test_what_cannot_be_connected_to_says_so(compute, words):
     with pytest.raises(ComputeError) as error:
         td.connect(Settings(compute=compute))
     assert all(word in str(error.value) for word in words)
+    assert td.compute.executor().map_unordered(abs, [-1])  # not the client that never connected
 
 
 def test_unknown_words_are_named():

@@ -11,6 +11,8 @@ import pytest
 import taxidask as td
 from taxidask.compute import count
 from taxidask.errors import CubeError, LakeError, RunError, SourceError
+from taxidask.space import MAX_COUNT
+from taxidask.trips.counts import BlockCounts
 
 GRID = td.Grid.new_york()
 
@@ -115,3 +117,29 @@ def test_blocks_follow_the_work():
     assert count._block_size(1 * mib, 2) == 32 * mib
     assert count._block_size(480 * mib, 2) == 64 * mib
     assert count._block_size(100_000 * mib, 2) == 128 * mib
+
+
+def test_a_pickup_far_away_does_not_fill_the_memory(months, tmp_path):
+    """Rows of 2098 are there in real files; a name with a month sets them aside."""
+    head, *_, last = Path(months[0]).read_bytes().splitlines(keepends=True)
+    fields = last.split(b",")
+    far = b",".join([fields[0], b"2098-01-31 12:00:00", b"2098-01-31 12:10:00", *fields[3:]])
+    source = tmp_path / "trips.csv"
+    source.write_bytes(head + last.rstrip() + b"\r\n" + far)
+    with pytest.raises(CubeError, match=r"from 20\d\d-\d\d-\d\d to 2098-01-31.*name the month"):
+        td.count_trips(source)
+    lake = td.Lake(tmp_path / "lake")
+    assert lake.ingest(source).kept == 2
+    with pytest.raises(LakeError, match=r"trips\.csv has pickups from .* to 2098-02-01; give both start and end"):
+        lake.cube()
+    assert lake.cube(start="2098-01-31", end="2098-02-01").total().pickups <= 1
+
+
+def test_counts_never_wrap():
+    full = np.full((2, 1, 2), MAX_COUNT - 1, np.int32)
+    block = BlockCounts(0, np.full((1, 1, 2), 5, np.int32))
+    stray = BlockCounts(0, np.zeros((0, 1, 2), np.int32), stray_slots=np.array([1, 1]), stray_cells=np.array([0, 0]),
+                        stray_directions=np.array([0, 0]))  # fmt: skip
+    for counted in (block, stray):
+        with pytest.raises(CubeError, match="2,147,483,647"):
+            counted.add_to(full.copy(), 0)

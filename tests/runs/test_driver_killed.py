@@ -91,6 +91,7 @@ def numbers(home: Path) -> dict[str, Any]:
     run = latest["run"]
     span = (pd.Timestamp(latest["forecast_start"]), pd.Timestamp(latest["forecast_end"]))
     pdf = subprocess.run(["pdftotext", "-layout", home / "report.pdf", "-"], capture_output=True, text=True, check=True)
+    lines = [" ".join(line.split()).replace(run, "Run") for line in pdf.stdout.splitlines()]
     return {
         "trips": lake.trips(),
         "rejects": lake.rejects(),
@@ -100,9 +101,7 @@ def numbers(home: Path) -> dict[str, Any]:
         "demand": store.get_metrics(run, "demand"),
         "fare": store.get_metrics(run, "fare"),
         "latest": {k: v for k, v in latest.items() if k not in ("run", "lake")},
-        "report": [
-            " ".join(line.split()) for line in pdf.stdout.splitlines() if not OWN.search(line.replace(run, "Run"))
-        ],
+        "report": [line for line in lines if not OWN.search(line)],
     }
 
 

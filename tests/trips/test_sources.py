@@ -142,6 +142,13 @@ def test_folders_patterns_lists_and_storages(tmp_path):
     assert find_sources("memory://in", storage=storage)[0].month == "2015-05"
 
 
+def test_a_folder_with_brackets_is_a_folder_first(tmp_path):
+    folder = tmp_path / "trips [2015]?"
+    folder.mkdir()
+    (folder / "a.csv").write_text(HEADER)
+    assert [source.url for source in find_sources(folder)] == [str(folder / "a.csv")]
+
+
 def test_a_name_with_brackets_is_a_name_first(tmp_path):
     (tmp_path / "trips[1].csv").write_text(HEADER)
     assert len(find_sources(tmp_path / "trips[1].csv")) == 1
