@@ -91,7 +91,8 @@ def numbers(home: Path) -> dict[str, Any]:
     run = latest["run"]
     span = (pd.Timestamp(latest["forecast_start"]), pd.Timestamp(latest["forecast_end"]))
     pdf = subprocess.run(["pdftotext", "-layout", home / "report.pdf", "-"], capture_output=True, text=True, check=True)
-    lines = [" ".join(line.split()).replace(run, "Run") for line in pdf.stdout.splitlines()]
+    text = pdf.stdout.replace("\u200b", "")  # where a long path may break
+    lines = [" ".join(line.split()).replace(run, "Run") for line in text.splitlines()]
     return {
         "trips": lake.trips(),
         "rejects": lake.rejects(),
