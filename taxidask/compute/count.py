@@ -182,10 +182,11 @@ class _Sum:
                 f"the cube would go from {one} to {other}: a source without a month has a pickup that is far away",
                 "name the month, month='2015-01' or in the file's name, so that rows of other times are set aside",
             )
-        # Half as much again, so that a hundred months one by one are not copied a hundred times.
-        spare = min(len(self.counts) // 2, LONGEST_SPAN // self.seconds // 30)
-        low = min(self.first, first - spare if first < self.first else self.first)
-        high = max(end, stop + spare if stop > end else end)
+        # Half as much again, so that a hundred months one by one are not copied a hundred times; a day for the
+        # blocks of one month, which all begin and end a little differently.
+        spare = min(max(len(self.counts) // 2, DAY // self.seconds), LONGEST_SPAN // self.seconds // 30)
+        low = first - spare if first < self.first or not len(self.counts) else self.first
+        high = stop + spare if stop > end else end
         grown = np.zeros((high - low, *self.counts.shape[1:]), np.int32)
         grown[self.first - low : end - low] = self.counts
         self.first, self.counts = low, grown

@@ -57,14 +57,13 @@ class BlockCounts:
     first_pickup: int | None = None
     last_pickup: int | None = None
 
-    def add_to(self, counts: np.ndarray, first_slot: int) -> int:
-        """Add to an array (slots, cells, 2) whose first slot is `first_slot`; how many ends lie outside its slots.
+    def add_to(self, counts: np.ndarray, first_slot: int) -> None:
+        """Add to an array (slots, cells, 2) whose first slot is `first_slot`; ends outside its slots are left out.
 
         Examples
         --------
         >>> cube = np.zeros((4, 1, 2), np.int32)
         >>> BlockCounts(1, np.ones((2, 1, 2), np.int32)).add_to(cube, 0)
-        0
         >>> cube[:, 0, 0].tolist()
         [0, 1, 1, 0]
         """
@@ -72,7 +71,6 @@ class BlockCounts:
         low, high = max(shift, 0), min(shift + len(self.counts), len(counts))
         if low < high:
             add_counts(counts, self.counts[low - shift : high - shift], low)
-        inside = int(self.counts[low - shift : high - shift].sum()) if low < high else 0
         slots = self.stray_slots - first_slot
         good = (slots >= 0) & (slots < len(counts))
         where = slots[good], self.stray_cells[good], self.stray_directions[good]
@@ -82,17 +80,15 @@ class BlockCounts:
                 "a slot and cell have more trips than a cube can hold (2,147,483,647)",
                 "use shorter slots or smaller cells",
             )
-        return int(self.counts.sum()) - inside + int((~good).sum())
 
     @property
     def slots(self) -> tuple[int, int]:
-        """First slot with an end in it and the one after the last, counted from `start_second`; (0, 0) for none."""
-        ends = [int(slot) for slot in (*self.stray_slots.min(initial=2**62, keepdims=True),) if slot < 2**62]
-        ends += [int(self.stray_slots.max())] if len(self.stray_slots) else []
-        busy = np.flatnonzero(self.counts.any(axis=(1, 2)))
-        if len(busy):
-            ends += [self.first_slot + int(busy[0]), self.first_slot + int(busy[-1])]
-        return (min(ends), max(ends) + 1) if ends else (0, 0)
+        """The first slot and the one after the last that hold all its ends, from `start_second` on; (0, 0) for none."""
+        first = int(self.stray_slots.min(initial=self.first_slot if len(self.counts) else 2**62))
+        last = int(
+            self.stray_slots.max(initial=self.first_slot + len(self.counts) - 1 if len(self.counts) else -(2**62))
+        )
+        return (first, last + 1) if first <= last else (0, 0)
 
 
 @kernel
@@ -147,7 +143,7 @@ class Counter:
         self._strays: list[tuple[np.ndarray, np.ndarray, int]] = []
         self._make_room(1)
         self.lost = [0, 0]
-        self.earliest, self.latest = 2**62, -(2**62)
+        self.ends = [(2**62, -(2**62))] * 2  # the earliest and latest pickup, and dropoff
         if judged.zones:
             space.locate_ids(np.empty(0, np.int16))  # a grid refuses here, before anything is read
 
@@ -188,19 +184,20 @@ class Counter:
             if strays:
                 self._strays.append((self._stray_slot[:strays].copy(), self._stray_cell[:strays].copy(), direction))
             self.lost[direction] += lost
-            if direction == 0:
-                self.earliest, self.latest = min(self.earliest, earliest), max(self.latest, latest)
+            low, high = self.ends[direction]
+            self.ends[direction] = min(low, earliest), max(high, latest)
 
     def result(self, *, size: int, content: list[str]) -> BlockCounts:
-        """What was counted; only the slots from the first to the last with an end in them are handed out."""
+        """What was counted, in the slots from the first to the last end."""
         judged = self.judged
-        busy = np.flatnonzero(self.counts.any(axis=(1, 2)))
-        first, last = (int(busy[0]), int(busy[-1]) + 1) if len(busy) else (0, 0)
+        (first_pickup, last_pickup), (first_dropoff, last_dropoff) = self.ends
+        first = max((min(first_pickup, first_dropoff) - self.origin) // self.slot - self.first_slot, 0)
+        last = (max(last_pickup, last_dropoff) - self.origin) // self.slot - self.first_slot + 1
         kept = judged.rows - int(judged.rejected.sum())
         strays = self._strays
         return BlockCounts(
             first_slot=self.first_slot + first,
-            counts=self.counts[first:last].copy(),
+            counts=self.counts[first : max(last, first)],
             rows=judged.rows,
             kept=kept,
             rejected=judged.reasons(),
@@ -210,6 +207,6 @@ class Counter:
             stray_cells=np.concatenate([_NONE, *(part[1] for part in strays)]),
             stray_directions=np.concatenate([_NONE, *(np.full(len(part[0]), part[2]) for part in strays)]),
             outside=(self.lost[0], self.lost[1]),
-            first_pickup=self.earliest // 1_000_000 if kept else None,
-            last_pickup=self.latest // 1_000_000 if kept else None,
+            first_pickup=first_pickup // 1_000_000 if kept else None,
+            last_pickup=last_pickup // 1_000_000 if kept else None,
         )
