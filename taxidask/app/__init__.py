@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import Any
 
 # Names are imported on first use: Panel takes a second to load.
-_MODULE = {"overview": "taxidask.app.overview", "serve": "taxidask.app.server"}
+_MODULE = {"overview_page": "taxidask.app.overview", "serve": "taxidask.app.server"}
 
-__all__ = ["overview", "serve"]
+__all__ = ["overview_page", "serve"]
 
 
 def __getattr__(name: str) -> Any:

@@ -273,7 +273,7 @@ def _set(pane: Any, text: str) -> None:
         pane.object = text
 
 
-def overview(store: Store | str) -> pmui.Page:
+def overview_page(store: Store | str) -> pmui.Page:
     """Build the Overview page for one visitor.
 
     Parameters
@@ -299,4 +299,4 @@ def overview(store: Store | str) -> pmui.Page:
 if __name__.startswith("bokeh_app"):
     from taxidask.settings import resolve
 
-    overview(resolve({})[0].store).servable()
+    overview_page(resolve({})[0].store).servable()

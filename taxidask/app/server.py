@@ -144,7 +144,7 @@ def serve(
     """
     import panel as pn
 
-    from taxidask.app.overview import overview
+    from taxidask.app.overview import overview_page
     from taxidask.results import open_store
 
     if not 0 < port < 65536:
@@ -154,7 +154,7 @@ def serve(
     try:
         _try_port(address, port)
         server = pn.serve(
-            {"/": lambda: overview(opened)},
+            {"/": lambda: overview_page(opened)},
             port=port,
             address=address,
             websocket_origin=origins(address, port, allow_origins),
