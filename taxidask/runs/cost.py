@@ -42,10 +42,8 @@ class Cost:
         return asdict(self)
 
     def __str__(self) -> str:
-        return (
-            f"{self.core_seconds:.0f} core seconds, {self.bytes / 1e6:,.0f} MB read, {self.writes:,} store writes: "
-            f"{self.usd:.4f} USD"
-        )
+        writes = f", {self.writes:,} DynamoDB write units" if self.writes else ""
+        return f"{self.core_seconds:.0f} core seconds, {self.bytes / 1e6:,.0f} MB read{writes}: {self.usd:.4f} USD"
 
 
 def price(settings: Settings, *, core_seconds: float, bytes_read: int, puts: int, gets: int, writes: int) -> Cost:
@@ -72,6 +70,5 @@ def estimate(settings: Settings, *, bytes_to_read: int, blocks: int, sources: in
     puts, gets = requests(blocks=blocks, sources=sources)
     days = -(-settings.horizon // 48) + 1
     core_seconds = bytes_to_read / INGEST_BYTES_PER_CORE_SECOND + FIXED_CORE_SECONDS * max(1, cores)
-    return price(
-        settings, core_seconds=core_seconds, bytes_read=bytes_to_read, puts=puts, gets=gets, writes=3 * cells * days
-    )
+    writes = 3 * cells * days if settings.store.startswith("dynamodb://") else 0
+    return price(settings, core_seconds=core_seconds, bytes_read=bytes_to_read, puts=puts, gets=gets, writes=writes)

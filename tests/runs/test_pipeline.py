@@ -97,6 +97,7 @@ def test_a_run_keeps_absolute_places_and_its_estimate(tmp_path: Path) -> None:
     (item,) = runs()
     assert item["settings"]["sources"] == [str(tmp_path / "trips" / "*.csv")]
     assert item["estimate"]["core_seconds"] > 0
+    assert item["estimate"]["writes"] == 0  # no DynamoDB
     assert item["cost"]["bytes"] == 1000
 
 
