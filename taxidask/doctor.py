@@ -11,6 +11,7 @@ from typing import Any
 
 from taxidask.errors import TaxidaskError
 from taxidask.settings import Settings, resolve
+from taxidask.words import quantity
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def _settings_sources(settings: Settings) -> str:
         return "none named; a run needs some"
     found = find_sources(settings.sources, storage=default_storage())
     size = sum(source.size for source in found)
-    return f"{len(found)} files, {size / 1e6:,.1f} MB, {', '.join(sorted({source.era.name for source in found}))}"
+    eras = ", ".join(sorted({source.era.name for source in found}))
+    return f"{quantity(len(found), 'file')}, {size / 1e6:,.1f} MB, {eras}"
 
 
 def _lake(settings: Settings) -> str:
@@ -56,7 +58,7 @@ def _lake(settings: Settings) -> str:
     storage.delete(probe)
     sources = lake.sources()
     kept = int(sources["kept"].sum()) if len(sources) else 0
-    return f"{lake.url} takes writes; {len(sources)} sources, {kept:,} trips"
+    return f"{lake.url} takes writes; {quantity(len(sources), 'source')}, {kept:,} trips"
 
 
 def _disk(settings: Settings) -> str:

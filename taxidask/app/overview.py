@@ -19,6 +19,7 @@ import panel_material_ui as pmui
 from taxidask.app import charts
 from taxidask.app.data import CITY, Curves, Snapshot, cell_names, read_curves, read_snapshot
 from taxidask.errors import TaxidaskError
+from taxidask.words import quantity
 
 if TYPE_CHECKING:
     from taxidask.results import Store
@@ -202,7 +203,7 @@ def numbers_html(snapshot: Snapshot) -> str:
     if latest:
         share = sums["kept"] / sums["rows"] if sums["rows"] else 0.0
         entries = [
-            ("Trips in the lake", f"{latest.get('trips', sums['kept']):,}", f"{snapshot.sources:,} files"),
+            ("Trips in the lake", f"{latest.get('trips', sums['kept']):,}", quantity(snapshot.sources, "file")),
             ("Rows kept", f"{share:.2%}", f"{sums['rejected']:,} of {sums['rows']:,} rejected"),
             ("Data from", _day(latest.get("cube_start")), f"to {_day(latest.get('cube_end'), last=True)}"),
             ("Forecast to", _day(latest.get("forecast_end"), last=True), f"in slots of {latest.get('slot', '–')}"),

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from taxidask.demand.slots import moment_text, parse_slot, slot_name, slot_start
 from taxidask.errors import CubeError
 from taxidask.space import MAX_COUNT, Space, add_counts
+from taxidask.words import quantity
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -305,17 +306,17 @@ class Cube:
         }
         if self.missing.any():
             n = int(self.missing.sum())
-            facts["missing"] = f"{n:,} {_plural('slot', n)}"
+            facts["missing"] = quantity(n, "slot")
         return facts
 
     def __repr__(self) -> str:
         f = self._facts()
         missing = f", {f['missing']} missing" if "missing" in f else ""
-        slots, length = f["slots"].split(" of ")
-        cells, label = f["cells"].split(" ", 1)
+        length = f["slots"].split(" of ")[1]
+        label = f["cells"].split(" ", 1)[1]
         return (
-            f"Cube: {slots} {_plural('slot', len(self))} of {length} from {f['from']} to {f['to']}, {cells} "
-            f"{_plural('cell', self.space.cells)} {label}, {f['pickups']} pickups, {f['dropoffs']} dropoffs{missing}"
+            f"Cube: {quantity(len(self), 'slot')} of {length} from {f['from']} to {f['to']}, "
+            f"{quantity(self.space.cells, 'cell')} {label}, {f['pickups']} pickups, {f['dropoffs']} dropoffs{missing}"
         )
 
     def _repr_html_(self) -> str:
@@ -325,10 +326,6 @@ class Cube:
             for key, value in self._facts().items()
         )
         return f"<table><caption>Demand cube</caption><tbody>{rows}</tbody></table>"
-
-
-def _plural(word: str, n: int) -> str:
-    return word if n == 1 else word + "s"
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -9,6 +9,7 @@ import pandas as pd
 from taxidask.report import figures
 from taxidask.report.display import Figure, Header, Table, Text
 from taxidask.report.summary import lasted, percent, reasons, short, stages, totals, volume
+from taxidask.words import quantity
 
 if TYPE_CHECKING:
     from taxidask.report.data import RunData
@@ -28,7 +29,7 @@ def header(data: RunData) -> Header:
             ("Run", data.id),
             ("Started", f"{created:%-d %B %Y, %H:%M} UTC"),
             ("Lake", data.lake.url),
-            ("Trips", f"{sums['kept']:,} from {len(data.sources):,} {'file' if len(data.sources) == 1 else 'files'}"),
+            ("Trips", f"{sums['kept']:,} from {quantity(len(data.sources), 'file')}"),
             (
                 "Area",
                 f"{cube.space.cells:,} cells: {cube.space.label}, in slots of {cube.slot.total_seconds() / 60:g} min",

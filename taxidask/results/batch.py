@@ -28,6 +28,7 @@ from typing import Any
 
 from taxidask.errors import StoreError
 from taxidask.results.keys import Key
+from taxidask.words import quantity
 
 BATCH = 25
 PARTITION_UNITS = 1000.0
@@ -235,7 +236,7 @@ def _fill(left: list[tuple[float, Write]], fresh: _Ahead, pacer: Pacer) -> list[
 def _unwritten(keys: list[Key], table: str, deadline: float, done: int, reason: str, remedy: str) -> UnwrittenError:
     named = "; ".join(str(key) for key in keys[:5]) + (f"; and {len(keys) - 5} more" if len(keys) > 5 else "")
     return UnwrittenError(
-        f"{len(keys)} item{'s' * (len(keys) != 1)} could not be written to {table} within {deadline:g} s "
+        f"{quantity(len(keys), 'item')} could not be written to {table} within {deadline:g} s "
         f"({reason}): {named} ({done} others were written)",
         remedy,
         keys,

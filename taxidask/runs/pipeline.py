@@ -17,6 +17,7 @@ from taxidask.runs import cost
 from taxidask.runs.ledger import STAGES, Ledger, open_run, unknown_run
 from taxidask.runs.stages import PIPELINE, Job, open_job, placed, space_of
 from taxidask.settings import Settings, parse_bytes, resolve
+from taxidask.words import quantity
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -173,7 +174,7 @@ def run(
     if not mine:
         say(f"run {item['id']} is done: nothing to do")
         return _to_run(item)
-    say(f"run {item['id']}: {len(sources)} sources, {size / 1e6:,.1f} MB; estimate: {guess}")
+    say(f"run {item['id']}: {quantity(len(sources), 'source')}, {size / 1e6:,.1f} MB; estimate: {guess}")
 
     started = time.monotonic()
     with ExitStack() as stack:

@@ -20,6 +20,7 @@ from taxidask.settings import Settings, parse_bytes
 from taxidask.space import Grid, Zones
 from taxidask.storage import Storage, absolute, default_storage, join
 from taxidask.trips import Ingest, Lake, Rules, Source, find_sources
+from taxidask.words import quantity
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -139,10 +140,11 @@ def ingest(job: Job) -> dict[str, Any]:
             "look at the rows set aside with lake.rejects()",
         )
     # The figures are the lake's, not those of this attempt: a resumed run reports what an uninterrupted one does.
+    kept, rejected = int(table["kept"].sum()), int(table["rejected"].sum())
     return {
         "rows": int(table["rows"].sum()),
         "bytes": int(table["bytes"].sum()),
-        "detail": f"{len(table)} sources, {int(table['kept'].sum())} kept, {int(table['rejected'].sum())} rejected",
+        "detail": f"{quantity(len(table), 'source')}, {kept:,} kept, {rejected:,} rejected",
         "blocks": done["blocks"],
         "left_out": left_out(result),
         "outputs": {"fingerprint": job.lake.fingerprint()},
@@ -221,7 +223,11 @@ def fare(job: Job) -> dict[str, Any]:
     url = job.model_url("fare")
     model.save(url)
     job.store.put_card("fare", model.card, run=job.ledger.id)
-    return {"rows": len(trips), "detail": f"{len(trips)} trips", "outputs": {"model": url, "data": model.card["data"]}}
+    return {
+        "rows": len(trips),
+        "detail": f"{len(trips):,} trips",
+        "outputs": {"model": url, "data": model.card["data"]},
+    }
 
 
 # -- publish and report ----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pandas as pd
 
 from taxidask.errors import LakeError, RunError, SourceError, TaxidaskError
 from taxidask.storage import join
+from taxidask.words import quantity
 
 from .blocks import BlockTask, FinishTask, Job, outcome, run_task
 from .manifest import Manifest, Manifests
@@ -124,7 +125,7 @@ class Ingest:
         new = [source for source in self.sources if not source.skipped and not source.error]
         rate = f", {self.bytes / 2**20 / self.seconds:,.0f} MiB/s" if self.seconds and self.bytes else ""
         lines = [
-            f"Ingest: {len(self.sources)} {'source' if len(self.sources) == 1 else 'sources'}, {len(new)} read, "
+            f"Ingest: {quantity(len(self.sources), 'source')}, {len(new)} read, "
             f"{self.rows:,} rows, {self.kept:,} kept, {self.rows - self.kept:,} rejected, {self.seconds:,.1f} s{rate}"
         ]
         lines += [f"  rejected {count:,}: {reason}" for reason, count in self.rejected.items()]

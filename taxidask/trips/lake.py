@@ -15,6 +15,7 @@ import pandas as pd
 from taxidask.errors import LakeError, StorageError
 from taxidask.space import Grid, Space
 from taxidask.storage import Storage, absolute, default_storage
+from taxidask.words import quantity
 
 from .blocks import Job
 from .covered import cube_of
@@ -308,7 +309,7 @@ class Lake:
         days = [pd.Timestamp(day, unit="us") for one in manifests for day in (one.first, one.last) if day is not None]
         span = f", {min(days):%Y-%m-%d} to {max(days):%Y-%m-%d}" if days else ""
         return (
-            f"Lake {self.url}: {len(manifests)} {'source' if len(manifests) == 1 else 'sources'}, {kept:,} trips "
+            f"Lake {self.url}: {quantity(len(manifests), 'source')}, {kept:,} trips "
             f"of {rows:,} rows{span}, slots of {layout.slot_seconds // 60} min, {space!r}"
         )
 
