@@ -212,14 +212,15 @@ def ingest(*files: str, json: Json = False, **given: Any) -> int:
     from taxidask.runs.stages import left_out, rules_of, space_of
     from taxidask.settings import parse_bytes
 
-    settings = _settings(**given | ({"sources": list(files)} if files else {}))
+    settings, origin = resolve(given | ({"sources": list(files)} if files else {}))
     if not settings.sources:
         raise SettingsError("there is nothing to ingest", "name files, e.g. taxidask ingest 'trips/*.csv'")
     with taxidask.connect(settings) as client:
         result = taxidask.Lake(settings.lake).ingest(
             settings.sources,
-            space=space_of(settings),
-            slot=settings.slot,
+            # what nobody set is the lake's own
+            space=None if origin["space"] == "default" else space_of(settings),
+            slot=None if origin["slot"] == "default" else settings.slot,
             client=client,
             block_size=parse_bytes(settings.block_size),
             rules=rules_of(settings),

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from taxidask.errors import ModelError, TaxidaskError
-from taxidask.storage import Storage, absolute, default_storage, join
+from taxidask.storage import MissingError, Storage, absolute, default_storage, join
 
 FORMAT = 1
 CARD = "card.json"
@@ -97,8 +97,12 @@ def load_texts(url: str, *, kind: str, storage: Storage | None = None) -> tuple[
     where = join(folder, CARD)
     try:
         data = storage.read(where)
-    except (TaxidaskError, FileNotFoundError) as error:
-        raise ModelError(f"there is no model at {folder}: {error}", _REMEDY) from error
+    except MissingError as error:
+        raise ModelError(
+            f"there is no model at {folder}", "fit one and save it there: taxidask fit, or model.fit(…).save(…)"
+        ) from error
+    except TaxidaskError as error:
+        raise ModelError(f"the model at {folder} cannot be read: {error}", _REMEDY) from error
     try:
         card = json.loads(data)
         saved, version = card["kind"], card["format"]

@@ -172,6 +172,15 @@ def test_runs_of_an_empty_store(capsys: pytest.CaptureFixture[str]) -> None:
     assert "holds no run yet" in capsys.readouterr().err
 
 
+def test_a_lakes_own_slot_is_the_default(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    td.Lake("lake").ingest(str(sample), slot="60min")
+    assert call("ingest", str(sample), "--json") == 0
+    assert call("ingest", str(sample), "--slot", "15min") == 1
+    assert "60 min" in capsys.readouterr().err
+    assert call("forecast") == 1
+    assert "taxidask fit" in capsys.readouterr().err
+
+
 def test_doctor_finds_what_is_wrong_and_names_a_remedy(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("doctor", "--sources", str(sample), "--json") == 0
     findings = {finding["subject"]: finding for finding in json.loads(capsys.readouterr().out)}
