@@ -70,5 +70,6 @@ def estimate(settings: Settings, *, bytes_to_read: int, blocks: int, sources: in
     puts, gets = requests(blocks=blocks, sources=sources)
     days = -(-settings.horizon // 48) + 1
     core_seconds = bytes_to_read / INGEST_BYTES_PER_CORE_SECOND + FIXED_CORE_SECONDS * max(1, cores)
-    writes = 3 * cells * days if settings.store.startswith("dynamodb://") else 0
+    # an item for every cell and day of the forecast, and at most one for every cell and day of a source's month
+    writes = cells * (days + 31 * sources) if settings.store.startswith("dynamodb://") else 0
     return price(settings, core_seconds=core_seconds, bytes_read=bytes_to_read, puts=puts, gets=gets, writes=writes)
