@@ -421,6 +421,7 @@ def serve_app(
     """
     from taxidask.app import serve
 
+    signal.signal(signal.SIGTERM, _terminate)  # in a pod this is process 1, which SIGTERM ends only if it is handled
     serve(_settings(store=store).store, port=port, address=address, allow_origins=allow_origin or [])
     return DONE
 
