@@ -108,7 +108,7 @@ def attach(cluster: KubernetesCluster, deadline: Deadline) -> KubernetesClient:
     try:
         cluster.wait_scheduler(deadline)
         client = _dial(cluster, deadline)
-        wanted = cluster._body["spec"]["worker"].get("replicas", 0)
+        wanted = cluster.wanted()
         client.wait_pods(wanted if cluster.mine else min(wanted, 1), deadline)
         client.compare_versions()
     except BaseException as error:

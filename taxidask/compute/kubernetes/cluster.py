@@ -117,6 +117,11 @@ class KubernetesCluster:
                 f"the cluster was not made by taxidask: taxidask cluster down {self.name}, and start it again",
             ) from error
 
+    def wanted(self) -> int:
+        """How many workers were last asked for."""
+        group = self._kube.find("daskworkergroups", f"{self.name}-default") or self._body
+        return int(group["spec"]["worker"].get("replicas", 0))
+
     def alive(self) -> bool:
         """Whether this very cluster is still there and not being removed."""
         body = self._kube.find("daskclusters", self.name)
@@ -210,6 +215,17 @@ class KubernetesCluster:
                     self._kube.patch("daskclusters", self.name, {"status": {"phase": "Running"}})
             else:
                 self.status.wait("the scheduler's pod", watch.why("scheduler"))
+            watch.pause()
+
+    def wait_workers(self, deadline: Deadline) -> None:
+        """Until the pods of all its workers are ready; :class:`ComputeError` if they cannot be."""
+        watch, wanted = _Watch(self, deadline), self.wanted()
+        while True:
+            pods = [pod for pod in watch.look() if not diagnosis.is_scheduler(pod)]
+            count = sum(map(diagnosis.ready, pods))
+            if count >= wanted:
+                return
+            self.status.wait(f"{wanted} workers", f"{count} are ready. {watch.why('worker')}".rstrip(". "))
             watch.pause()
 
     def _phase(self) -> str:
