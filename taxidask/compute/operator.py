@@ -20,6 +20,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -37,7 +38,10 @@ STEADY_SECONDS = 15.0
 """How long the load has to stay low before workers are taken away."""
 RETRY_SECONDS = 5.0
 
+_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
 logger = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every call of the API
 
 
 class Scheduler:
@@ -246,9 +250,9 @@ _loops: list[asyncio.Task[None]] = []
 @kopf.on.startup(id="taxidask")
 async def begin(logger: Any, **_: Any) -> None:
     """Start the loop."""
-    api = await kr8s.asyncio.api()
-    logger.info(f"watching over the clusters of namespace {api.namespace}")
-    _loops.append(asyncio.create_task(_watch_over(api.namespace)))
+    namespace = _NAMESPACE.read_text(encoding="utf-8").strip()
+    logger.info(f"watching over the clusters of namespace {namespace}")
+    _loops.append(asyncio.create_task(_watch_over(namespace)))
 
 
 @kopf.on.cleanup(id="taxidask")
