@@ -30,6 +30,8 @@ from dask_kubernetes.operator._objects import DaskAutoscaler, DaskCluster, DaskW
 from dask_kubernetes.operator.controller import controller
 from kr8s.asyncio.objects import Deployment, Service
 
+from taxidask.compute.kubernetes.api import DASK
+
 INTERVAL_SECONDS = 3.0
 HTTP_SECONDS = 10.0
 RETIRE_SECONDS = 120.0
@@ -37,6 +39,7 @@ RETIRE_SECONDS = 120.0
 STEADY_SECONDS = 15.0
 """How long the load has to stay low before workers are taken away."""
 RETRY_SECONDS = 5.0
+DISCOVERY_SECONDS = 60
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -248,11 +251,26 @@ _loops: list[asyncio.Task[None]] = []
 
 
 @kopf.on.startup(id="taxidask")
-async def begin(logger: Any, **_: Any) -> None:
-    """Start the loop."""
+async def begin(settings: kopf.OperatorSettings, logger: Any, **_: Any) -> None:
+    """Start the loop, once the custom resources are there."""
+    # Namespaces and resources are what they are: looking for others takes rights in the whole cluster.
+    settings.scanning.disabled = True
+    await _discovered()
     namespace = _NAMESPACE.read_text(encoding="utf-8").strip()
     logger.info(f"watching over the clusters of namespace {namespace}")
     _loops.append(asyncio.create_task(_watch_over(namespace)))
+
+
+async def _discovered() -> None:
+    api = await kr8s.asyncio.api()
+    for _ in range(DISCOVERY_SECONDS):
+        with contextlib.suppress(kr8s.ServerError):
+            async with api.call_api("GET", base="/apis", version=DASK.split("/")[0], url=DASK.split("/")[1]) as answer:
+                there = {resource["kind"] for resource in answer.json()["resources"]}
+                if there >= {"DaskCluster", "DaskWorkerGroup", "DaskAutoscaler", "DaskJob"}:
+                    return
+        await asyncio.sleep(1)
+    raise kopf.PermanentError(f"waited {DISCOVERY_SECONDS} s for the custom resources of {DASK}: apply k8s/ again")
 
 
 @kopf.on.cleanup(id="taxidask")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import socket
+import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client
+from distributed.versions import VersionMismatchWarning
 
 from taxidask.compute.kubernetes.api import Kube
 from taxidask.compute.kubernetes.cluster import GONE_SECONDS, POLL_SECONDS, KubernetesCluster, start
@@ -42,7 +44,10 @@ class KubernetesClient(Client):
         self._pods: KubernetesCluster | None = None
         security = cluster.certificates().security()
         try:
-            super().__init__(cluster.scheduler_address, security=security, timeout=timeout)
+            with warnings.catch_warnings():
+                # compare_versions is stricter where it matters; a patch of Python does not
+                warnings.simplefilter("ignore", VersionMismatchWarning)
+                super().__init__(cluster.scheduler_address, security=security, timeout=timeout)
         except BaseException:
             self.close()  # else distributed takes what never connected for the current client
             raise
@@ -57,8 +62,9 @@ class KubernetesClient(Client):
             watch.look()
             cluster.status.wait(f"{workers} workers", f"{count} have joined. {watch.why('worker')}".rstrip(". "))
             if deadline.left <= 0 and count:
-                return  # what is missing may still come; the status says why it has not
+                break  # what is missing may still come; the status says why it has not
             watch.pause()
+        self.scheduler_info()  # what the client shows of its workers is from when it connected
 
     def compare_versions(self) -> None:
         """:class:`ComputeError` if scheduler or workers run something else than this process."""
