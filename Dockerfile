@@ -10,13 +10,16 @@
 #   panel    112 MB  the app's pages, all their files served from here and not from a CDN
 #   scipy     83 MB  lightgbm cannot be imported without it
 #   typst     81 MB  the report's PDF, without TeX or a browser
-#   kubernetes 75 MB dask-kubernetes cannot be imported without it
-# pandas (46 MB), numpy with its BLAS (59 MB, everything's arrays) follow.
+# After these come numpy with its BLAS (59 MB, every array), pandas (46 MB) and bokeh (32 MB).
+#
+# Left out, though dask-kubernetes asks for them: the clients kubernetes, kubernetes-asyncio and pykube-ng, 180 MB. Of all
+# that is here only kopf would use them, to log in and to know their types, and does the first as well without.
 
 FROM python:3.11-slim-bookworm AS lock
 WORKDIR /lock
 COPY pyproject.toml requirements.lock k8s/image/lock.py ./
-RUN python lock.py >runtime.txt && python lock.py hatchling >backend.txt
+RUN python lock.py --without kubernetes --without kubernetes-asyncio --without pykube-ng >runtime.txt \
+    && python lock.py hatchling >backend.txt
 
 FROM python:3.11-slim-bookworm AS packages
 COPY --from=lock /lock/runtime.txt /lock/backend.txt /lock/
@@ -25,7 +28,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && /opt/build/bin/pip --python /opt/venv/bin/python install -q --no-deps --require-hashes --only-binary :all: -r /lock/runtime.txt \
     && /opt/build/bin/pip install -q --no-deps --require-hashes --only-binary :all: -r /lock/backend.txt \
     && find /opt/venv/lib/python3.11/site-packages -type d \( -name tests -o -name include \) \
-        -not -path '*/distributed/*' -not -path '*/_pytest/*' -prune -exec rm -rf {} +
+        -not -path '*/distributed/*' -not -path '*/_pytest/*' -prune -exec rm -rf {} + \
+    && find /opt/venv -name '*.js.map' -delete
 
 # numba keeps a kernel by the path and content of its source: compiled where the package will lie. Only the rooms that
 # have kernels, so that a change elsewhere compiles nothing.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from taxidask.errors import TaxidaskError
-from taxidask.settings import Settings, resolve
+from taxidask.settings import Region, Settings, resolve
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _kubernetes(settings: Settings) -> str:
     kube = Kube(settings.namespace)
     checks = preflight(kube, Shape.of(settings, "doctor", image=image_of(settings.image)))
     require(checks, "no cluster could be started")
-    running = [cluster for cluster in all_clusters(kube) if cluster.alive]
+    running = [cluster for cluster in all_clusters(kube) if cluster.alive()]
     if _component():
         for cluster in running:
             _reach(cluster.host, COMM_PORT, f"the scheduler of {cluster.name}")
@@ -177,7 +177,8 @@ def _regions(settings: Settings) -> str:
     from taxidask.storage import Storage, join
 
     done = []
-    for region in settings.regions or [None]:
+    regions: list[Region | None] = [*settings.regions] or [None]
+    for region in regions:
         storage = Storage(endpoint=region.s3_endpoint, region=region.name) if region else Storage()
         probe = join((region and region.lake) or settings.lake, f"doctor-{uuid.uuid4().hex}.json")
         storage.write(probe, b"{}")
@@ -188,6 +189,13 @@ def _regions(settings: Settings) -> str:
             storage.delete(probe)
         done.append(f"{region.name}: {probe.rpartition('/')[0]}" if region else probe.rpartition("/")[0])
     return f"written, read and deleted in {', '.join(done)}"
+
+
+def _operated(settings: Settings) -> str:
+    from taxidask.compute.kubernetes.api import Kube
+
+    kube = Kube(settings.namespace)
+    return f"Kubernetes {kube.version()}; {len(kube.list('daskclusters'))} clusters in {settings.namespace}"
 
 
 def _scheduler(settings: Settings) -> str:  # noqa: ARG001
@@ -231,7 +239,7 @@ POD_CHECKS: dict[str, tuple[tuple[str, Callable[[Settings], str]], ...]] = {
     "worker": (("identity", _identity), ("kernels", _kernels), ("s3", _regions), ("scheduler", _scheduler)),
     "scheduler": (("scheduler", _scheduler),),
     "app": (("identity", _identity), ("store", _store)),
-    "operator": (("dask", _kubernetes),),
+    "operator": (("clusters", _operated),),
 }
 """What each kind of pod needs for its work; the others' it is not even allowed."""
 

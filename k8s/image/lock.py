@@ -3,14 +3,18 @@
 requirements.lock pins everything, tests' and linters' tools too. The image needs what the package needs and no more:
 
     python lock.py                 the dependencies of the package itself
+    python lock.py --without kubernetes
+                                   the same without that one, and what only it brings in
     python lock.py hatchling       hatchling and its own, to build it
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -31,17 +35,18 @@ def entries(lock: str) -> dict[str, tuple[str, set[str]]]:
     return found
 
 
-def part(lock: str, roots: list[str]) -> str:
-    """The entries of `roots` and of everything they brought in."""
+def part(lock: str, roots: list[str], without: Iterable[str] = ()) -> str:
+    """The entries of `roots` and of everything they brought in, but for those `without`."""
     known = entries(lock)
     children: dict[str, set[str]] = {}
     for name, (_, via) in known.items():
         for parent in via:
             children.setdefault(parent, set()).add(name)
+    left_out = set(map(normal, without))
     wanted, waiting = set(), [normal(re.split(r"[\[<>=!~; ]", root, maxsplit=1)[0]) for root in roots]
     while waiting:
         name = waiting.pop()
-        if name not in wanted:
+        if name not in wanted | left_out:
             if name not in known:
                 raise SystemExit(f"{name} is not in requirements.lock: compile it again")
             wanted.add(name)
@@ -50,5 +55,10 @@ def part(lock: str, roots: list[str]) -> str:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("roots", nargs="*")
+    parser.add_argument("--without", action="append", default=[])
+    given = parser.parse_args()
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-    sys.stdout.write(part(Path("requirements.lock").read_text(), sys.argv[1:] or project["dependencies"]))
+    lines = part(Path("requirements.lock").read_text(), given.roots or project["dependencies"], given.without)
+    sys.stdout.write(lines)
