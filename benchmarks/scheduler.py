@@ -1,9 +1,9 @@
 """What a cluster far larger than this machine costs its scheduler and its driver.
 
 A real scheduler, as a pod starts it, with 200 real connections of workers that hold no data: each is a worker of one
-thread inside one of a few processes, and its blocks do nothing. The real ingest driver runs 100,000 blocks of 64 MiB over
-them, which is 6.7 TB of CSV. What is left is what driving them costs. Beside it, what a user would write with Dask alone:
-all blocks in one ``client.map``. Prints a Markdown table.
+thread inside one of a few processes, and its blocks do nothing. The real ingest driver runs 100,000 blocks of 64 MiB
+over them, which is 6.7 TB of CSV. What is left is what driving them costs. Beside it, what one would write with Dask
+alone: all blocks in one ``client.map``. Prints a Markdown table.
 
     python benchmarks/scheduler.py [BLOCKS …] [--workers 200] [--without-map]
 """
@@ -188,8 +188,8 @@ def main() -> None:
     ingest.run_task = simulated
     print(f"one task: {task_bytes() / 1024:.1f} KiB\n")
     print(
-        "| | blocks | workers | tasks known at once, most | scheduler's memory, MiB | it grows, MiB | driver grows, MiB "
-        "| per block: time, ms | driver CPU, ms | scheduler CPU, ms |"
+        "| | blocks | workers | tasks known at once, most | scheduler's memory, MiB | it grows, MiB "
+        "| driver grows, MiB | per block: time, ms | driver CPU, ms | scheduler CPU, ms |"
     )
     print("|---|" + "---:|" * 9)
     for blocks in given.blocks:

@@ -223,8 +223,10 @@ def _everything(patch: pytest.MonkeyPatch, bucket: str, table: str) -> None:
     assert run.state == "done"
     try_report(report, storage)
     storage.write(report, b"%PDF")
-    for check in (doctor._settings_sources, doctor._lake, doctor._store, doctor._report):
+    for check in (doctor._settings_sources, doctor._lake, doctor._store, doctor._report, doctor._regions):
         check(settings)
+    _as("Worker", doctor._regions)(settings)
+    _as("App", doctor._store)(settings)
 
     lake = td.Lake(settings.lake)
     lake.trips(limit=10)
