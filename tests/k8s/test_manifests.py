@@ -13,6 +13,7 @@ import dask_kubernetes
 import pytest
 import yaml
 
+from taxidask.compute.kubernetes.preflight import RIGHTS
 from taxidask.settings import Settings
 
 K8S = Path(__file__).resolve().parents[2] / "k8s"
@@ -96,6 +97,16 @@ def test_no_role_has_a_wildcard() -> None:
     rules = [rule for o in documents("base") if o["kind"] in ("Role", "ClusterRole") for rule in o["rules"]]
     assert rules
     assert not any("*" in values for rule in rules for values in rule.values())
+
+
+def test_driver_may_do_just_what_preflight_asks_for() -> None:
+    allowed = {
+        (group, resource): set(rule["verbs"])
+        for rule in one(documents("base"), "Role", "driver")["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert allowed == {what: set(verbs) for what, verbs in RIGHTS.items()}
 
 
 def test_scheduled_run_neither_overlaps_nor_runs_for_ever() -> None:
