@@ -17,7 +17,8 @@ def serve(port):
 for port in (8786, 8787, 8788, 8789): threading.Thread(target=serve, args=(port,)).start()
 """
 CONNECT = """
-import json, socket, sys
+import json, os, socket, sys
+os.environ["RES_OPTIONS"] = "timeout:2 attempts:1"
 from concurrent.futures import ThreadPoolExecutor
 def reach(item):
     name, (host, port) = item
