@@ -34,10 +34,29 @@ POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 12.0
 """How long a problem that does not go away by itself has to last: pods may be in the middle of a restart."""
 GONE_SECONDS = 120.0
+OPERATOR_SECONDS = 45.0
+"""How long an operator that is there, but not ready, may take: it is replaced when a new version is applied."""
 PHASE_SECONDS = 8.0
 """How long the operator has to set the phase once the scheduler is ready."""
 
 _TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+class StartError(ComputeError):
+    """A cluster's pods did not start.
+
+    Attributes
+    ----------
+    details : str
+        Their conditions, events and last log lines.
+    """
+
+    def __init__(self, message: str, remedy: str, *, details: str) -> None:
+        super().__init__(message, remedy)
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n{self.details}".rstrip()
 
 
 class KubernetesCluster:
@@ -314,12 +333,13 @@ class _Watch:
         cluster = self._cluster
         told = f"the cluster {cluster.name} in namespace {cluster.namespace} did not start: "
         told += str(problem) if problem else f"waited {self._deadline.total:.0f} s in all; {cluster.status}"
+        details = ""
         try:
             details = diagnosis.report(cluster.pods(), cluster.events(), self._log)
         except ApiError as error:
             details = f"(its pods could not be looked at: {error})"
         remedy = problem.remedy if problem else "look at the operator's log: kubectl logs deployment/dask-operator"
-        return ComputeError(f"{told}\n{details}\n" if details else told, remedy)
+        return StartError(told, remedy, details=details)
 
     def _log(self, pod: str, container: str, previous: bool) -> list[str]:
         return self._cluster._kube.log(pod, container, lines=diagnosis.LINES_SHOWN, previous=previous)
@@ -345,7 +365,13 @@ def start(
             return KubernetesCluster(kube, found, mine=False, status=status)
     status.wait("preflight", "API server, custom resources, operator, rights, quota, image")
     shape = Shape.of(settings, name or f"taxidask-{uuid.uuid4().hex[:8]}", image=preflight.image_of(settings.image))
-    preflight.require(preflight.preflight(kube, shape), f"no cluster can be started in namespace {kube.namespace}")
+    checks = preflight.preflight(kube, shape)
+    patience = Deadline(min(OPERATOR_SECONDS, deadline.left), status)
+    while patience.left and [check.name for check in checks if not check.ok] == ["operator"] and _comes(kube):
+        status.wait("the operator to be ready", next(check.detail for check in checks if not check.ok))
+        patience.sleep(POLL_SECONDS)
+        checks = [check for check in checks if check.ok] + [preflight.check_operator(kube)]
+    preflight.require(checks, f"no cluster can be started in namespace {kube.namespace}")
     shape = Shape.of(settings, shape.name, image=shape.image, owner=whoami(kube))
     owner = None if keep or name else _own_pod(kube)
     status.wait("the operator", "the DaskCluster object is made")
@@ -417,6 +443,10 @@ def _settled(kube: Kube, name: str, deadline: Deadline, status: Status) -> dict[
             deadline.sleep(POLL_SECONDS)
         except TimeoutError:
             raise deadline.error(f"remove it by hand: kubectl -n {kube.namespace} delete daskcluster {name}") from None
+
+
+def _comes(kube: Kube) -> bool:
+    return bool(kube.list("pods", labels=preflight.OPERATOR))
 
 
 def _own_pod(kube: Kube) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from taxidask.compute.kubernetes.spec import Shape
 from taxidask.errors import ComputeError
 
 APPLY = "apply k8s/overlays/… of this version: kubectl apply -k k8s/overlays/eks"
+OPERATOR = "app.kubernetes.io/part-of=taxidask,app.kubernetes.io/component=operator"
 CRDS = ("daskclusters", "daskworkergroups", "daskautoscalers")
 
 RIGHTS = {
@@ -156,7 +157,7 @@ def check_crds(kube: Kube) -> Iterator[Check]:
 def check_operator(kube: Kube) -> Check:
     """The operator's pod runs."""
     try:
-        pods = kube.list("pods", labels="app.kubernetes.io/part-of=taxidask,app.kubernetes.io/component=operator")
+        pods = kube.list("pods", labels=OPERATOR)
     except ApiError as error:
         return Check("operator", False, error.message, error.remedy or APPLY)
     where = f"namespace {kube.namespace}"
@@ -214,7 +215,7 @@ def check_quota(kube: Kube, shape: Shape) -> list[Check]:
     what = f"a scheduler and {shape.workers} workers"
     if lacking:
         remedy = (
-            "close clusters that are not used (taxidask cluster list, down), ask for less, or raise the ResourceQuota"
+            "close clusters that are not used (taxidask cluster status, down), ask for less, or raise the ResourceQuota"
         )
         return [
             Check("quota", False, f"the quota of {kube.namespace} has no room for {what}: {'; '.join(lacking)}", remedy)
