@@ -107,6 +107,10 @@ class KubernetesCluster:
 
     # -- looking -------------------------------------------------------------------------------------------------
 
+    def body(self) -> dict[str, Any]:
+        """The DaskCluster object as it is now; as it was last, if it is gone."""
+        return self._kube.find("daskclusters", self.name) or self._body
+
     def pods(self) -> list[dict[str, Any]]:
         """Its pods, the scheduler's first."""
         found = self._kube.list("pods", labels=f"dask.org/cluster-name={self.name}")

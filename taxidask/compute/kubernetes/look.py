@@ -71,7 +71,7 @@ def describe(cluster: KubernetesCluster, prices: Prices, *, now: dt.datetime | N
     """
     now = now or dt.datetime.now(dt.UTC)
     pods, events = cluster.pods(), cluster.events()
-    body = cluster._body
+    body = cluster.body()
     workers = [pod for pod in pods if not diagnosis.is_scheduler(pod)]
     rows = [_pod(pod, now) for pod in pods]
     seconds = sum(row["cpus"] * row["seconds"] for row in rows)
