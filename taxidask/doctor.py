@@ -199,8 +199,11 @@ def _operated(settings: Settings) -> str:
 
 
 def _scheduler(settings: Settings) -> str:  # noqa: ARG001
+    import logging
+
     from distributed import Client
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is told below
     address = os.environ.get("DASK_SCHEDULER_ADDRESS")
     if not address:
         return "this is one, or none was named (DASK_SCHEDULER_ADDRESS)"

@@ -10,7 +10,8 @@ from kube import Kubectl, pod, until
 
 
 def findings(said: str) -> dict[str, dict[str, Any]]:
-    return {finding["subject"]: finding for finding in json.loads(said[said.index("[") :])}
+    found, _ = json.JSONDecoder().raw_decode(said, said.index("[{"))  # the log holds what went to stderr too
+    return {finding["subject"]: finding for finding in found}
 
 
 def driver(cluster: Kubectl, name: str, *options: str) -> dict[str, dict[str, Any]]:
