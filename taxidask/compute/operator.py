@@ -170,12 +170,12 @@ def steady_target(memory: Memory, now: float, target: int, current: int, minimum
     >>> [steady_target(memory, at, want, 3, 1, 3) for at, want in [(0, 1), (10, 9), (20, 1), (36, 1)]]
     [3, 3, 3, 1]
     """
-    memory.wanted = [(at, n) for at, n in memory.wanted if at >= now - STEADY_SECONDS]
-    full = bool(memory.wanted) and memory.wanted[0][0] <= now - STEADY_SECONDS + 2 * INTERVAL_SECONDS
+    before = [entry for entry in memory.wanted if entry[0] <= now - STEADY_SECONDS]
+    memory.wanted = before[-1:] + [entry for entry in memory.wanted if entry[0] > now - STEADY_SECONDS]
     memory.wanted.append((now, target))
     highest = max(n for _, n in memory.wanted)
     wanted = min(max(target if target > current else highest, minimum), maximum)
-    return wanted if wanted >= current or full or current > maximum else current
+    return wanted if wanted >= current or before else min(current, maximum)
 
 
 def is_over(spec: dict[str, Any], memory: Memory, now: float, idle_since: float | None) -> str:

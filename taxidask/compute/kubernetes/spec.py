@@ -119,7 +119,7 @@ def label_value(text: str) -> str:
     """A user's name as a label's value: the same for the same user, different for different ones.
 
     >>> label_value("system:serviceaccount:taxidask:driver")
-    'system-serviceaccount-taxidask-driver-db9e4f6b'
+    'system-serviceaccount-taxidask-driver-f853d348'
     >>> label_value("anna")
     'anna'
     """
