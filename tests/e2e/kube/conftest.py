@@ -46,6 +46,15 @@ def _build(kube: Path, environment: dict[str, str]) -> bool:
     return True
 
 
+def _up(command: Path) -> None:
+    """It looks for addresses with `ip | grep -q` under pipefail, which fails now and then: so once more."""
+    for attempt in range(3):
+        answer = subprocess.run([command], capture_output=True, text=True, timeout=600, check=False)
+        if answer.returncode == 0:
+            return
+        assert attempt < 2, f"{command}: {answer.stdout}\n{answer.stderr}"
+
+
 @pytest.fixture(scope="session")
 def kubectl(shared: Path, aws_servers: Any) -> Kubectl:
     """The cluster, up, with nothing asked of it yet."""
@@ -55,9 +64,8 @@ def kubectl(shared: Path, aws_servers: Any) -> Kubectl:
         pytest.skip("needs the Kubernetes of ../shared/kube, which is not here")
     if os.geteuid() != 0:
         pytest.skip("starting a Kubernetes on this machine needs root")
-    subprocess.run([shared / "kube" / "up"], check=True, timeout=600, capture_output=True)
-    # once more: with the cluster there, the servers answer pods too
-    subprocess.run([shared / "aws" / "up"], check=True, timeout=300, capture_output=True)
+    _up(shared / "kube" / "up")
+    _up(shared / "aws" / "up")  # with the cluster there, the servers answer pods too
     text = subprocess.run(
         ["bash", "-c", ". ./env && env -0"], cwd=shared / "kube", check=True, capture_output=True, timeout=30
     ).stdout.decode()
