@@ -8,7 +8,7 @@ Stock dask-kubernetes 2026.3.0, met by TLS and at work:
   (dask/dask-kubernetes#968). Here a third one puts that right;
 - looks after idleness and load in timers, for which kopf puts a finalizer on every cluster: a namespace that is deleted
   together with its operator then hangs. Here one loop does both, without finalizers, and also removes clusters whose
-  scheduler has not answered for as long as they may be idle.
+  scheduler has not answered for as long as they may be idle, and those whose driver's pod has ended.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import kopf
 import kr8s
 from dask_kubernetes.operator._objects import DaskAutoscaler, DaskCluster, DaskWorkerGroup
 from dask_kubernetes.operator.controller import controller
-from kr8s.asyncio.objects import Deployment, Service
+from kr8s.asyncio.objects import Deployment, Pod, Service
 
 from taxidask.compute.kubernetes.api import DASK
 
@@ -213,7 +213,7 @@ async def _look_at(cluster: Any, scaler: Any, memories: dict[str, Memory]) -> No
     with contextlib.suppress(OSError, aiohttp.ClientError, TimeoutError):
         idle_since = await scheduler.idle_since()
         memory.heard = now
-    if why := is_over(cluster.spec, memory, now, idle_since):
+    if why := await _driver_ended(cluster) or is_over(cluster.spec, memory, now, idle_since):
         logger.info(f"{cluster.name} is removed: {why}")
         await cluster.delete()
         return
@@ -229,6 +229,17 @@ async def _look_at(cluster: Any, scaler: Any, memories: dict[str, Memory]) -> No
         if wanted != group.replicas:
             logger.info(f"{cluster.name}: from {group.replicas} to {wanted} workers")
             await group.patch({"spec": {"worker": {"replicas": wanted}}})
+
+
+async def _driver_ended(cluster: Any) -> str:
+    """Why a cluster bound to its driver's pod has to go: that pod has ended, though it is still to be seen."""
+    for owner in cluster.metadata.get("ownerReferences", []):
+        if owner.kind == "Pod":
+            with contextlib.suppress(kr8s.NotFoundError):  # then Kubernetes removes the cluster
+                pod = await Pod.get(owner.name, namespace=cluster.namespace, timeout=1)
+                if pod.status.phase in ("Succeeded", "Failed"):
+                    return f"its driver {owner.name} has {pod.status.phase.lower()}"
+    return ""
 
 
 # -- taking part -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import socket
 import warnings
 import weakref
@@ -25,6 +26,8 @@ START_SECONDS = 300.0
 """Enough for a node to be added; what cannot start is noticed long before."""
 CONNECT_SECONDS = 10.0
 COMPARED = ("python", "dask", "distributed", "taxidask")
+
+logger = logging.getLogger(__name__)
 
 _open: weakref.WeakSet[KubernetesClient] = weakref.WeakSet()
 
@@ -89,7 +92,10 @@ class KubernetesClient(Client):
             return super().close(*args, **kwargs)
         finally:
             if cluster is not None and cluster.mine:
-                cluster.delete(wait=GONE_SECONDS)
+                try:
+                    cluster.delete(wait=GONE_SECONDS)
+                except ComputeError as error:  # the work is done all the same
+                    logger.warning("%s. The operator removes it after its idle time.", error)
 
     def shutdown(self) -> Any:
         """Close the client and remove the cluster, whoever made it."""
