@@ -402,9 +402,11 @@ time.sleep(600)
     assert time.monotonic() - began > 15, "it had its idle time"
 
 
-def test_a_cluster_goes_with_the_pod_of_its_driver(cluster: Kubectl) -> None:
+@pytest.mark.parametrize("end", ["deleted by force", "crashed"])
+def test_a_cluster_goes_with_the_pod_of_its_driver(end: str, cluster: Kubectl) -> None:
     driver = f"driver-{uuid.uuid4().hex[:8]}"
-    code = HEAD + "client = td.connect(settings(), timeout=120)\ntell(name=client.cluster.name)\ntime.sleep(600)\n"
+    last = "os._exit(9)" if end == "crashed" else "time.sleep(600)"
+    code = f"{HEAD}client = td.connect(settings(), timeout=120)\ntell(name=client.cluster.name)\n{last}\n"
     container = {
         "args": ["python", "-c", code],
         "env": [{"name": "TEST_IMAGE", "value": IMAGE}],
@@ -415,8 +417,9 @@ def test_a_cluster_goes_with_the_pod_of_its_driver(cluster: Kubectl) -> None:
     made: Callable[[], str] = lambda: cluster("logs", driver, check=False)  # noqa: E731
     told = until(lambda: [line for line in made().splitlines() if line.startswith('{"name"')], "the driver", 180)
     name = json.loads(told[0])["name"]
-    assert left(cluster, name) != []
-    cluster("delete", "pod", driver, "--force", "--grace-period=0")
+    if end == "deleted by force":
+        assert left(cluster, name) != []
+        cluster("delete", "pod", driver, "--force", "--grace-period=0")
     until(lambda: left(cluster, name) == [], "the cluster to go with its driver", 120)
 
 
