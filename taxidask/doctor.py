@@ -1,16 +1,19 @@
-"""`taxidask doctor`: what a run needs, tried one by one."""
+"""`taxidask doctor`: what a run needs, tried one by one; in a pod, what that pod's work needs."""
 
 from __future__ import annotations
 
+import os
+import platform
 import shutil
 import sys
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from taxidask.errors import TaxidaskError
-from taxidask.settings import Settings, resolve
+from taxidask.settings import Region, Settings, resolve
 from taxidask.words import quantity
 
 
@@ -95,6 +98,8 @@ def _report(settings: Settings) -> str:
 def _dask(settings: Settings) -> str:
     from taxidask.compute import connect
 
+    if settings.compute == "kubernetes":
+        return _kubernetes(settings)
     with connect(settings) as client:
         answer = client.submit(sum, [1, 2], pure=False).result(timeout=60)
         workers = client.scheduler_info(n_workers=-1)["workers"]
@@ -102,6 +107,127 @@ def _dask(settings: Settings) -> str:
         if answer != 3:
             raise TaxidaskError(f"a task that adds 1 and 2 gave {answer}", "start the cluster again")
     return f"{settings.compute}: {len(workers)} workers, {threads} threads, a task came back"
+
+
+def _kubernetes(settings: Settings) -> str:
+    """What holds before a cluster is started, and that the schedulers there are can be reached; starts none."""
+    from taxidask.compute.kubernetes.api import Kube
+    from taxidask.compute.kubernetes.cluster import all_clusters
+    from taxidask.compute.kubernetes.preflight import image_of, preflight, require
+    from taxidask.compute.kubernetes.spec import COMM_PORT, Shape
+
+    kube = Kube(settings.namespace)
+    checks = preflight(kube, Shape.of(settings, "doctor", image=image_of(settings.image)))
+    require(checks, "no cluster could be started")
+    running = [cluster for cluster in all_clusters(kube) if cluster.alive()]
+    if _component():
+        for cluster in running:
+            _reach(cluster.host, COMM_PORT, f"the scheduler of {cluster.name}")
+    return f"{len(checks)} conditions for starting a cluster hold; {len(running)} clusters run"
+
+
+# -- in a pod --------------------------------------------------------------------------------------------------------
+
+
+def _component() -> str:
+    """What the pod is that this process runs in, as its label says; empty outside of pods."""
+    if not os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return ""
+    return os.environ.get("POD_COMPONENT") or ("worker" if os.environ.get("DASK_SCHEDULER_ADDRESS") else "driver")
+
+
+def _reach(host: str, port: int, what: str, *, seconds: float = 5.0) -> None:
+    import socket
+
+    try:
+        socket.create_connection((host, port), timeout=seconds).close()
+    except OSError as error:
+        raise TaxidaskError(
+            f"{what} does not answer at {host}:{port} within {seconds:.0f} s: {error}",
+            "is its pod running, and has this one the labels that the NetworkPolicies ask for?",
+        ) from error
+
+
+def _identity(settings: Settings) -> str:  # noqa: ARG001 - all checks are called alike
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    limits = Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 2})
+    session = boto3.Session()
+    try:
+        found = session.get_credentials()
+        if found is None:
+            raise TaxidaskError(
+                "there are no AWS credentials in this pod",
+                "annotate its ServiceAccount with eks.amazonaws.com/role-arn, and start the pod anew",
+            )
+        if found.method == "env":
+            return "AWS keys from variables"
+        arn = session.client("sts", config=limits).get_caller_identity()["Arn"]
+    except (BotoCoreError, ClientError) as error:
+        role = os.environ.get("AWS_ROLE_ARN", "the role")
+        raise TaxidaskError(
+            f"AWS does not let this pod be {role}: {error}",
+            "does the role's trust policy name this ServiceAccount, and may the pod reach STS on port 443?",
+        ) from error
+    return f"{arn}, by {found.method}"
+
+
+def _regions(settings: Settings) -> str:
+    """An object is written, read and deleted beside the lake, in every region."""
+    from taxidask.storage import Storage, join
+
+    done = []
+    regions: list[Region | None] = [*settings.regions] or [None]
+    for region in regions:
+        storage = Storage(endpoint=region.s3_endpoint, region=region.name) if region else Storage()
+        probe = join((region and region.lake) or settings.lake, f"doctor-{uuid.uuid4().hex}.json")
+        storage.write(probe, b"{}")
+        try:
+            if storage.read(probe) != b"{}":
+                raise TaxidaskError(f"{probe} does not hold what was written to it", "is something else writing there?")
+        finally:
+            storage.delete(probe)
+        done.append(f"{region.name}: {probe.rpartition('/')[0]}" if region else probe.rpartition("/")[0])
+    return f"written, read and deleted in {', '.join(done)}"
+
+
+def _operated(settings: Settings) -> str:
+    from taxidask.compute.kubernetes.api import Kube
+
+    kube = Kube(settings.namespace)
+    return f"Kubernetes {kube.version()}; {len(kube.list('daskclusters'))} clusters in {settings.namespace}"
+
+
+def _scheduler(settings: Settings) -> str:  # noqa: ARG001
+    import logging
+
+    from distributed import Client
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is told below
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    if not address:
+        return "this is one, or none was named (DASK_SCHEDULER_ADDRESS)"
+    try:
+        with Client(address, timeout=10, set_as_default=False) as client:
+            return f"{address} answers; {len(client.nthreads())} workers"
+    except (OSError, TimeoutError) as error:
+        raise TaxidaskError(
+            f"the scheduler at {address} does not answer within 10 s: {error}",
+            "is its pod running, are the certificates mounted, do the NetworkPolicies know this pod's labels?",
+        ) from error
+
+
+def _kernels(settings: Settings) -> str:  # noqa: ARG001
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path.home())
+    found = len(list(folder.glob("*/*.nbc")))
+    if not found:
+        raise TaxidaskError(
+            f"no compiled kernels in {folder}: each process compiles them anew, for half a minute",
+            "start the pod through the image's entrypoint: give `args`, not `command`",
+        )
+    return f"{found} compiled kernels in {folder}"
 
 
 CHECKS: tuple[tuple[str, Callable[[Settings], str]], ...] = (
@@ -112,6 +238,15 @@ CHECKS: tuple[tuple[str, Callable[[Settings], str]], ...] = (
     ("report", _report),
     ("dask", _dask),
 )
+
+POD_CHECKS: dict[str, tuple[tuple[str, Callable[[Settings], str]], ...]] = {
+    "driver": (("identity", _identity), ("kernels", _kernels), ("s3", _regions), *CHECKS),
+    "worker": (("identity", _identity), ("kernels", _kernels), ("s3", _regions), ("scheduler", _scheduler)),
+    "scheduler": (("scheduler", _scheduler),),
+    "app": (("identity", _identity), ("store", _store)),
+    "operator": (("clusters", _operated),),
+}
+"""What each kind of pod needs for its work; the others' it is not even allowed."""
 
 
 def examine(overrides: dict[str, Any]) -> list[Finding]:
@@ -125,7 +260,10 @@ def examine(overrides: dict[str, Any]) -> list[Finding]:
         Finding("python", True, _python()),
         Finding("settings", True, ", ".join(given) or "all defaults"),
     ]
-    for subject, check in CHECKS:
+    component = _component()
+    if component:
+        findings.append(Finding("pod", True, f"{component} {platform.node()}, user {os.getuid()}"))
+    for subject, check in POD_CHECKS.get(component, CHECKS):
         try:
             findings.append(Finding(subject, True, check(settings)))
         except TaxidaskError as error:

@@ -122,6 +122,7 @@ class Settings(BaseModel):
     compute: str = Field(default="local", description="local, tcp://HOST:PORT, tls://HOST:PORT or kubernetes.")
     workers: int | None = Field(default=None, ge=1, description="Worker processes (default: as the machine allows).")
     worker_memory: str | None = Field(default=None, description="Memory limit of one worker, e.g. 4GiB.")
+    worker_cpus: float = Field(default=1.0, gt=0, le=256, description="Cores of one worker pod on Kubernetes.")
     block_size: str = Field(default="64MiB", description="Bytes of a source that one task reads; a multiple of 8MiB.")
     space: str = Field(
         default="new_york", description="new_york (a grid of 24 x 25 cells), or the URL of zones as GeoJSON."
@@ -133,6 +134,8 @@ class Settings(BaseModel):
     )
     namespace: str = Field(default="taxidask", description="Kubernetes namespace.")
     image: str | None = Field(default=None, description="Container image of scheduler and workers, with its tag.")
+    scheduler_cpus: float = Field(default=0.5, gt=0, le=256, description="Cores of the scheduler's pod on Kubernetes.")
+    scheduler_memory: str = Field(default="2GiB", description="Memory of the scheduler's pod on Kubernetes.")
     cluster_name: str | None = Field(default=None, description="Name of the Kubernetes cluster of workers.")
     idle_timeout: str = Field(default="20min", description="A cluster without work for this long shuts down.")
     max_duration_hours: float = Field(default=24.0, gt=0, description="Row rule: a longer trip is rejected, hours.")
@@ -157,7 +160,7 @@ class Settings(BaseModel):
             raise SettingsError(f"block_size {value!r} is no multiple of 8MiB", "use 8MiB, 16MiB, … 64MiB, 128MiB")
         return value
 
-    @field_validator("worker_memory")
+    @field_validator("worker_memory", "scheduler_memory")
     @classmethod
     def _worker_memory(cls, value: str | None) -> str | None:
         if value is not None:

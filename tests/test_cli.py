@@ -47,6 +47,7 @@ def test_the_commands_of_the_design_are_there() -> None:
     assert names >= {
         *("demo", "run", "sample", "ingest", "fit", "forecast", "quote", "trips query", "report", "app"),
         *("runs list", "runs show", "runs resume", "runs cancel", "store create", "doctor"),
+        *("cluster up", "cluster status", "cluster down"),
     }
 
 
@@ -227,3 +228,18 @@ def test_an_error_of_the_system_has_a_remedy(sample: Path, capsys: pytest.Captur
     assert call("trips", "query", "--out", "file/day.csv") == 1
     said = capsys.readouterr().err
     assert "a part of its path is a file, not a folder; check the path" in said
+
+
+@pytest.mark.parametrize("arguments", [[], ["anna", "--all"], ["anna", "--anyones"]])
+def test_cluster_down_wants_names_or_all(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("cluster", "down", *arguments) == 2
+    assert "name some, e.g. taxidask cluster down anna, or give --all" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["up", "status", "down"])
+def test_cluster_without_kubernetes(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    assert call("cluster", command, "anna") == 1
+    assert "KUBECONFIG" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from taxidask.compute import node
 from taxidask.errors import ComputeError
 
 if TYPE_CHECKING:
+    from taxidask.compute.kubernetes.status import Status
     from taxidask.settings import Settings
 
 START_SECONDS = 60.0
@@ -25,23 +26,29 @@ MEMORY_SHARE = 0.9
 """Of the machine's memory, what the workers together may use; the rest is the driver's."""
 
 
-def connect(settings: Settings | None = None, *, timeout: float | None = None) -> Client:
+def connect(settings: Settings | None = None, *, timeout: float | None = None, status: Status | None = None) -> Client:
     """Connect to the workers that the settings name.
 
     Parameters
     ----------
     settings : Settings, optional
         ``compute`` is "local" (the default: a cluster on this machine, reachable from this machine only, with
-        ``workers`` processes of ``worker_memory`` each, or as many as the machine carries) or the address of a running
-        scheduler, ``tcp://host:port`` or ``tls://host:port``.
+        ``workers`` processes of ``worker_memory`` each, or as many as the machine carries), the address of a running
+        scheduler, ``tcp://host:port`` or ``tls://host:port``, or "kubernetes": the cluster called ``cluster_name`` in
+        ``namespace`` if there is one, else a new one of ``workers`` pods (2) that run ``image``.
     timeout : float, optional
-        Seconds to wait for the cluster or the scheduler; 60 for a local cluster, 20 for an existing scheduler.
+        Seconds to wait for the cluster or the scheduler; 60 for a local cluster, 20 for an existing scheduler, 300 for
+        pods. What cannot start ends the wait earlier.
+    status : Status, optional
+        Of pods: filled in from the first second on, to be looked at from another thread; without it, what is waited
+        for is printed. Later it is ``client.cluster.status``.
 
     Returns
     -------
     distributed.Client
         A context manager. Leaving it closes what this call started and nothing else; so does the end of the driver,
-        however it ends. It becomes the current client, which calls with ``client=None`` use.
+        however it ends (pods that a killed driver leaves go with its own pod, or after ``idle_timeout``). It becomes
+        the current client, which calls with ``client=None`` use.
 
     Raises
     ------
@@ -63,11 +70,13 @@ def connect(settings: Settings | None = None, *, timeout: float | None = None) -
         return LocalClient(*size(workers, memory), timeout=START_SECONDS if timeout is None else timeout)
     if compute.startswith(("tcp://", "tls://")):
         return _existing(compute, CONNECT_SECONDS if timeout is None else timeout)
-    if compute == "kubernetes":
-        raise ComputeError(
-            'compute = "kubernetes" is not available in this version',
-            'use "local", or start a scheduler in the cluster and give its address, tcp://host:port',
-        )
+    if settings is not None and compute == "kubernetes":
+        from taxidask.compute.kubernetes.client import connect as connect_pods
+        from taxidask.compute.kubernetes.status import Status, show
+
+        if status is None:
+            show(status := Status())
+        return connect_pods(settings, timeout=timeout, status=status)
     raise ComputeError(
         f"compute = {compute!r} is unknown", 'use "local" or a scheduler\'s address, tcp://host:port or tls://host:port'
     )

@@ -154,7 +154,8 @@ class Ledger:
     def start_stage(self, name: str, inputs: str) -> None:
         self._progress = {"stage": name}
         # outputs of an earlier attempt stay: a resumed stage may build on them
-        self.set_stage(name, state="running", inputs=inputs, started=_stamp(time.time()), ended=None)
+        attempts = self.stage(name).get("attempts", 0) + 1
+        self.set_stage(name, state="running", inputs=inputs, started=_stamp(time.time()), ended=None, attempts=attempts)
 
     def end_stage(self, name: str, **values: Any) -> None:
         self.set_stage(name, ended=_stamp(time.time()), **values)

@@ -53,6 +53,8 @@ def describe(item: dict[str, Any]) -> str:
         record = item["stages"].get(name)
         if record:
             span = f"{record.get('started') or ''} – {record.get('ended') or ''}"
+            if record.get("attempts", 1) > 1:
+                span += f", attempt {record['attempts']}"
             lines.append(f"  {name:<8} {record['state']:<10} {span}  {record.get('detail') or ''}".rstrip())
     notes = [note for name in STAGES for note in item["stages"].get(name, {}).get("left_out") or []]
     lines += [f"  left out {note}" for note in notes]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Fields that may differ between the attempts at one run: they say where it runs, not what it computes.
 _WHERE = (
     *("compute", "workers", "worker_memory", "block_size", "heartbeat_timeout", "namespace", "image", "cluster_name"),
-    *("idle_timeout", "prices", "regions"),
+    *("worker_cpus", "scheduler_cpus", "scheduler_memory", "idle_timeout", "prices", "regions"),
 )
 
 

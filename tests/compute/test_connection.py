@@ -171,13 +171,14 @@ def test_it_becomes_the_current_client(cluster):
 @pytest.mark.parametrize(
     ("compute", "words"),
     [
-        ("kubernetes", ["not available in this version", '"local"', "tcp://"]),
+        ("kubernetes", ["Kubernetes", "KUBECONFIG", "kubectl version"]),
         ("tls://127.0.0.1:1", ["tls://127.0.0.1:1", "distributed.comm.tls"]),
     ],
 )
-def test_what_cannot_be_connected_to_says_so(compute, words):
+def test_what_cannot_be_connected_to_says_so(compute, words, tmp_path, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(ComputeError) as error:
-        td.connect(Settings(compute=compute))
+        td.connect(Settings(compute=compute, image="taxidask:1"))
     assert all(word in str(error.value) for word in words)
     assert td.compute.executor().map_unordered(abs, [-1])  # not the client that never connected
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 import uuid
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +13,14 @@ import boto3
 import numpy as np
 import pandas as pd
 import pytest
+from finished import COMMAND, Finished, assert_same_numbers, run
 from oracle import slow_cube, slow_read
 
 import taxidask as td
 
 pytestmark = pytest.mark.timeout(1200)
 
-COMMAND = Path(sys.executable).with_name("taxidask")
 STAGES = ["ingest", "demand", "fare", "publish", "report"]
-
-
-@dataclass(frozen=True)
-class Finished:
-    run: dict[str, Any]
-    said: str
-    lake: td.Lake
-    store: Any
-    report: Path
-
-
-def run(sources: str, lake: str, store: str, report: Path) -> Finished:
-    ended = subprocess.run(
-        [COMMAND, "run", "--sources", sources, "--lake", lake, "--store", store, "--report", report, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        cwd=report.parent,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return Finished(json.loads(ended.stdout), ended.stderr, td.Lake(lake), td.open_store(store), report)
 
 
 @pytest.fixture(scope="module")
@@ -146,18 +122,4 @@ def test_s3_and_dynamodb_give_the_same_numbers(
     subprocess.run([COMMAND, "store", "create", "--store", store], check=True, timeout=120, env=os.environ.copy())
     cloud = run(f"s3://{name}/trips/*.csv", f"s3://{name}/lake", store, tmp_path / "report.pdf")
 
-    pd.testing.assert_frame_equal(cloud.lake.trips(), local.lake.trips())
-    assert cloud.lake.cube() == local.lake.cube()
-    mine, theirs = local.store.get_latest(), cloud.store.get_latest()
-    assert {**theirs, "run": "", "lake": ""} == {**mine, "run": "", "lake": ""}
-    for cell in [*mine["cells"][:5], "city"]:
-        pd.testing.assert_frame_equal(
-            cloud.store.get_forecast(mine["space"], cell), local.store.get_forecast(mine["space"], cell)
-        )
-        pd.testing.assert_frame_equal(
-            cloud.store.get_demand(mine["space"], cell), local.store.get_demand(mine["space"], cell)
-        )
-    for kind in ("demand", "fare"):
-        pd.testing.assert_frame_equal(
-            cloud.store.get_metrics(cloud.run["id"], kind), local.store.get_metrics(local.run["id"], kind)
-        )
+    assert_same_numbers(local, cloud)

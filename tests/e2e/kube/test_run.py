@@ -1,0 +1,161 @@
+"""`taxidask run` as a Job on worker pods, S3 and DynamoDB: the same numbers as here, whatever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from finished import Finished, assert_same_numbers, run
+
+import taxidask as td
+from taxidask.runs.ledger import STAGES
+
+pytestmark = pytest.mark.timeout(1800)
+
+MONTHS = ("2015-01", "2015-02", "2015-03")
+TRIPS = int(os.environ.get("TAXIDASK_TEST_TRIPS", "120000"))  # of the generated month; 3,300,000 make 500 MB
+BUCKET = "taxidask"
+
+
+@pytest.fixture(scope="module")
+def folder(cluster: Any, data: Path, aws_servers: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """In S3: three real months and a made-up one of several blocks."""
+    s3 = boto3.client("s3", region_name="us-east-1")
+    prefix = f"e2e-{uuid.uuid4().hex[:8]}"
+    [made] = td.make_sample(tmp_path_factory.mktemp("made"), start="2015-04", trips_per_month=TRIPS, seed=9)
+    for path in [Path(made), *(data / "trips" / f"yellow_tripdata_{month}.csv" for month in MONTHS)]:
+        s3.upload_file(str(path), BUCKET, f"{prefix}/trips/{path.name}")
+    return f"s3://{BUCKET}/{prefix}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _credentials(aws_servers: Any) -> Any:
+    before = os.environ.copy()
+    os.environ.update(aws_servers.environment)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def expected(folder: str, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    home = tmp_path_factory.mktemp("local")
+    return run(f"{folder}/trips/*.csv", str(home / "lake"), f"sqlite:///{home / 'results.db'}", home / "report.pdf")
+
+
+class Job:
+    """A Job like those of the CronJob, with settings of its own."""
+
+    def __init__(self, kubectl: Any, name: str, **settings: str) -> None:
+        self.kubectl, self.name = kubectl, name
+        made = kubectl("create", "job", name, "--from=cronjob/run", "--dry-run=client", "-o", "json")
+        body = json.loads(made)
+        del body["metadata"]["ownerReferences"]
+        [container] = body["spec"]["template"]["spec"]["containers"]
+        container["env"] = [{"name": f"TAXIDASK_{key.upper()}", "value": value} for key, value in settings.items()]
+        kubectl.apply(body)
+        self.killed: list[str] = []
+
+    def pods(self, component: str) -> list[str]:
+        """Its running pods: the driver's, or those of the clusters that it made."""
+        if component == "driver":
+            found = self.kubectl.get("pods", "-l", f"job-name={self.name}")["items"]
+        else:
+            found = self.kubectl.get("pods", "-l", f"dask.org/component={component},dask.org/cluster-name")["items"]
+        return [
+            one["metadata"]["name"]
+            for one in found
+            if one["status"].get("phase") == "Running"
+            and "deletionTimestamp" not in one["metadata"]
+            and one["metadata"]["name"] not in self.killed
+        ]
+
+    def kill(self, component: str, after: Callable[[], Any], what: str) -> None:
+        """Remove one of its pods by force, once something has happened."""
+        wait(after, what, 420, self)
+        victim = wait(lambda: self.pods(component), f"a running {component}", 240, self)[0]
+        self.kubectl("delete", "pod", victim, "--force", "--grace-period=0")
+        self.killed.append(victim)
+
+    def state(self) -> str:
+        status = self.kubectl.get("job", self.name)["status"]
+        done = [one["type"] for one in status.get("conditions", ()) if one["status"] == "True"]
+        return "Complete" if "Complete" in done else "Failed" if "Failed" in done else ""
+
+    def log(self) -> str:
+        return str(self.kubectl.run("logs", "-l", f"job-name={self.name}", "--tail=60", "--prefix").stdout)
+
+
+def wait(condition: Callable[[], Any], what: str, seconds: float, job: Job) -> Any:
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}; its pods said:\n{job.log()}"
+        assert job.state() != "Failed", f"the Job failed; its pods said:\n{job.log()}"
+        time.sleep(0.3)
+    return value
+
+
+@pytest.fixture
+def order(folder: str, cluster: Any, tmp_path: Path) -> Any:
+    """Makes a Job with a lake, a store and a report of its own, and removes it."""
+    made = []
+
+    def make(name: str, **settings: str) -> tuple[Job, str, str]:
+        lake, store = f"{folder}/{name}", f"dynamodb://{name}-{uuid.uuid4().hex[:8]}"
+        td.open_store(store).create()
+        job = Job(
+            cluster, f"{name}-{uuid.uuid4().hex[:5]}", sources=f"{folder}/trips/*.csv", lake=lake, store=store,
+            report=f"{lake}.pdf", block_size="8MiB", heartbeat_timeout="5", **settings,
+        )  # fmt: skip
+        made.append(job)
+        return job, lake, store
+
+    yield make
+    for job in made:
+        cluster("delete", "job", job.name, "--wait=false", check=False)
+
+
+def finished(job: Job, lake: str, store: str, tmp_path: Path) -> Finished:
+    """What the Job left, once it is complete."""
+    wait(lambda: job.state() == "Complete", "the Job to be complete", 900, job)
+    report = tmp_path / "report.pdf"
+    boto3.client("s3").download_file(BUCKET, f"{lake}.pdf".removeprefix(f"s3://{BUCKET}/"), str(report))
+    opened = td.open_store(store)
+    [ran] = opened.list_runs()
+    return Finished(ran, job.log(), td.Lake(lake), opened, report)
+
+
+def test_whatever_is_killed_the_run_ends_with_the_same_numbers(order: Any, expected: Finished, tmp_path: Path) -> None:
+    job, lake, store = order("killed")
+    opened = td.open_store(store)
+
+    def at(stage: str) -> Callable[[], Any]:
+        def reached() -> bool:
+            return any(stage in one["stages"] for one in opened.list_runs())
+
+        return reached
+
+    job.kill("worker", at("ingest"), "the ingest to begin")
+    job.kill("scheduler", at("demand"), "the demand model to be fitted")
+    job.kill("driver", at("fare"), "the fare model to be fitted")
+    left = finished(job, lake, store, tmp_path)
+    assert left.run["state"] == "done"
+    attempts = {stage: left.run["stages"][stage]["attempts"] for stage in STAGES}
+    assert attempts["demand"] > 1, attempts  # its scheduler went
+    assert attempts["fare"] > 1, attempts  # its driver went
+    assert attempts["publish"] == attempts["report"] == 1, attempts
+    assert_same_numbers(expected, left)
+
+
+def test_a_cluster_goes_with_its_run(cluster: Any) -> None:
+    end = time.monotonic() + 120
+    while cluster.get("daskclusters")["items"] or cluster.get("pods", "-l", "dask.org/cluster-name")["items"]:
+        assert time.monotonic() < end, cluster("get", "daskclusters,pods")
+        time.sleep(1)

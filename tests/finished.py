@@ -1,0 +1,60 @@
+"""A run of the command that has ended, and what has to be equal between two such runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import taxidask as td
+
+COMMAND = Path(sys.executable).with_name("taxidask")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run left."""
+
+    run: dict[str, Any]
+    said: str
+    lake: td.Lake
+    store: Any
+    report: Path
+
+
+def run(sources: str, lake: str, store: str, report: Path) -> Finished:
+    """Run the command on a local cluster."""
+    ended = subprocess.run(
+        [COMMAND, "run", "--sources", sources, "--lake", lake, "--store", store, "--report", report, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        cwd=report.parent,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return Finished(json.loads(ended.stdout), ended.stderr, td.Lake(lake), td.open_store(store), report)
+
+
+def assert_same_numbers(mine: Finished, theirs: Finished) -> None:
+    """The same trips, rejects, cube, and published items, but for what names the run itself."""
+    pd.testing.assert_frame_equal(theirs.lake.trips(), mine.lake.trips())
+    pd.testing.assert_frame_equal(theirs.lake.rejects(), mine.lake.rejects())
+    assert theirs.lake.cube() == mine.lake.cube()
+    latest, other = mine.store.get_latest(), theirs.store.get_latest()
+    assert {**other, "run": "", "lake": ""} == {**latest, "run": "", "lake": ""}
+    for cell in [*latest["cells"], "city"]:
+        pd.testing.assert_frame_equal(
+            theirs.store.get_forecast(latest["space"], cell), mine.store.get_forecast(latest["space"], cell)
+        )
+        pd.testing.assert_frame_equal(
+            theirs.store.get_demand(latest["space"], cell), mine.store.get_demand(latest["space"], cell)
+        )
+    for kind in ("demand", "fare"):
+        pd.testing.assert_frame_equal(
+            theirs.store.get_metrics(theirs.run["id"], kind), mine.store.get_metrics(mine.run["id"], kind)
+        )

@@ -1,0 +1,110 @@
+"""A real Kubernetes for tests: `kubectl` with deadlines, pods of the image."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGE = "localhost/taxidask:dev"
+NAMESPACE = "taxidask"
+LOCAL = str(ROOT / "k8s" / "overlays" / "local")
+
+
+class Kubectl:
+    """`kubectl` on the cluster; every call has a deadline."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+
+    def __call__(
+        self, *arguments: str, namespace: str = NAMESPACE, given: Any = None, seconds: float = 60, check: bool = True
+    ) -> str:
+        answer = self.run(*arguments, namespace=namespace, given=given, seconds=seconds)
+        assert not check or answer.returncode == 0, f"kubectl {' '.join(arguments)}: {answer.stdout}\n{answer.stderr}"
+        return answer.stdout
+
+    def run(
+        self, *arguments: str, namespace: str = NAMESPACE, given: Any = None, seconds: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["kubectl", "-n", namespace, *arguments], input=None if given is None else json.dumps(given),
+            capture_output=True, text=True, timeout=seconds, env=self.environment, check=False,
+        )  # fmt: skip
+
+    def get(self, *what: str, namespace: str = NAMESPACE) -> Any:
+        return json.loads(self("get", *what, "-o", "json", namespace=namespace))
+
+    def python(self, pod: str, code: str, *arguments: str, namespace: str = NAMESPACE, seconds: float = 60) -> str:
+        """What a Python program prints in a pod."""
+        return self("exec", pod, "--", "python", "-c", code, *arguments, namespace=namespace, seconds=seconds)
+
+    def apply(self, *objects: dict[str, Any], namespace: str = NAMESPACE) -> None:
+        self(
+            "apply", "-f", "-", given={"apiVersion": "v1", "kind": "List", "items": list(objects)}, namespace=namespace
+        )
+
+    def wait_ready(self, *pods: str, namespace: str = NAMESPACE, seconds: int = 90) -> None:
+        names = [f"pod/{pod}" for pod in pods]
+        self(
+            "wait", "--for=condition=Ready", f"--timeout={seconds}s", *names, namespace=namespace, seconds=seconds + 10
+        )
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    """The condition's first true value."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.5)
+    return value
+
+
+def pod(name: str, component: str | None = None, **spec: Any) -> dict[str, Any]:
+    """A pod of our image that satisfies `restricted`; with a component, one of ours."""
+    labels = {"app.kubernetes.io/part-of": "taxidask", "app.kubernetes.io/component": component} if component else {}
+    container = {
+        "name": "main",
+        "image": IMAGE,
+        "args": ["sleep", "3600"],
+        "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "2Gi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "home", "mountPath": "/home/taxidask"}],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": labels | {"tests": "e2e"} | spec.pop("labels", {})},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 1000,
+                "runAsGroup": 1000,
+                "fsGroup": 1000,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container | spec.pop("container", {})],
+            "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "home", "emptyDir": {}}],
+            **spec,
+        },
+    }
+
+
+def deploy(kubectl: Kubectl) -> None:
+    """Apply overlay `local` and wait until all of it works."""
+    kubectl("apply", "-k", LOCAL)
+    for name in ("dask-operator", "app"):
+        kubectl("rollout", "status", f"deployment/{name}", "--timeout=180s", seconds=190)
+    until(lambda: kubectl.get("deployment", "app")["status"].get("readyReplicas", 0) >= 2, "two pods of the app", 90)
