@@ -18,6 +18,9 @@ from taxidask.results import keys
 from taxidask.results.keys import CITY, LATEST, Key
 from taxidask.results.values import MAX_ITEM_BYTES, item_bytes, plain
 
+DEMAND_DAYS = 28
+"""How many of the last days are published of every cell; of the city all are."""
+
 Item = dict[str, Any]
 Progress = Callable[[int, int], None]
 
@@ -173,7 +176,12 @@ class Store(ABC):
     # -- counted demand ------------------------------------------------------------------------------------------------
 
     def put_demand(
-        self, cube: Any, *, cells: Sequence[int] | None = None, days: int | None = 28, progress: Progress | None = None
+        self,
+        cube: Any,
+        *,
+        cells: Sequence[int] | None = None,
+        days: int | None = DEMAND_DAYS,
+        progress: Progress | None = None,
     ) -> int:
         """Publish a cube's counts: the last `days` of every cell (or of `cells`), and all days of the whole city.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from taxidask.results.store import DEMAND_DAYS
 from taxidask.settings import Settings
 
 #: CSV bytes that one core turns into lake parts each second; measured by benchmarks/read.py on a 2-core machine.
@@ -70,6 +71,6 @@ def estimate(settings: Settings, *, bytes_to_read: int, blocks: int, sources: in
     puts, gets = requests(blocks=blocks, sources=sources)
     days = -(-settings.horizon // 48) + 1
     core_seconds = bytes_to_read / INGEST_BYTES_PER_CORE_SECOND + FIXED_CORE_SECONDS * max(1, cores)
-    # an item for every cell and day of the forecast, and at most one for every cell and day of a source's month
-    writes = cells * (days + 31 * sources) if settings.store.startswith("dynamodb://") else 0
+    # items: every cell's days of forecast and of demand, and the city's days of at most a month a source
+    writes = cells * (days + DEMAND_DAYS) + 31 * sources if settings.store.startswith("dynamodb://") else 0
     return price(settings, core_seconds=core_seconds, bytes_read=bytes_to_read, puts=puts, gets=gets, writes=writes)
