@@ -4,7 +4,7 @@
 #     docker run --rm --read-only --tmpfs /tmp --tmpfs /home/taxidask:uid=1000 taxidask:0.1.0 taxidask doctor
 #
 # The layers, from the one that changes least to the one that changes most: Debian with Python, the packages of
-# requirements.lock, compiled kernels, the package. Packages over 50 MB and why they are in it:
+# requirements.lock, compiled kernels, the package; a change of code makes the last one only. Packages over 50 MB and why they are in it:
 #   llvmlite 172 MB  numba's compiler; kernels are compiled for types that the warmed ones do not cover
 #   pyarrow  165 MB  Parquet, and tables without copies
 #   panel    112 MB  the app's pages, all their files served from here and not from a CDN
@@ -18,18 +18,20 @@
 FROM python:3.11-slim-bookworm AS lock
 WORKDIR /lock
 COPY pyproject.toml requirements.lock k8s/image/lock.py ./
-RUN python lock.py --without kubernetes --without kubernetes-asyncio --without pykube-ng >runtime.txt \
+RUN python lock.py --without kubernetes --without kubernetes-asyncio --without pykube-ng >packages.txt \
     && python lock.py hatchling >backend.txt
 
 FROM python:3.11-slim-bookworm AS packages
-COPY --from=lock /lock/runtime.txt /lock/backend.txt /lock/
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libgomp1 >/dev/null \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* \
+    && useradd --uid 1000 --user-group --create-home --home-dir /home/taxidask --shell /usr/sbin/nologin taxidask
+COPY --from=lock /lock/packages.txt /opt/taxidask/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m venv --without-pip /opt/venv && python -m venv /opt/build \
-    && /opt/build/bin/pip --python /opt/venv/bin/python install -q --no-deps --require-hashes --only-binary :all: -r /lock/runtime.txt \
-    && /opt/build/bin/pip install -q --no-deps --require-hashes --only-binary :all: -r /lock/backend.txt \
-    && find /opt/venv/lib/python3.11/site-packages -type d \( -name tests -o -name include \) \
-        -not -path '*/distributed/*' -not -path '*/_pytest/*' -prune -exec rm -rf {} + \
+    python -m venv --without-pip /opt/venv \
+    && pip --python /opt/venv/bin/python install -q --no-deps --require-hashes --only-binary :all: -r /opt/taxidask/packages.txt \
+    && find /opt/venv/lib/python3.11/site-packages -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + \
     && find /opt/venv -name '*.js.map' -delete
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
 
 # numba keeps a kernel by the path and content of its source: compiled where the package will lie. Only the rooms that
 # have kernels, so that a change elsewhere compiles nothing.
@@ -43,39 +45,33 @@ COPY taxidask/__init__.py taxidask/errors.py taxidask/storage.py taxidask/_stora
 COPY taxidask/space space
 COPY taxidask/trips trips
 COPY k8s/image/warm.py /opt/taxidask/
-RUN /opt/venv/bin/python -B /opt/taxidask/warm.py
+RUN python -B /opt/taxidask/warm.py
 
 FROM packages AS package
 WORKDIR /src
+COPY --from=lock /lock/backend.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m venv --without-pip /opt/backend \
+    && pip --python /opt/backend/bin/python install -q --no-deps --require-hashes --only-binary :all: -r backend.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY report report
 COPY taxidask taxidask
-RUN /opt/build/bin/pip wheel -q --no-deps --no-build-isolation --no-index --wheel-dir /wheel . \
-    && /opt/build/bin/pip --python /opt/venv/bin/python install -q --no-deps --no-index /wheel/*.whl
+RUN pip --python /opt/backend/bin/python wheel -q --no-deps --no-build-isolation --no-index --wheel-dir /wheel . \
+    && pip --python /opt/venv/bin/python install -q --no-deps --no-index /wheel/*.whl \
+    && mkdir -p /only/bin /only/lib/python3.11/site-packages && cp -a /opt/venv/bin/taxidask /only/bin/ \
+    && cp -a /opt/venv/lib/python3.11/site-packages/taxidask* /only/lib/python3.11/site-packages/
 
-# Debian and Python without what installs and builds; copied as a whole, so that it is in no layer either.
-FROM python:3.11-slim-bookworm AS debian
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libgomp1 >/dev/null \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /root/.cache /tmp/* /usr/share/doc /usr/share/man /usr/share/locale \
-    && find / -xdev \( -path '/usr/lib/python3*' -o -path '/usr/local/lib/python3*' -o -path '/usr/bin/*' -o -path '/usr/local/bin/*' \) \
+FROM packages
+# what installs and builds goes
+RUN find / -xdev \( -path '/usr/lib/python3*' -o -path '/usr/local/lib/python3*' -o -path '/usr/bin/*' -o -path '/usr/local/bin/*' \) \
         \( -name 'pip*' -o -name 'setuptools*' -o -name 'wheel*' -o -name 'pkg_resources' -o -name '_distutils_hack' \
-        -o -name 'ensurepip' -o -name 'idlelib' -o -name 'lib2to3' -o -name '2to3*' \) -prune -exec rm -rf {} + \
-    && rm -rf /usr/share/python-wheels \
-    && useradd --uid 1000 --user-group --create-home --home-dir /home/taxidask --shell /usr/sbin/nologin taxidask
-
-FROM scratch
-COPY --from=debian / /
-COPY --from=packages /opt/venv /opt/venv
+        -o -name 'distutils-*' -o -name 'ensurepip' -o -name 'idlelib' -o -name 'lib2to3' -o -name '2to3*' \) -prune -exec rm -rf {} + \
+    && rm -rf /usr/share/python-wheels
 COPY --from=kernels /opt/taxidask /opt/taxidask
 COPY k8s/image/entrypoint /usr/local/bin/taxidask-entrypoint
-COPY --from=package /opt/venv/bin/taxidask /opt/venv/bin/taxidask
-COPY --from=package /opt/venv/lib/python3.11/site-packages/taxidask-0.1.0.dist-info /opt/venv/lib/python3.11/site-packages/taxidask-0.1.0.dist-info
-COPY --from=package /opt/venv/lib/python3.11/site-packages/taxidask /opt/venv/lib/python3.11/site-packages/taxidask
 ARG CPU=x86-64-v3
-ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/home/taxidask \
-    PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    NUMBA_CACHE_DIR=/tmp/numba NUMBA_CPU_NAME=$CPU NUMBA_CPU_FEATURES="" \
-    DASK_TEMPORARY_DIRECTORY=/tmp
+ENV HOME=/home/taxidask PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    NUMBA_CACHE_DIR=/tmp/numba NUMBA_CPU_NAME=$CPU NUMBA_CPU_FEATURES="" DASK_TEMPORARY_DIRECTORY=/tmp
 LABEL org.opencontainers.image.title="taxidask" \
       org.opencontainers.image.description="New York taxi trips on Dask: operator, scheduler, worker, driver, app and notebooks" \
       org.opencontainers.image.version="0.1.0" \
@@ -86,3 +82,4 @@ WORKDIR /home/taxidask
 EXPOSE 5006 8786 8787 8888
 ENTRYPOINT ["taxidask-entrypoint"]
 CMD ["taxidask", "--help"]
+COPY --from=package /only /opt/venv

@@ -250,7 +250,7 @@ POD_CHECKS: dict[str, tuple[tuple[str, Callable[[Settings], str]], ...]] = {
 
 
 def examine(overrides: dict[str, Any]) -> list[Finding]:
-    """Look at everything a run needs; one finding each, none raises."""
+    """Look at everything a run, or in a pod that pod, needs; one finding each, none raises."""
     try:
         settings, origin = resolve(overrides)
     except TaxidaskError as error:

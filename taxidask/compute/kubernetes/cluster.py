@@ -379,6 +379,8 @@ def start(
     shape = Shape.of(settings, shape.name, image=shape.image, owner=whoami(kube))
     owner = None if keep or name else _own_pod(kube)
     status.wait("the operator", "the DaskCluster object is made")
+    # Ready before they are needed: a pod that is faster than its Secret starts seconds later.
+    certificates = Certificates.make(shape.name, shape.namespace, now=dt.datetime.now(dt.UTC))
     try:
         body = kube.create("daskclusters", dask_cluster(shape, owners=[owner] if owner else None))
     except ApiError as error:
@@ -387,7 +389,6 @@ def start(
         raise
     cluster = KubernetesCluster(kube, body, mine=True, status=status)
     try:
-        certificates = Certificates.make(shape.name, shape.namespace, now=dt.datetime.now(dt.UTC))
         secret = certificates.secret(f"{shape.name}-tls", cluster_labels(shape), owner_reference(body))
         kube.create("secrets", secret)
     except BaseException as error:

@@ -10,7 +10,7 @@ import pytest
 from kube import IMAGE, Kubectl, pod
 
 POD = "image-test"
-LIMIT_GB = 1.45
+LIMIT_GB = 1.5
 
 
 @pytest.fixture(scope="module")
