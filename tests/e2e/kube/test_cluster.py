@@ -85,6 +85,9 @@ class Drivers:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(10)
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
 
 
 def left(kubectl: Kubectl, name: str = "") -> list[str]:
