@@ -36,6 +36,13 @@ class Kubectl:
             capture_output=True, text=True, timeout=seconds, env=self.environment, check=False,
         )  # fmt: skip
 
+    def start(self, *arguments: str, namespace: str = NAMESPACE) -> subprocess.Popen[str]:
+        """A call that goes on meanwhile."""
+        command = ["kubectl", "-n", namespace, *arguments]
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment
+        )
+
     def get(self, *what: str, namespace: str = NAMESPACE) -> Any:
         return json.loads(self("get", *what, "-o", "json", namespace=namespace))
 

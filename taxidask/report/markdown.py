@@ -265,7 +265,7 @@ def formula(source: str, *, display: bool = False) -> str:
     """Mathematics, drawn by matplotlib's subset of TeX; what that does not know is shown as it was written."""
     import matplotlib as mpl
     from matplotlib.font_manager import FontProperties
-    from matplotlib.mathtext import math_to_image
+    from matplotlib.mathtext import MathTextParser, math_to_image
 
     tex = " ".join(typst.plain(source).split())
     if not tex or "\ufffd" in tex or "$" in tex or len(tex) > 500:
@@ -275,6 +275,9 @@ def formula(source: str, *, display: bool = False) -> str:
         with warnings.catch_warnings(), mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "taxidask"}):
             warnings.simplefilter("ignore")  # a glyph missing from the fonts shows as a box
             font = FontProperties(size=12 if display else 10.5, math_fontfamily="stix")
+            width, height, *_ = MathTextParser("path").parse(f"${tex}$", dpi=72, prop=font)
+            if not (width > 0 and height > 0):  # blanks alone: nothing to draw
+                return typst.raw(source)
             depth = math_to_image(f"${tex}$", drawn, prop=font, dpi=72, format="svg")
     except (ValueError, RuntimeError, RecursionError, LookupError):
         return typst.raw(source)

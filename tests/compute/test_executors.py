@@ -257,4 +257,6 @@ def test_a_heavy_function_travels_once_and_survives_its_worker(cluster):
             killed = True
             os.kill(pid, signal.SIGKILL)
     assert n == 59
-    assert all(len(made) == 1 for made in pids.values())
+    # once to each worker; the one that is left may have to open it again, if its copy was not known of yet
+    assert all(len(made) <= 2 for made in pids.values()), pids
+    assert sum(map(len, pids.values())) <= len(pids) + 1, pids

@@ -88,7 +88,7 @@ def test_every_pod_is_as_restricted_as_can_be(folder: str) -> None:
 def test_only_who_speaks_to_the_api_server_has_a_token() -> None:
     assert all(o["automountServiceAccountToken"] is False for o in documents("base") if o["kind"] == "ServiceAccount")
     with_token = {n for n, t in pod_specs(documents("base")) if t["spec"]["automountServiceAccountToken"]}
-    assert with_token == {"dask-operator", "run"}
+    assert with_token == {"dask-operator", "run", "lab"}
     bound = {s["name"] for o in documents("base") if o["kind"].endswith("RoleBinding") for s in o["subjects"]}
     assert bound == {"operator", "driver"}
 

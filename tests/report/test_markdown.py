@@ -127,6 +127,7 @@ MARKS = [
 @example("*" * 400 + "a" + "*" * 400)
 @example("[" * 400 + "a" + "](b)" * 400)
 @example("[^1]\n\n[^1]: note that cites itself[^1]")
+@example("$~~$")
 @settings(max_examples=120, deadline=None)
 def test_any_markup_compiles(source: str) -> None:
     compiled(markdown.to_typst(source))

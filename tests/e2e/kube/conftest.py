@@ -93,5 +93,5 @@ def cluster(kubectl: Kubectl, shared: Path, aws_servers: Any) -> Iterator[Kubect
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes everything away comes last."""
-    items.sort(key=lambda item: "test_removal" in item.nodeid)
+    """What takes everything away comes last; before it the app, which keeps the pods it got under load for a while."""
+    items.sort(key=lambda item: ("test_removal" in item.nodeid, "test_app" in item.nodeid))
