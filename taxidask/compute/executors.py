@@ -191,7 +191,9 @@ class Killed(Exception):  # noqa: N818
         self.memory = memory
 
     def error(self, item: str) -> ComputeError:
-        limit = f" (memory limit {self.memory / 2**30:.1f} GiB)" if self.memory else ""
+        from dask.utils import format_bytes
+
+        limit = f" (memory limit {format_bytes(self.memory)})" if self.memory else ""
         return ComputeError(
             f"{self.deaths} workers died one after the other{limit} while they worked on {item}",
             "most often they ran out of memory: give them more (worker_memory) or smaller blocks (block_size); "

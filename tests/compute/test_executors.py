@@ -166,7 +166,7 @@ def test_a_task_that_kills_its_workers_is_named(cluster):
         list(executor(cluster).map_unordered(die, [*range(20), "poison", *range(20)], describe=lambda i: f"block {i}"))
     assert "4 workers died" in str(error.value)
     assert "block poison" in str(error.value)
-    assert "memory limit 1.0 GiB" in str(error.value)
+    assert "memory limit 1.00 GiB" in str(error.value)
     assert "block_size" in str(error.value)
 
 

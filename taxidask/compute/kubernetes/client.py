@@ -18,6 +18,7 @@ from taxidask.compute.kubernetes.cluster import GONE_SECONDS, POLL_SECONDS, Kube
 from taxidask.compute.kubernetes.spec import COMM_PORT
 from taxidask.compute.kubernetes.status import Deadline, Status
 from taxidask.errors import ComputeError
+from taxidask.words import quantity
 
 if TYPE_CHECKING:
     from taxidask.settings import Settings
@@ -63,7 +64,7 @@ class KubernetesClient(Client):
         watch = cluster.watch(deadline)
         while (count := len(self.nthreads())) < workers:
             watch.look()
-            cluster.status.wait(f"{workers} workers", f"{count} have joined. {watch.why('worker')}".rstrip(". "))
+            cluster.status.wait(quantity(workers, "worker"), f"{count} have joined. {watch.why('worker')}".rstrip(". "))
             if deadline.left <= 0 and count:
                 break  # what is missing may still come; the status says why it has not
             watch.pause()

@@ -26,6 +26,7 @@ from taxidask.compute.kubernetes.spec import (
 )
 from taxidask.compute.kubernetes.status import Deadline, Status
 from taxidask.errors import ComputeError
+from taxidask.words import quantity
 
 if TYPE_CHECKING:
     from taxidask.settings import Settings
@@ -248,7 +249,7 @@ class KubernetesCluster:
             count = sum(map(diagnosis.ready, pods))
             if count >= wanted:
                 return
-            self.status.wait(f"{wanted} workers", f"{count} are ready. {watch.why('worker')}".rstrip(". "))
+            self.status.wait(quantity(wanted, "worker"), f"{count} are ready. {watch.why('worker')}".rstrip(". "))
             watch.pause()
 
     def _phase(self) -> str:

@@ -102,6 +102,18 @@ def test_socket_at_another_pod_than_the_page(visitor: Kubectl) -> None:
     assert "Overview" in visitor.python(VISITOR, SOCKET, *addresses[:2])
 
 
+def test_load_adds_a_pod(visitor: Kubectl) -> None:
+    reading = visitor.start("exec", VISITOR, "--", "python", "-c", VISIT, "240", "6")
+    try:
+        until(lambda: len(ready(visitor)) > 2, "a third pod under load", 200)
+    finally:
+        visitor("exec", VISITOR, "--", "touch", "/tmp/stop")
+        out, _ = reading.communicate(timeout=60)
+    [scaler] = visitor.get("horizontalpodautoscalers")["items"]
+    assert scaler["status"]["desiredReplicas"] > scaler["spec"]["minReplicas"] == 2
+    assert {found for _, found in json.loads(out)} == {"page"}
+
+
 @pytest.mark.parametrize("force", [False, True], ids=["stopped", "killed"])
 def test_a_pod_that_goes_under_requests_fails_no_page_but_its_own(visitor: Kubectl, force: bool) -> None:
     until(lambda: len(ready(visitor)) >= 2, "two pods of the app", 120)
@@ -122,15 +134,3 @@ def test_a_pod_that_goes_under_requests_fails_no_page_but_its_own(visitor: Kubec
     else:
         assert failed == []
     until(lambda: len(ready(visitor)) >= 2, "the pod that takes its place", 120)
-
-
-def test_load_adds_a_pod(visitor: Kubectl) -> None:
-    before = len(ready(visitor))
-    reading = visitor.start("exec", VISITOR, "--", "python", "-c", VISIT, "240", "6")
-    try:
-        until(lambda: len(ready(visitor)) > before, "one more pod under load", 200)
-    finally:
-        visitor("exec", VISITOR, "--", "touch", "/tmp/stop")
-        reading.communicate(timeout=60)
-    [scaler] = visitor.get("horizontalpodautoscalers")["items"]
-    assert scaler["status"]["desiredReplicas"] > 2

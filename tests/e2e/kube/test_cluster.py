@@ -452,6 +452,34 @@ with td.connect(settings(workers=2, cluster_name={name!r}), timeout=120) as clie
     assert json.loads(out) == {"lost": [0], "kept": True}
 
 
+def test_blocks_too_large_for_a_worker_are_an_error_and_smaller_ones_go_through(
+    drive: Drivers, name: str, aws_servers: Any
+) -> None:
+    """The kernel, or the nanny before it, kills a worker that needs more memory than its pod has."""
+    [broken, read] = drive(f"""
+import pathlib, tempfile, uuid
+from taxidask.storage import default_storage
+os.environ.update({aws_servers.environment!r})
+folder = f"s3://taxidask/memory-{{uuid.uuid4().hex[:8]}}"
+url = f"{{folder}}/yellow_tripdata_2015-03.csv"
+with tempfile.TemporaryDirectory() as scratch:
+    [made] = td.make_sample(scratch, start="2015-03", trips_per_month=1_800_000)
+    default_storage().write(url, pathlib.Path(made).read_bytes())
+with td.connect(settings(cluster_name={name!r}, worker_memory="672MiB", worker_cpus=0.5), timeout=120) as client:
+    lake = td.Lake(f"{{folder}}/lake")
+    try:
+        lake.ingest(url, block_size="256MiB")
+    except TaxidaskError as error:
+        tell(error=str(error))
+    lake.ingest(url, block_size="8MiB")
+    tell(rows=len(lake.trips(columns=["fare_amount"])) + len(lake.rejects()))
+""")
+    assert "4 workers died one after the other (memory limit 472.00 MiB)" in broken["error"]
+    assert "bytes 0 to 268,435,456" in broken["error"]
+    assert "smaller blocks (block_size)" in broken["error"]
+    assert read == {"rows": 1_800_000}
+
+
 def test_down_all_takes_ones_own_and_leaves_others(drive: Drivers, cluster: Kubectl, name: str) -> None:
     small = ("--image", IMAGE, "--workers", "0", "--worker-memory", "768MiB")
     assert drive.command("cluster", "up", name, *small).returncode == 2, "no workers are no cluster"
