@@ -21,7 +21,7 @@ class Cost:
     Attributes
     ----------
     core_seconds : float
-        Cores held times seconds held.
+        Cores held times seconds held: of pods, what they ask for, the driver's own not counted.
     bytes : int
         Bytes of sources read.
     puts, gets : int
@@ -66,7 +66,7 @@ def requests(*, blocks: int, sources: int) -> tuple[int, int]:
     return 4 * blocks + 3 * sources, 2 * blocks + 4 * sources
 
 
-def estimate(settings: Settings, *, bytes_to_read: int, blocks: int, sources: int, cells: int, cores: int) -> Cost:
+def estimate(settings: Settings, *, bytes_to_read: int, blocks: int, sources: int, cells: int, cores: float) -> Cost:
     """The cost of a run before it starts."""
     puts, gets = requests(blocks=blocks, sources=sources)
     days = -(-settings.horizon // 48) + 1

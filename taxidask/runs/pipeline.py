@@ -11,6 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from taxidask.compute import connect, executor
+from taxidask.compute.kubernetes.spec import Shape
 from taxidask.errors import RunError, SettingsError
 from taxidask.results import Store, open_store
 from taxidask.runs import cost
@@ -164,7 +165,7 @@ def run(
         settings = _adopt(store, settings, given, str(resume))
     # Whatever can be wrong is found before there is a run: one without a driver would hold up the next attempt.
     lake, storage, sources = open_job(settings)
-    cores = executor(client).threads
+    cores = _cores(settings, client)
     blocks = sum(len(source.blocks(parse_bytes(settings.block_size))) for source in sources)
     size = sum(source.size for source in sources)
     guess = cost.estimate(
@@ -185,7 +186,7 @@ def run(
             """What this run has cost, with its earlier attempts as far as they could note it."""
             earlier = item.get("cost") or {}
             puts, gets = cost.requests(blocks=job.read["blocks"], sources=len(sources))
-            held = executor(job.client).threads if job.client is not None else 1
+            held = _cores(settings, job.client) if job.client is not None else 1.0
             return cost.price(
                 settings,
                 core_seconds=round(held * (time.monotonic() - started) + earlier.get("core_seconds", 0.0), 1),
@@ -229,6 +230,14 @@ def run(
             _close(ledger, "cancelled" if ledger.reason == "cancelled" else "failed", str(error), spent)
             raise
     return _to_run(ledger.item)
+
+
+def _cores(settings: Settings, client: Client | None) -> float:
+    """Cores that the work holds: what pods ask for, the scheduler's among them, or threads."""
+    if settings.compute != "kubernetes":
+        return executor(client).threads
+    cluster = getattr(client, "cluster", None)
+    return cluster.cpus if cluster is not None else Shape.of(settings, "run", image="").cpus
 
 
 def _close(ledger: Ledger, state: str, error: str, spent: Callable[[], cost.Cost]) -> None:

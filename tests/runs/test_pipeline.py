@@ -155,3 +155,8 @@ def test_the_same_relative_names_in_another_folder_are_another_job(
     second = td.run(settings(store=store), resume="last", progress=False)
     keys = {item["id"]: item["settings_key"] for item in td.open_store(store).list_runs()}
     assert keys[first.id] != keys[second.id]
+
+
+def test_pods_cost_what_they_ask_for() -> None:
+    pods = td.Settings(compute="kubernetes", workers=8, worker_cpus=2, scheduler_cpus=0.5)
+    assert pipeline._cores(pods, None) == 16.5

@@ -92,6 +92,16 @@ class KubernetesCluster:
         return self._body["metadata"]["uid"]
 
     @property
+    def cpus(self) -> float:
+        """Cores that its pods ask for together, as they were when this process made or found it."""
+        spec = self._body["spec"]
+        scheduler, worker = (
+            sum(preflight.quantity(one["resources"]["requests"]["cpu"]) for one in spec[part]["spec"]["containers"])
+            for part in ("scheduler", "worker")
+        )
+        return float(scheduler + spec["worker"]["replicas"] * worker)
+
+    @property
     def host(self) -> str:
         """The name of the scheduler's Service."""
         return f"{self.name}-scheduler.{self.namespace}"

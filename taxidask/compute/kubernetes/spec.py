@@ -89,9 +89,14 @@ class Shape:
         """Threads of one worker."""
         return max(1, round(self.worker_cpus))
 
+    @property
+    def cpus(self) -> float:
+        """Cores of all its pods."""
+        return self.scheduler_cpus + self.workers * self.worker_cpus
+
     def needs(self) -> dict[str, float]:
         """What a ResourceQuota counts of the whole cluster: cores, bytes and objects."""
-        cpus = self.scheduler_cpus + self.workers * self.worker_cpus
+        cpus = self.cpus
         memory = self.scheduler_memory + self.workers * self.worker_memory
         pods = 1 + self.workers
         return {

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import base64
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from taxidask.compute.kubernetes import spec
+from taxidask.compute.kubernetes.cluster import KubernetesCluster
 from taxidask.compute.kubernetes.preflight import _packaged
+from taxidask.compute.kubernetes.status import Status
 from taxidask.errors import SettingsError
 from taxidask.settings import Settings
 
@@ -154,6 +157,12 @@ def test_names_that_pods_cannot_have(name: str) -> None:
 def test_a_worker_too_small_for_its_nanny_is_refused() -> None:
     with pytest.raises(SettingsError, match="too little for a worker pod"):
         made(worker_memory="100MiB")
+
+
+def test_a_cluster_says_what_cores_its_pods_ask_for() -> None:
+    shape, body = made(workers=3, worker_cpus=0.6, scheduler_cpus=0.25)
+    found = KubernetesCluster(SimpleNamespace(namespace="taxidask"), body, mine=True, status=Status())
+    assert shape.cpus == pytest.approx(found.cpus) == pytest.approx(2.05)
 
 
 def test_needs_cover_what_quotas_count() -> None:
