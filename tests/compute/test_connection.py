@@ -118,6 +118,7 @@ except KeyboardInterrupt:
         [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     node = int(driver.stdout.readline())
+    time.sleep(0.25)  # until it waits: inside distributed's Future.__init__ Python itself prints an ignored exception
     os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to all processes of the group
     out, err = driver.communicate(timeout=60)
     assert (out.splitlines()[-1], err, driver.returncode) == ("interrupted", "", 0)
