@@ -159,7 +159,10 @@ def dask_cluster(shape: Shape, *, owners: list[dict[str, Any]] | None = None) ->
                 "spec": _scheduler_pod(shape),
                 "service": {
                     "type": "ClusterIP",
-                    "selector": {"dask.org/cluster-name": shape.name, "dask.org/component": "scheduler"},
+                    # With the labels of the policies: the VPC CNI of EKS lets a pod through to a Service only if the
+                    # Service selects by what the policy selects by.
+                    "selector": labels("scheduler")
+                    | {"dask.org/cluster-name": shape.name, "dask.org/component": "scheduler"},
                     "ports": [
                         {"name": "tcp-comm", "protocol": "TCP", "port": COMM_PORT, "targetPort": "tcp-comm"},
                         {

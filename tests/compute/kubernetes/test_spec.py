@@ -111,6 +111,8 @@ def test_labels_policies_select_by() -> None:
         assert labels == {"app.kubernetes.io/part-of": "taxidask", "app.kubernetes.io/component": part}
     ports = {port["name"]: port["port"] for port in body["spec"]["scheduler"]["service"]["ports"]}
     assert ports == {"tcp-comm": 8786, "http-dashboard": 8787}, "names that the operator looks for"
+    # the VPC CNI lets pods through to a Service only if it selects by what a policy selects by
+    assert spec.labels("scheduler").items() <= body["spec"]["scheduler"]["service"]["selector"].items()
 
 
 def test_every_field_is_one_that_the_custom_resource_has() -> None:
