@@ -520,8 +520,11 @@ def up(
         Seconds until scheduler and workers have to be ready.
     """
     from taxidask.compute.kubernetes import look
+    from taxidask.compute.kubernetes.cluster import check_limits
     from taxidask.compute.kubernetes.status import Status, show
 
+    if adapt is not None:
+        check_limits(*adapt)
     signal.signal(signal.SIGTERM, _terminate)
     given = {"worker_memory": worker_memory, "worker_cpus": worker_cpus, "image": image, "idle_timeout": idle_timeout}
     settings = _settings(compute="kubernetes", cluster_name=name, workers=workers, namespace=namespace, **given)
@@ -547,8 +550,8 @@ def status(name: str | None = None, *, namespace: Namespace = None, json: Json =
     name
         Which; default: all.
     """
-    from taxidask.compute.kubernetes import cluster as clusters
     from taxidask.compute.kubernetes import look
+    from taxidask.compute.kubernetes import start as clusters
     from taxidask.compute.kubernetes.api import Kube
 
     settings = _settings(namespace=namespace)

@@ -112,9 +112,9 @@ def _dask(settings: Settings) -> str:
 def _kubernetes(settings: Settings) -> str:
     """What holds before a cluster is started, and that the schedulers there are can be reached; starts none."""
     from taxidask.compute.kubernetes.api import Kube
-    from taxidask.compute.kubernetes.cluster import all_clusters
     from taxidask.compute.kubernetes.preflight import image_of, preflight, require
     from taxidask.compute.kubernetes.spec import COMM_PORT, Shape
+    from taxidask.compute.kubernetes.start import all_clusters
 
     kube = Kube(settings.namespace)
     checks = preflight(kube, Shape.of(settings, "doctor", image=image_of(settings.image)))

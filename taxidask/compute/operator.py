@@ -226,9 +226,11 @@ async def _look_at(cluster: Any, scaler: Any, memories: dict[str, Memory]) -> No
         group = await DaskWorkerGroup.get(f"{cluster.name}-default", namespace=cluster.namespace)
         limits = scaler.spec.minimum, scaler.spec.maximum
         wanted = steady_target(memory, now, await scheduler.target(), group.replicas, *limits)
-        if wanted != group.replicas:
+        if wanted != group.replicas and await scaler.exists():
             logger.info(f"{cluster.name}: from {group.replicas} to {wanted} workers")
-            await group.patch({"spec": {"worker": {"replicas": wanted}}})
+            # a conflict if somebody scaled it meanwhile: then the next round looks again
+            seen = {"resourceVersion": group.metadata.resourceVersion}
+            await group.patch({"metadata": seen, "spec": {"worker": {"replicas": wanted}}})
 
 
 async def _driver_ended(cluster: Any) -> str:

@@ -236,8 +236,10 @@ def _cores(settings: Settings, client: Client | None) -> float:
     """Cores that the work holds: what pods ask for, the scheduler's among them, or threads."""
     if settings.compute != "kubernetes":
         return executor(client).threads
-    cluster = getattr(client, "cluster", None)
-    return cluster.cpus if cluster is not None else Shape.of(settings, "run", image="").cpus
+    if client is None:
+        return Shape.of(settings, "run", image="").cpus
+    cpus = getattr(getattr(client, "cluster", None), "cpus", None)  # another client than ours may have other clusters
+    return executor(client).threads if cpus is None else cpus
 
 
 def _close(ledger: Ledger, state: str, error: str, spent: Callable[[], cost.Cost]) -> None:

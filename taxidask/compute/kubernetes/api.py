@@ -130,7 +130,7 @@ class Kube:
         with _translated(what):
             try:
                 return future.result(REQUEST_SECONDS + 5)
-            except FutureTimeout:
+            except BaseException:
                 future.cancel()
                 raise
 
@@ -152,7 +152,7 @@ def _translated(what: str) -> Iterator[None]:
     except (OSError, httpx.HTTPError, kr8s.APITimeoutError, FutureTimeout, TimeoutError) as error:
         told = str(error) or type(error).__name__
         raise ApiError(f"the Kubernetes API does not answer ({what}): {told}", UNREACHABLE) from error
-    except (ValueError, TypeError) as error:  # kr8s on a kubeconfig that is none
+    except (ValueError, TypeError, RuntimeError, KeyError) as error:  # a kubeconfig that is none, or whose login fails
         raise ApiError(f"cannot log in to Kubernetes: {error}", UNREACHABLE) from error
 
 

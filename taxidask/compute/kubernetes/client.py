@@ -14,9 +14,11 @@ from distributed import Client
 from distributed.versions import VersionMismatchWarning
 
 from taxidask.compute.kubernetes.api import Kube
-from taxidask.compute.kubernetes.cluster import GONE_SECONDS, POLL_SECONDS, KubernetesCluster, start
+from taxidask.compute.kubernetes.cluster import GONE_SECONDS, KubernetesCluster
 from taxidask.compute.kubernetes.spec import COMM_PORT
+from taxidask.compute.kubernetes.start import start
 from taxidask.compute.kubernetes.status import Deadline, Status
+from taxidask.compute.kubernetes.watch import POLL_SECONDS
 from taxidask.errors import ComputeError
 from taxidask.words import quantity
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 START_SECONDS = 300.0
 """Enough for a node to be added; what cannot start is noticed long before."""
 CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+"""How long a scheduler may be silent while the cluster starts: on few cores it is, while workers join."""
 COMPARED = ("python", "dask", "distributed", "taxidask")
 
 logger = logging.getLogger(__name__)
@@ -62,7 +66,7 @@ class KubernetesClient(Client):
         """Until `workers` have joined, or, when the deadline is over, at least one has."""
         cluster = self.cluster
         watch = cluster.watch(deadline)
-        while (count := len(self.nthreads())) < workers:
+        while (count := self._joined()) < workers:
             watch.look()
             cluster.status.wait(quantity(workers, "worker"), f"{count} have joined. {watch.why('worker')}".rstrip(". "))
             if deadline.left <= 0 and count:
@@ -70,15 +74,26 @@ class KubernetesClient(Client):
             watch.pause()
         self.scheduler_info()  # what the client shows of its workers is from when it connected
 
+    def _joined(self) -> int:
+        """How many workers the scheduler has."""
+        try:
+            return len(self.sync(self.scheduler.ncores, callback_timeout=ANSWER_SECONDS))  # type: ignore[union-attr]
+        except (OSError, AttributeError) as error:  # AttributeError: distributed has given the connection up
+            raise self._silent(error) from error
+
+    def _silent(self, error: BaseException) -> ComputeError:
+        self.cluster._phase()  # if it was removed, that is the error
+        return ComputeError(
+            f"the scheduler of {self.cluster.name} stopped answering: {error or type(error).__name__}",
+            f"its pod may have run out of memory (scheduler_memory): taxidask cluster status {self.cluster.name}",
+        )
+
     def compare_versions(self) -> None:
         """:class:`ComputeError` if scheduler or workers run something else than this process."""
         try:
-            found: Any = self.get_versions(packages=["taxidask"])
-        except ImportError as error:
-            raise ComputeError(
-                f"scheduler or workers of {self.cluster.name} cannot import taxidask: {error}",
-                "the image must hold this taxidask: build it from the same checkout",
-            ) from error
+            found: Any = self.sync(self._get_versions, packages=["taxidask"], callback_timeout=ANSWER_SECONDS)
+        except (OSError, AttributeError) as error:
+            raise self._silent(error) from error
         if told := differences(found):
             raise ComputeError(
                 f"the cluster {self.cluster.name} does not run what this driver runs: {'; '.join(told)}",
@@ -122,6 +137,7 @@ def attach(cluster: KubernetesCluster, deadline: Deadline) -> KubernetesClient:
         cluster.wait_scheduler(deadline)
         client = _dial(cluster, deadline)
         wanted = cluster.wanted()
+        cluster._body["spec"]["worker"]["replicas"] = wanted
         client.wait_pods(wanted if cluster.mine else min(wanted, 1), deadline)
         client.compare_versions()
     except BaseException as error:
@@ -196,5 +212,6 @@ def _versions(host: dict[str, Any]) -> dict[str, str]:
 def _close_all() -> None:
     for client in list(_open):
         with contextlib.suppress(Exception):
-            if client._pods is not None and client._pods.mine:
-                client._pods.delete(wait=0)  # the rest goes by itself
+            cluster, client._pods = client._pods, None  # distributed closes the client later, which waits
+            if cluster is not None and cluster.mine:
+                cluster.delete(wait=0)  # the rest goes by itself

@@ -8,13 +8,14 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from taxidask.compute.kubernetes import cluster as clusters
 from taxidask.compute.kubernetes import pods as diagnosis
+from taxidask.compute.kubernetes import start as clusters
 from taxidask.compute.kubernetes.api import Kube
 from taxidask.compute.kubernetes.cluster import KubernetesCluster
 from taxidask.compute.kubernetes.preflight import quantity
 from taxidask.compute.kubernetes.spec import COMM_PORT
 from taxidask.compute.kubernetes.status import Deadline, Status
+from taxidask.errors import ComputeError
 
 if TYPE_CHECKING:
     from taxidask.settings import Prices, Settings
@@ -52,7 +53,10 @@ def down(
         The names of those removed, their pods and Secrets gone.
     """
     if every or anyones:
-        found = clusters.all_clusters(kube, owner=None if anyones else clusters.whoami(kube))
+        owner = None if anyones else clusters.whoami(kube)
+        if owner == "":
+            raise ComputeError("the API server does not say whose clusters are yours", "name them, or give --anyones")
+        found = clusters.all_clusters(kube, owner=owner)
     else:
         found = [clusters.find(name, kube) for name in names]
     for cluster in found:
@@ -74,7 +78,8 @@ def describe(cluster: KubernetesCluster, prices: Prices, *, now: dt.datetime | N
     body = cluster.body()
     workers = [pod for pod in pods if not diagnosis.is_scheduler(pod)]
     rows = [_pod(pod, now) for pod in pods]
-    seconds = sum(row["cpus"] * row["seconds"] for row in rows)
+    held = [row for row in rows if row["state"] not in ("Failed", "Succeeded")]  # an evicted pod stays to be seen
+    seconds = sum(row["cpus"] * row["seconds"] for row in held)
     joined, used = _ask(cluster)
     return {
         "name": cluster.name,
@@ -89,7 +94,7 @@ def describe(cluster: KubernetesCluster, prices: Prices, *, now: dt.datetime | N
         "memory": sum(row["memory"] for row in rows if row["component"] == "worker"),
         "memory_used": used,
         "cost": round(seconds / 3600 * prices.vcpu_hour, 4),
-        "cost_hour": round(sum(row["cpus"] for row in rows) * prices.vcpu_hour, 4),
+        "cost_hour": round(sum(row["cpus"] for row in held) * prices.vcpu_hour, 4),
         "scheduler": cluster.scheduler_address,
         "dashboard": cluster.dashboard_link,
         "pods": rows,
@@ -107,7 +112,9 @@ def text(cluster: dict[str, Any]) -> str:
         + (f", {cluster['workers_joined']} joined" if cluster["workers_joined"] is not None else ""),
         f"memory     {cluster['memory'] / 2**30:.2f} GiB of workers{used}",
         f"cost       {cluster['cost']:.4f} USD so far of the pods below, {cluster['cost_hour']:.4f} USD an hour",
-        f"idle       removed after {cluster['idle_timeout'] / 60:g} min without work",
+        f"idle       removed after {cluster['idle_timeout'] / 60:g} min without work"
+        if cluster["idle_timeout"]
+        else "idle       never removed by itself: idle_timeout is 0",
         f"scheduler  {cluster['scheduler']}",
         f"dashboard  {cluster['dashboard']} (outside: kubectl -n {cluster['namespace']} port-forward "
         f"service/{cluster['name']}-scheduler 8787)",

@@ -101,7 +101,7 @@ def _of_pod(pod: dict[str, Any]) -> list[Problem]:
         return [Problem(kind, name, scheduler, why, final)]
 
     if status.get("reason") == "Evicted":
-        return problem("evicted", f"Evicted: {status.get('message', '')}")
+        return problem("evicted", f"Evicted: {status.get('message', '')}", final=False)  # another takes its place
     for condition in status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             text = f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}"

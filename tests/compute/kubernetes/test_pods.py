@@ -63,7 +63,7 @@ CASES: dict[str, tuple[dict[str, Any], str, bool, str]] = {
         pod(containerStatuses=container(waiting={"reason": "CreateContainerConfigError", "message": "no secret"})),
         "config", True, "CreateContainerConfigError: no secret",
     ),
-    "evicted": (pod(phase="Failed", reason="Evicted", message="disk"), "evicted", True, "Evicted: disk"),
+    "evicted": (pod(phase="Failed", reason="Evicted", message="disk"), "evicted", False, "Evicted: disk"),
 }  # fmt: skip
 
 

@@ -316,7 +316,7 @@ def test_pods_that_cannot_start_are_an_error_in_time_and_are_removed(
 ) -> None:
     given, change, words = FAILURES[case]
     [told] = drive(f"""
-from taxidask.compute.kubernetes import cluster as clusters
+from taxidask.compute.kubernetes import start as clusters
 plain = clusters.dask_cluster
 def changed(shape, **options):
     body = plain(shape, **options)
