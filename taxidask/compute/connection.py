@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
 import select
 import subprocess
@@ -63,6 +65,7 @@ def connect(settings: Settings | None = None, *, timeout: float | None = None, s
     """
     if isinstance(settings, str):  # a natural slip that would otherwise end in an AttributeError
         raise ComputeError(f"connect takes Settings, not {settings!r}", f"write td.load_settings(compute={settings!r})")
+    logging.getLogger("distributed.client").addFilter(_wanted)
     compute = settings.compute if settings is not None else "local"
     if compute == "local":
         workers = settings.workers if settings is not None else None
@@ -80,6 +83,11 @@ def connect(settings: Settings | None = None, *, timeout: float | None = None, s
     raise ComputeError(
         f"compute = {compute!r} is unknown", 'use "local" or a scheduler\'s address, tcp://host:port or tls://host:port'
     )
+
+
+def _wanted(record: logging.LogRecord) -> bool:
+    """Not the traceback of an attempt to reconnect that ends because the client, its scheduler gone, is closed."""
+    return not (record.exc_info and record.exc_info[0] is asyncio.CancelledError)
 
 
 def size(workers: int | None = None, memory: str | int | None = None) -> tuple[int, int, int]:

@@ -125,6 +125,28 @@ except KeyboardInterrupt:
     assert not psutil.pid_exists(node)
 
 
+def test_a_scheduler_that_is_gone_is_told_once_and_without_a_traceback(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("""
+import os, signal, time
+import taxidask as td
+from taxidask.compute import executor
+from taxidask.settings import Settings
+with td.connect(Settings(workers=1)) as first:
+    try:
+        with td.connect(Settings(compute=first.scheduler.address)) as client:
+            for item, _ in executor(client).map_unordered(lambda _: time.sleep(0.3), range(1000)):
+                if item == 2:
+                    os.kill(first._node.process.pid, signal.SIGKILL)
+    except td.TaxidaskError as error:
+        print(error)
+os._exit(0)
+""")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert "is gone" in done.stdout
+    assert "Traceback" not in done.stderr, done.stderr
+
+
 def test_leaving_closes_what_connect_started_and_nothing_else(cluster):
     with td.connect(Settings(compute=cluster.scheduler.address)) as second:
         assert second.submit(abs, -1).result() == 1
