@@ -14,6 +14,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client
+from distributed.comm import CommClosedError
 
 from taxidask.compute import node
 from taxidask.errors import ComputeError
@@ -65,7 +66,8 @@ def connect(settings: Settings | None = None, *, timeout: float | None = None, s
     """
     if isinstance(settings, str):  # a natural slip that would otherwise end in an AttributeError
         raise ComputeError(f"connect takes Settings, not {settings!r}", f"write td.load_settings(compute={settings!r})")
-    logging.getLogger("distributed.client").addFilter(_wanted)
+    for name in ("distributed.client", "distributed.batched"):
+        logging.getLogger(name).addFilter(_wanted)
     compute = settings.compute if settings is not None else "local"
     if compute == "local":
         workers = settings.workers if settings is not None else None
@@ -86,8 +88,8 @@ def connect(settings: Settings | None = None, *, timeout: float | None = None, s
 
 
 def _wanted(record: logging.LogRecord) -> bool:
-    """Not the traceback of an attempt to reconnect that ends because the client, its scheduler gone, is closed."""
-    return not (record.exc_info and record.exc_info[0] is asyncio.CancelledError)
+    """Not the tracebacks of a client whose scheduler is gone: the call that waits for it says so."""
+    return not (record.exc_info and record.exc_info[0] in (asyncio.CancelledError, CommClosedError))
 
 
 def size(workers: int | None = None, memory: str | int | None = None) -> tuple[int, int, int]:

@@ -12,6 +12,7 @@ import cloudpickle
 import dask
 from distributed import Client, Future, KilledWorker, get_worker, worker_client
 from distributed.client import FutureCancelledError
+from distributed.comm import CommClosedError
 
 from taxidask import __version__
 from taxidask.compute.executors import Again, Executor, Killed, Session, Skipped
@@ -73,7 +74,7 @@ class _Workers(Session):
         self._token = uuid.uuid4().hex
         self._count = 0
         self._watched = self._seen = time.monotonic()
-        self._width = _width(_threads(client))
+        self._width = _width(self._threads())
         self._sent: tuple[Any, Any] | None = None
 
     def width(self) -> int:
@@ -112,7 +113,9 @@ class _Workers(Session):
             return future.result(timeout=COLLECT_SECONDS)
         except KilledWorker as error:
             raise Killed(error.allowed_failures + 1, getattr(error.last_worker, "memory_limit", None)) from error
-        except FutureCancelledError as error:
+        except (FutureCancelledError, CommClosedError) as error:
+            if future.status == "error":  # the task raised it
+                raise
             raise self._gone() from error
         except (ModuleNotFoundError, RuntimeError) as error:
             missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
@@ -140,7 +143,7 @@ class _Workers(Session):
         self._watched = now
         if self._client.status not in ("running", "connecting"):
             raise self._gone()
-        threads = _threads(self._client)
+        threads = self._threads()
         self._width = _width(threads)
         if threads:
             self._seen = now
@@ -155,6 +158,12 @@ class _Workers(Session):
             self.halt()
             with contextlib.suppress(Exception):
                 self._client.cancel(futures, reason="the call that started it is over")
+
+    def _threads(self) -> int:
+        try:
+            return _threads(self._client)
+        except CommClosedError as error:
+            raise self._gone() from error
 
     def _gone(self) -> ComputeError:
         return ComputeError(
