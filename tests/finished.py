@@ -45,8 +45,22 @@ def _rejects(finished: Finished) -> pd.DataFrame:
     return finished.lake.rejects().assign(source=lambda rejects: rejects["source"].str.rsplit("/", n=1).str[1])
 
 
+def _report(finished: Finished) -> list[str]:
+    """The lines of its report up to the table of its stages, but for those that name the run and its places, and for
+    the single numbers at axes, of which pdftotext leaves out now this one, now that."""
+    command = ["pdftotext", "-raw", str(finished.report), "-"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    lines = [" ".join(line.split()) for line in text.partition("Stages of run")[0].splitlines()]
+    own = (finished.run["id"], "Started ", "Lake ")
+    return [
+        line
+        for line in lines
+        if len(line) > 4 and line not in finished.lake.url and not any(word in line for word in own)
+    ]
+
+
 def assert_same_numbers(mine: Finished, theirs: Finished) -> None:
-    """The same trips, rejects, cube, and published items, but for what names the run itself."""
+    """The same trips, rejects, cube, published items and report, but for what names the run itself."""
     pd.testing.assert_frame_equal(theirs.lake.trips(), mine.lake.trips())
     pd.testing.assert_frame_equal(_rejects(theirs), _rejects(mine))
     assert theirs.lake.cube() == mine.lake.cube()
@@ -63,3 +77,5 @@ def assert_same_numbers(mine: Finished, theirs: Finished) -> None:
         pd.testing.assert_frame_equal(
             theirs.store.get_metrics(theirs.run["id"], kind), mine.store.get_metrics(mine.run["id"], kind)
         )
+    assert len(_report(mine)) > 100
+    assert _report(theirs) == _report(mine)
