@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,16 @@ def _up(command: Path) -> None:
         assert attempt < 2, f"{command}: {answer.stdout}\n{answer.stderr}"
 
 
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=5).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 @pytest.fixture(scope="session")
 def kubectl(shared: Path, aws_servers: Any) -> Kubectl:
     """The cluster, up, with nothing asked of it yet."""
@@ -65,7 +77,11 @@ def kubectl(shared: Path, aws_servers: Any) -> Kubectl:
     if os.geteuid() != 0:
         pytest.skip("starting a Kubernetes on this machine needs root")
     _up(shared / "kube" / "up")
-    _up(shared / "aws" / "up")  # with the cluster there, the servers answer pods too
+    # The servers answer pods too if the cluster's network was there when they were started.
+    if not _answers("http://172.30.0.1:9101"):
+        subprocess.run([shared / "aws" / "down"], check=True, capture_output=True, timeout=60)
+    _up(shared / "aws" / "up")
+    assert _answers("http://172.30.0.1:9101"), "S3 does not answer where pods look for it"
     text = subprocess.run(
         ["bash", "-c", ". ./env && env -0"], cwd=shared / "kube", check=True, capture_output=True, timeout=30
     ).stdout.decode()
