@@ -82,7 +82,7 @@ class KubernetesClient(Client):
             raise self._silent(error) from error
 
     def _silent(self, error: BaseException) -> ComputeError:
-        self.cluster._phase()  # if it was removed, that is the error
+        self.cluster.phase()  # if it was removed, that is the error
         return ComputeError(
             f"the scheduler of {self.cluster.name} stopped answering: {error or type(error).__name__}",
             f"its pod may have run out of memory (scheduler_memory): taxidask cluster status {self.cluster.name}",
@@ -137,7 +137,6 @@ def attach(cluster: KubernetesCluster, deadline: Deadline) -> KubernetesClient:
         cluster.wait_scheduler(deadline)
         client = _dial(cluster, deadline)
         wanted = cluster.wanted()
-        cluster._body["spec"]["worker"]["replicas"] = wanted
         client.wait_pods(wanted if cluster.mine else min(wanted, 1), deadline)
         client.compare_versions()
     except BaseException as error:

@@ -7,10 +7,16 @@ import time
 from typing import Any
 
 from taxidask.compute.kubernetes import pods as diagnosis
-from taxidask.compute.kubernetes import preflight
 from taxidask.compute.kubernetes.api import ApiError, Kube
 from taxidask.compute.kubernetes.certificates import Certificates
-from taxidask.compute.kubernetes.spec import HTTP_PORT, autoscaler, owner_reference
+from taxidask.compute.kubernetes.preflight import requested
+from taxidask.compute.kubernetes.spec import (
+    HTTP_PORT,
+    autoscaler,
+    owner_reference,
+    scheduler_address,
+    scheduler_host,
+)
 from taxidask.compute.kubernetes.status import Deadline, Status
 from taxidask.compute.kubernetes.watch import POLL_SECONDS, Watch
 from taxidask.errors import ComputeError, SettingsError
@@ -43,6 +49,7 @@ class KubernetesCluster:
         self.namespace = kube.namespace
         self.mine = mine
         self.status = status
+        self._workers: int = body["spec"]["worker"].get("replicas", 0)
 
     def __repr__(self) -> str:
         return f"<KubernetesCluster {self.name!r} in namespace {self.namespace!r}: {self.status}>"
@@ -57,23 +64,20 @@ class KubernetesCluster:
 
     @property
     def cpus(self) -> float:
-        """Cores that its pods ask for together, with as many workers as were last asked for here."""
+        """Cores that its pods ask for together, with as many workers as were last known to be asked for."""
         spec = self._body["spec"]
-        scheduler, worker = (
-            sum(preflight.quantity(one["resources"]["requests"]["cpu"]) for one in spec[part]["spec"]["containers"])
-            for part in ("scheduler", "worker")
-        )
-        return float(scheduler + spec["worker"]["replicas"] * worker)
+        scheduler, worker = (requested(spec[part]["spec"], "cpu") for part in ("scheduler", "worker"))
+        return scheduler + self._workers * worker
 
     @property
     def host(self) -> str:
         """The name of the scheduler's Service."""
-        return f"{self.name}-scheduler.{self.namespace}"
+        return scheduler_host(self.name, self.namespace)
 
     @property
     def scheduler_address(self) -> str:
         """Where clients connect."""
-        return f"tls://{self.host}:8786"
+        return scheduler_address(self.name, self.namespace)
 
     @property
     def dashboard_link(self) -> str:
@@ -97,12 +101,8 @@ class KubernetesCluster:
         return [
             event
             for event in self._kube.list("events")
-            if diagnosis.belongs(event, self.name) and (diagnosis._when(event) or since) >= since
+            if diagnosis.belongs(event, self.name) and (diagnosis.when(event) or since) >= since
         ]
-
-    def problems(self) -> list[diagnosis.Problem]:
-        """What keeps its pods from running."""
-        return diagnosis.problems(self.pods(), self.events())
 
     def certificates(self) -> Certificates:
         """Those that its scheduler, workers and clients share."""
@@ -118,7 +118,8 @@ class KubernetesCluster:
     def wanted(self) -> int:
         """How many workers were last asked for."""
         group = self._kube.find("daskworkergroups", f"{self.name}-default") or self._body
-        return int(group["spec"]["worker"].get("replicas", 0))
+        self._workers = int(group["spec"]["worker"].get("replicas", 0))
+        return self._workers
 
     def alive(self) -> bool:
         """Whether this very cluster is still there and not being removed."""
@@ -133,7 +134,7 @@ class KubernetesCluster:
             raise ComputeError(f"a cluster cannot have {workers} workers", "give 0 or more")
         self._kube.delete("daskautoscalers", self.name)  # it would set its own number at once
         self._kube.patch("daskworkergroups", f"{self.name}-default", {"spec": {"worker": {"replicas": workers}}})
-        self._body["spec"]["worker"]["replicas"] = workers
+        self._workers = workers
 
     def adapt(self, *, minimum: int, maximum: int) -> None:
         """Let the operator keep between `minimum` and `maximum` workers, by the load."""
@@ -223,7 +224,8 @@ class KubernetesCluster:
             self.status.wait(quantity(wanted, "worker"), f"{count} are ready. {watch.why('worker')}".rstrip(". "))
             watch.pause()
 
-    def _phase(self) -> str:
+    def phase(self) -> str:
+        """What the operator calls its state; :class:`ComputeError` if it is being removed."""
         body = self._kube.find("daskclusters", self.name)
         if body is None or body["metadata"]["uid"] != self.uid or "deletionTimestamp" in body["metadata"]:
             raise ComputeError(

@@ -12,7 +12,7 @@ from taxidask.compute.kubernetes import pods as diagnosis
 from taxidask.compute.kubernetes import start as clusters
 from taxidask.compute.kubernetes.api import Kube
 from taxidask.compute.kubernetes.cluster import KubernetesCluster
-from taxidask.compute.kubernetes.preflight import quantity
+from taxidask.compute.kubernetes.preflight import requested
 from taxidask.compute.kubernetes.spec import COMM_PORT
 from taxidask.compute.kubernetes.status import Deadline, Status
 from taxidask.errors import ComputeError
@@ -131,19 +131,16 @@ def text(cluster: dict[str, Any]) -> str:
 
 def _pod(pod: dict[str, Any], now: dt.datetime) -> dict[str, Any]:
     status = pod.get("status", {})
-    states = status.get("containerStatuses", [])
-    waiting = [state["state"]["waiting"].get("reason", "") for state in states if "waiting" in state.get("state", {})]
-    state = waiting[0] if waiting else "Ready" if diagnosis.ready(pod) else status.get("phase", "")
-    asked = [container.get("resources", {}).get("requests", {}) for container in pod["spec"]["containers"]]
+    state = diagnosis.waiting(pod) or ("Ready" if diagnosis.ready(pod) else status.get("phase", ""))
     began = status.get("startTime")
     return {
         "name": pod["metadata"]["name"],
         "component": "scheduler" if diagnosis.is_scheduler(pod) else "worker",
         "state": "Terminating" if "deletionTimestamp" in pod["metadata"] else state,
         "node": pod["spec"].get("nodeName", ""),
-        "cpus": sum(quantity(part.get("cpu", "0")) for part in asked),
-        "memory": round(sum(quantity(part.get("memory", "0")) for part in asked)),
-        "restarts": sum(state.get("restartCount", 0) for state in states),
+        "cpus": requested(pod["spec"], "cpu"),
+        "memory": round(requested(pod["spec"], "memory")),
+        "restarts": sum(state.get("restartCount", 0) for state in status.get("containerStatuses", [])),
         "seconds": round((now - dt.datetime.fromisoformat(began)).total_seconds()) if began else 0,
     }
 

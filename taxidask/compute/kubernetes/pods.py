@@ -71,6 +71,12 @@ def ready(pod: dict[str, Any]) -> bool:
     return is_ready and "deletionTimestamp" not in pod["metadata"]
 
 
+def waiting(pod: dict[str, Any]) -> str:
+    """Why its first container that waits does, as Kubernetes calls it; empty if none does."""
+    states = [container.get("state", {}) for container in pod.get("status", {}).get("containerStatuses", [])]
+    return next((state["waiting"].get("reason", "") for state in states if "waiting" in state), "")
+
+
 def is_scheduler(pod: dict[str, Any]) -> bool:
     """Whether it is a scheduler's pod."""
     return pod["metadata"].get("labels", {}).get("dask.org/component") == "scheduler"
@@ -164,7 +170,7 @@ def report(
     log : callable
         ``log(pod, container, previous)``: the last lines a container wrote, now or before it was restarted.
     """
-    events = sorted(events, key=_when)
+    events = sorted(events, key=when)
     lines = []
     shown: set[str] = set()
     for pod in pods:
@@ -191,7 +197,8 @@ def report(
     return "\n".join(lines)
 
 
-def _when(event: dict[str, Any]) -> str:
+def when(event: dict[str, Any]) -> str:
+    """When an event was last seen."""
     return event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or ""
 
 

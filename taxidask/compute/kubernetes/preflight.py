@@ -170,9 +170,9 @@ def check_operator(kube: Kube) -> Check:
     return Check("operator", True, f"the dask operator runs in {where}")
 
 
-def check_rights(kube: Kube, rights: dict[tuple[str, str], tuple[str, ...]] | None = None) -> list[Check]:
+def check_rights(kube: Kube) -> list[Check]:
     """The caller may do all of this: one review for each verb that will be used."""
-    asked = [(group, kind, verb) for (group, kind), verbs in (rights or RIGHTS).items() for verb in verbs]
+    asked = [(group, kind, verb) for (group, kind), verbs in RIGHTS.items() for verb in verbs]
 
     def allowed(what: tuple[str, str, str]) -> bool:
         group, kind, verb = what
@@ -225,6 +225,12 @@ def check_quota(kube: Kube, shape: Shape) -> list[Check]:
 
 def _amount(name: str, value: float) -> str:
     return f"{value / (1 << 30):.2f} GiB" if "memory" in name else f"{value:g}"
+
+
+def requested(pod: dict[str, Any], resource: str) -> float:
+    """What the containers of a pod's specification ask for of "cpu" or "memory"."""
+    asked = (container.get("resources", {}).get("requests", {}) for container in pod["containers"])
+    return sum((quantity(requests.get(resource, "0")) for requests in asked), 0.0)
 
 
 _SUFFIXES = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}

@@ -75,16 +75,6 @@ class Shape:
         )
 
     @property
-    def address(self) -> str:
-        """Where the scheduler is found from any pod."""
-        return f"tls://{self.host}:{COMM_PORT}"
-
-    @property
-    def host(self) -> str:
-        """The scheduler Service's name, as pods of any namespace resolve it."""
-        return f"{self.name}-scheduler.{self.namespace}"
-
-    @property
     def threads(self) -> int:
         """Threads of one worker."""
         return max(1, round(self.worker_cpus))
@@ -108,6 +98,16 @@ class Shape:
                 (f"count/{kind}.kubernetes.dask.org" for kind in ("daskclusters", "daskworkergroups")), 1.0
             ),
         }
+
+
+def scheduler_host(name: str, namespace: str) -> str:
+    """The name of a cluster's scheduler Service, as pods of any namespace resolve it."""
+    return f"{name}-scheduler.{namespace}"
+
+
+def scheduler_address(name: str, namespace: str) -> str:
+    """Where a cluster's scheduler is found from any pod."""
+    return f"tls://{scheduler_host(name, namespace)}:{COMM_PORT}"
 
 
 def checked(name: str) -> str:
@@ -237,9 +237,10 @@ def _scheduler_pod(shape: Shape) -> dict[str, Any]:
 
 def _worker_pod(shape: Shape) -> dict[str, Any]:
     health = {"path": "/health", "port": "http"}
+    address = scheduler_address(shape.name, shape.namespace)
     container = {
         "args": [
-            *("dask", "worker", shape.address, "--name", "$(DASK_WORKER_NAME)", "--nworkers", "1"),
+            *("dask", "worker", address, "--name", "$(DASK_WORKER_NAME)", "--nworkers", "1"),
             *("--nthreads", str(shape.threads), "--memory-limit", str(shape.worker_memory - NANNY_BYTES)),
             *("--worker-port", str(WORKER_PORT), "--nanny-port", str(NANNY_PORT)),
             *("--no-dashboard", "--dashboard-address", f":{HEALTH_PORT}"),
@@ -249,7 +250,7 @@ def _worker_pod(shape: Shape) -> dict[str, Any]:
         "env": _env(shape)
         + _pairs(
             {
-                "DASK_SCHEDULER_ADDRESS": shape.address,
+                "DASK_SCHEDULER_ADDRESS": address,
                 "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
                 # Fitting a model is one task: it may use all the cores of its pod.
                 "OMP_NUM_THREADS": str(max(1, math.ceil(shape.worker_cpus))),

@@ -50,7 +50,7 @@ class Watch:
     def look(self) -> list[dict[str, Any]]:
         """The pods now; raises if one of them cannot start."""
         try:
-            self.phase = self._cluster._phase()
+            self.phase = self._cluster.phase()
             self._pods, events = self._cluster.pods(), self._cluster.events()
             self._missed = 0
         except ApiError:
@@ -77,10 +77,8 @@ class Watch:
                 return problem.why
         for pod in self._pods:
             if diagnosis.is_scheduler(pod) == scheduler and not diagnosis.ready(pod):
-                states = pod.get("status", {}).get("containerStatuses", [])
-                waiting = [s["state"]["waiting"].get("reason", "") for s in states if "waiting" in s.get("state", {})]
                 phase = pod.get("status", {}).get("phase", "")
-                return waiting[0] if waiting else "Running, not ready yet" if phase == "Running" else phase
+                return diagnosis.waiting(pod) or ("Running, not ready yet" if phase == "Running" else phase)
         return "the operator has made no pod yet" if scheduler else ""
 
     def pause(self) -> None:
@@ -88,11 +86,7 @@ class Watch:
         try:
             self._deadline.sleep(POLL_SECONDS)
         except TimeoutError:
-            raise self.over() from None
-
-    def over(self) -> ComputeError:
-        """The error for a deadline that is over."""
-        return self._error(self._problems[0] if self._problems else None)
+            raise self._error(self._problems[0] if self._problems else None) from None
 
     def _error(self, problem: diagnosis.Problem | None) -> ComputeError:
         cluster = self._cluster

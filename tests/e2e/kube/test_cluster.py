@@ -148,7 +148,7 @@ for number in range({CLUSTERS}):
     began = time.monotonic()
     with td.connect(settings(), timeout=120) as client:
         took = time.monotonic() - began
-        phase = client.cluster._phase()
+        phase = client.cluster.phase()
         name = client.cluster.name
         began = time.monotonic()
     tell(name=name, phase=phase, start=round(took, 1), close=round(time.monotonic() - began, 1))
