@@ -76,7 +76,7 @@ def slow_down(seconds: float) -> None:
 
 def main() -> None:
     order = json.loads(sys.argv[1])
-    from taxidask.cli import _finish
+    from taxidask.cli.base import finish
     from taxidask.errors import TaxidaskError
     from taxidask.runs import run
     from taxidask.settings import Settings
@@ -86,7 +86,7 @@ def main() -> None:
     if order.get("slow"):
         slow_down(order["slow"])
     try:
-        sys.exit(_finish(run(Settings(**order["settings"]), resume=order.get("resume")), as_json=True))
+        sys.exit(finish(run(Settings(**order["settings"]), resume=order.get("resume")), as_json=True))
     except TaxidaskError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -1,0 +1,43 @@
+"""The `taxidask` command.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with something left out (named on standard error). Results go to
+standard output, everything said on the way to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import cyclopts
+
+from taxidask._storage_errors import explained
+from taxidask.cli import clusters, models, runs, services, trips  # noqa: F401  (each adds its commands)
+from taxidask.cli.base import DONE, FAILED, WRONG_USE, app, say
+from taxidask.errors import SettingsError, TaxidaskError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the command; ends the process with the exit code."""
+    try:
+        code = app(arguments, exit_on_error=False, result_action="return_value")
+    except cyclopts.CycloptsError:
+        sys.exit(WRONG_USE)  # cyclopts has printed what was wrong
+    except SettingsError as error:
+        say(f"error: {error}")
+        sys.exit(WRONG_USE)
+    except TaxidaskError as error:
+        say(f"error: {error}")
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(FAILED)
+    except BrokenPipeError:
+        # the reader of a pipe, e.g. head, has what it wanted
+        sys.stderr.close()
+        sys.exit(DONE)
+    except OSError as error:
+        # what the package reads and writes is explained where it happens; this is what a command does besides
+        told = explained(error, "use", str(error.filename or "a file"), needs=0, attempts=1)
+        say(f"error: {told}")
+        sys.exit(FAILED)
+    sys.exit(code if isinstance(code, int) else DONE)

@@ -1,0 +1,102 @@
+"""What every command shares: options, exit codes, and how results are printed."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+import taxidask
+from taxidask.errors import SettingsError
+from taxidask.settings import Settings, resolve
+
+DONE, FAILED, WRONG_USE, LEFT_OUT = 0, 1, 2, 3
+
+app = App(name="taxidask", version=taxidask.__version__, help=taxidask.__doc__, help_format="markdown")
+runs_app = App(name="runs", help="List, show, resume and cancel runs.")
+trips_app = App(name="trips", help="Look at the trips of a lake.")
+store_app = App(name="store", help="Create and check the store that results are published to.")
+cluster_app = App(name="cluster", help="Start, look at and stop clusters of worker pods on Kubernetes.")
+for _sub in (runs_app, trips_app, store_app, cluster_app):
+    app.command(_sub)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
+Lake = Annotated[str | None, Parameter(help="Folder or s3:// URL of the lake [settings: lake].")]
+Store = Annotated[str | None, Parameter(help="sqlite:///FILE or dynamodb://TABLE [settings: store].")]
+
+
+def with_settings(function: Callable[..., int]) -> Callable[..., int]:
+    """Give a command one option per settings field; they arrive as keyword arguments, None where not given."""
+    own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    options = []
+    for name, field in Settings.model_fields.items():
+        many = name == "sources"
+        default = "" if field.default in (None, []) else f" [{field.default}]"
+        help_ = Parameter(
+            help=f"{field.description}{default}", consume_multiple=many, negative="", allow_leading_hyphen=not many
+        )
+        annotation: Any = Annotated[list[str] | None if many else str | None, help_]
+        options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+    function.__signature__ = inspect.Signature(own + options)  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in own + options}
+    return function
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def settings_of(**overrides: Any) -> Settings:
+    return resolve(overrides)[0]
+
+
+def store_of(url: str | None) -> Any:
+    store = taxidask.open_store(settings_of(store=url).store)
+    store.check()
+    return store
+
+
+def finish(run: taxidask.Run, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({name: getattr(run, name) for name in run.__dataclass_fields__}, default=str))
+        for item in run.left_out:
+            say(f"left out: {item}")
+    else:
+        print(run)
+    return LEFT_OUT if run.left_out else DONE
+
+
+def table(frame: Any, as_json: bool, out: Path | None = None) -> int:
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix == ".parquet":
+            frame.to_parquet(out, index=False)
+        else:
+            frame.to_csv(out, index=False)
+        say(f"{len(frame)} rows written to {out}")
+    elif as_json:
+        print(frame.to_json(orient="records", date_format="iso"))
+    elif len(frame):
+        print(frame.to_string(index=False))
+    else:
+        say("no rows")
+    return DONE
+
+
+def dumps(value: Any) -> str:
+    return json.dumps(value, default=str)
+
+
+def check_out(path: Path | None) -> None:
+    """Refuse a file of a kind that is not written, before the work that would go into it."""
+    if path is not None and path.suffix not in (".csv", ".parquet"):
+        raise SettingsError(f"--out {path} is neither .csv nor .parquet", "name a file that ends in one of them")
+
+
+def terminate(*_: object) -> None:
+    raise KeyboardInterrupt

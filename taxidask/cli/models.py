@@ -1,0 +1,118 @@
+"""Models: fitted on a lake, and asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+import taxidask
+from taxidask.cli.base import DONE, Json, Lake, app, check_out, dumps, say, settings_of, table
+from taxidask.errors import SettingsError
+
+
+@app.command
+def fit(model: Literal["demand", "fare", "both"] = "both", *, lake: Lake = None, json: Json = False) -> int:
+    """Fit models on the lake and save them in it.
+
+    Example: `taxidask fit demand --lake lake`
+    """
+    from taxidask.runs.stages import fare_trips
+    from taxidask.storage import join
+
+    settings = settings_of(lake=lake)
+    home = taxidask.Lake(settings.lake)
+    cards = {}
+    if model in ("demand", "both"):
+        say("fitting the demand model …")
+        demand_model = taxidask.DemandModel(horizon=settings.horizon).fit(home.cube())
+        demand_model.save(join(home.url, "models", "demand"))
+        cards["demand"] = demand_model.card
+    if model in ("fare", "both"):
+        say("fitting the fare model …")
+        fare_model = taxidask.FareModel(space=home.space).fit(fare_trips(home))
+        fare_model.save(join(home.url, "models", "fare"))
+        cards["fare"] = fare_model.card
+    if json:
+        print(dumps(cards))
+    else:
+        for kind in cards:
+            print(f"{kind:<8} {join(home.url, 'models', kind)}")
+    return DONE
+
+
+@app.command
+def forecast(
+    *,
+    lake: Lake = None,
+    horizon: int | None = None,
+    cell: int | None = None,
+    out: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Forecast the slots after the lake's last one, with the demand model saved in it.
+
+    Example: `taxidask forecast --lake lake --horizon 48 --out forecast.csv`
+
+    Parameters
+    ----------
+    cell
+        Only this cell; default: the city as a whole on the screen, every cell in a file.
+    out
+        Write every cell to this .csv or .parquet file.
+    """
+    from taxidask.storage import join
+
+    check_out(out)
+    settings = settings_of(lake=lake, horizon=horizon)
+    home = taxidask.Lake(settings.lake)
+    model = taxidask.DemandModel.load(join(home.url, "models", "demand"))
+    cube = home.cube()
+    if cell is not None and not 0 <= cell < cube.space.cells:
+        raise SettingsError(f"--cell {cell} is no cell of {home.url}", f"give one from 0 to {cube.space.cells - 1}")
+    result = model.forecast(cube, horizon=settings.horizon)
+    if cell is None and out is None:
+        return table(result.total(), json)
+    frame = result.to_pandas()
+    return table(frame if cell is None else frame[frame["cell"] == cell], json, out)
+
+
+def _point(text: str, name: str) -> tuple[float, float]:
+    try:
+        lon, lat = (float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"--{name} {text!r} is no point", "write LON,LAT in degrees, e.g. -73.99,40.75") from None
+    return lon, lat
+
+
+@app.command
+def quote(
+    *,
+    pickup: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    dropoff: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    at: str,
+    passengers: int = 1,
+    lake: Lake = None,
+    json: Json = False,
+) -> int:
+    """The fare to expect of a trip, before it is made.
+
+    Example: `taxidask quote --pickup -73.99,40.75 --dropoff -73.78,40.64 --at '2015-06-01 08:00'`
+
+    Parameters
+    ----------
+    pickup
+        LON,LAT in degrees.
+    dropoff
+        LON,LAT in degrees.
+    at
+        New York wall-clock time.
+    """
+    from taxidask.storage import absolute, join
+
+    ends = {"pickup": _point(pickup, "pickup"), "dropoff": _point(dropoff, "dropoff")}
+    model = taxidask.FareModel.load(join(absolute(settings_of(lake=lake).lake), "models", "fare"))
+    result = model.quote(**ends, at=at, passengers=passengers)
+    print(dumps(vars(result)) if json else result)
+    return DONE

@@ -1,0 +1,170 @@
+"""The whole job, and what is told of it afterwards: its run, its report, its store."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+import taxidask
+from taxidask.cli.base import (
+    DONE,
+    Json,
+    Lake,
+    Store,
+    app,
+    dumps,
+    finish,
+    runs_app,
+    say,
+    settings_of,
+    store_app,
+    store_of,
+    table,
+    terminate,
+    with_settings,
+)
+from taxidask.settings import Settings
+
+
+@app.command
+@with_settings
+def run(*, resume: str | None = None, json: Json = False, **given: Any) -> int:
+    """The whole job: read trips into the lake, count demand, fit, publish and report.
+
+    Example: `taxidask run --sources 'trips/*.csv' --lake lake --resume last`
+
+    Parameters
+    ----------
+    resume
+        Go on with this run, or with `last`: the newest unfinished run of the same settings, else a new one.
+    """
+    # Kubernetes ends a pod with SIGTERM: the run is left as resumable as after Ctrl-C.
+    signal.signal(signal.SIGTERM, terminate)
+    return finish(taxidask.run(settings_of(**given), resume=resume), json)
+
+
+@app.command
+def demo(
+    folder: Path = Path("taxidask-demo"),
+    *,
+    trips: Annotated[int, Parameter(help="Trips in the made month.")] = 300_000,
+    json: Json = False,
+) -> int:
+    """Make a month of trips and run the whole job on it: local files, SQLite, a local cluster.
+
+    Example: `taxidask demo`
+
+    Parameters
+    ----------
+    folder
+        Where everything goes; run it again and what is there is used.
+    """
+    signal.signal(signal.SIGTERM, terminate)
+    folder = folder.absolute()
+    source = folder / "trips" / "yellow_tripdata_2015-03.csv"
+    if source.exists():
+        say(f"using the trips made before: {source}")
+    else:
+        say(f"making {trips:,} trips of March 2015, one in a hundred of them faulty …")
+        source.parent.mkdir(parents=True, exist_ok=True)
+        taxidask.make_sample(str(source.parent), start="2015-03", trips_per_month=trips, seed=1)
+    settings = Settings(
+        sources=[str(source)],
+        lake=str(folder / "lake"),
+        store=f"sqlite:///{folder / 'taxidask.db'}",
+        report=str(folder / "report.pdf"),
+    )
+    finished = taxidask.run(settings, resume="last")
+    code = finish(finished, json)
+    if not json:
+        print(
+            f"\nreport   {settings.report}\nlake     {settings.lake}"
+            f"\napp      taxidask app --store {settings.store}   (then open the address it prints)"
+        )
+    return code
+
+
+@runs_app.command(name="list")
+def list_runs(*, store: Store = None, limit: int = 20, json: Json = False) -> int:
+    """The newest runs, with their states.
+
+    Example: `taxidask runs list`
+    """
+    from taxidask.runs.look import runs_table
+
+    return table(runs_table(store_of(store), limit=limit), json)
+
+
+@runs_app.command
+def show(id: str, *, store: Store = None, json: Json = False) -> int:  # noqa: A002
+    """One run: its stages, figures and error.
+
+    Example: `taxidask runs show 20150301T120000Z-0a1b2c`
+    """
+    from taxidask.runs.look import describe, find
+
+    item = find(store_of(store), id)
+    print(dumps(item) if json else describe(item))
+    return DONE
+
+
+@runs_app.command
+def resume(id: str, *, store: Store = None, json: Json = False) -> int:  # noqa: A002
+    """Go on with a run that was interrupted, cancelled or whose driver died.
+
+    Example: `taxidask runs resume 20150301T120000Z-0a1b2c`
+    """
+    signal.signal(signal.SIGTERM, terminate)
+    return finish(taxidask.run(settings_of(store=store), resume=id), json)
+
+
+@runs_app.command
+def cancel(id: str, *, store: Store = None) -> int:  # noqa: A002
+    """Ask a run's driver to stop before its next block.
+
+    Example: `taxidask runs cancel 20150301T120000Z-0a1b2c`
+    """
+    from taxidask.runs.look import request_cancel
+
+    print(request_cancel(store_of(store), id))
+    return DONE
+
+
+@store_app.command
+def create(*, store: Store = None) -> int:
+    """Create the store's table, if it is not there.
+
+    A DynamoDB table is made with on-demand capacity (nothing to pay at rest but storage; each write unit and read unit
+    is billed), table class STANDARD, and time-to-live on the attribute expires_at.
+
+    Example: `taxidask store create --store dynamodb://taxidask`
+    """
+    opened = taxidask.open_store(settings_of(store=store).store)
+    opened.create()
+    print(f"{opened.url} is there ({opened.cost_class})")
+    return DONE
+
+
+@app.command
+def report(*, run: str | None = None, lake: Lake = None, store: Store = None, out: str | None = None) -> int:
+    """Build the PDF report of a run.
+
+    Example: `taxidask report --out report.pdf`
+
+    Parameters
+    ----------
+    run
+        A run's id; default: the latest that was published.
+    out
+        The PDF to write, a path or an s3:// URL [settings: report].
+    """
+    from taxidask.report import build
+
+    settings = settings_of(lake=lake, store=store, report=out)
+    say("building the report …")
+    path = build(store=store_of(settings.store), lake=taxidask.Lake(settings.lake), run_id=run, out=settings.report)
+    print(path)
+    return DONE

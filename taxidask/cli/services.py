@@ -1,0 +1,54 @@
+"""The served app, and a look at whether everything is ready for work."""
+
+from __future__ import annotations
+
+import signal
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from taxidask.cli.base import DONE, FAILED, Json, Store, app, dumps, settings_of, terminate, with_settings
+
+
+@app.command(name="app")
+def serve_app(
+    *,
+    store: Store = None,
+    port: int = 5006,
+    address: str = "127.0.0.1",
+    allow_origin: Annotated[list[str] | None, Parameter(negative="")] = None,
+) -> int:
+    """Serve the app until Ctrl-C.
+
+    Example: `taxidask app --store sqlite:///taxidask.db --port 5006`
+
+    Parameters
+    ----------
+    address
+        Where to listen; beyond this machine only if asked.
+    allow_origin
+        A further HOST:PORT that browsers reach the app by, as behind a load balancer; may be repeated.
+    """
+    from taxidask.app import serve
+
+    signal.signal(signal.SIGTERM, terminate)  # in a pod this is process 1, which SIGTERM ends only if it is handled
+    serve(settings_of(store=store).store, port=port, address=address, allow_origins=allow_origin or [])
+    return DONE
+
+
+@app.command
+@with_settings
+def doctor(*, json: Json = False, **given: Any) -> int:
+    """Check settings, store, lake, sources and Dask; print what is wrong and the remedy.
+
+    Example: `taxidask doctor --lake lake`
+    """
+    from taxidask.doctor import examine
+
+    findings = examine(given)
+    if json:
+        print(dumps([vars(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            print(finding)
+    return DONE if all(finding.ok for finding in findings) else FAILED

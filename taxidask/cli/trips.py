@@ -1,0 +1,133 @@
+"""Trips: made, read into a lake, and taken out of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+import taxidask
+from taxidask.cli.base import (
+    DONE,
+    LEFT_OUT,
+    Json,
+    Lake,
+    app,
+    check_out,
+    dumps,
+    say,
+    settings_of,
+    table,
+    trips_app,
+    with_settings,
+)
+from taxidask.errors import LakeError, SettingsError, SourceError
+from taxidask.settings import resolve
+
+
+@app.command
+def sample(
+    folder: Path,
+    *,
+    start: str,
+    months: int = 1,
+    trips_per_month: int = 100_000,
+    seed: int = 0,
+    faults: float = 0.01,
+    json: Json = False,
+) -> int:
+    """Make plausible trip files in the layout of their dates.
+
+    Example: `taxidask sample trips --start 2015-01 --months 3 --trips-per-month 300000`
+
+    Parameters
+    ----------
+    folder
+        Where the files go, one a month.
+    start
+        First month, YYYY-MM, from 2009-01 to 2020-06.
+    faults
+        Share of all faulty rows together, 0 to 1.
+    """
+    files = taxidask.make_sample(
+        str(folder), start=start, months=months, trips_per_month=trips_per_month, seed=seed, faults=faults
+    )
+    print(dumps(files) if json else "\n".join(files))
+    return DONE
+
+
+@app.command
+@with_settings
+def ingest(*files: str, json: Json = False, **given: Any) -> int:
+    """Read trip files into the lake; what is there already is not read again.
+
+    Example: `taxidask ingest 'trips/*.csv' --lake lake`
+
+    Parameters
+    ----------
+    files
+        Paths, folders, globs or s3:// URLs.
+    """
+    from taxidask.runs.stages import left_out, rules_of, space_of
+    from taxidask.settings import parse_bytes
+
+    settings, origin = resolve(given | ({"sources": list(files)} if files else {}))
+    if not settings.sources:
+        raise SettingsError("there is nothing to ingest", "name files, e.g. taxidask ingest 'trips/*.csv'")
+    with taxidask.connect(settings) as client:
+        result = taxidask.Lake(settings.lake).ingest(
+            settings.sources,
+            # what nobody set is the lake's own
+            space=None if origin["space"] == "default" else space_of(settings),
+            slot=None if origin["slot"] == "default" else settings.slot,
+            client=client,
+            block_size=parse_bytes(settings.block_size),
+            rules=rules_of(settings),
+            progress=True,
+            errors="report",
+        )
+    if len(result.failed) == len(result.sources):
+        raise result.failed[0].error or SourceError("no source could be read")
+    print(result.to_pandas().to_json(orient="records") if json else result)
+    notes = left_out(result)
+    for note in notes:
+        say(f"left out: {note}")
+    return LEFT_OUT if notes else DONE
+
+
+@trips_app.command
+def query(
+    *,
+    lake: Lake = None,
+    start: str | None = None,
+    end: str | None = None,
+    where: str | None = None,
+    columns: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    limit: int | None = 20,
+    out: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Trips of the lake, by time and by conditions on columns.
+
+    Example: `taxidask trips query --start 2015-03-01 --end 2015-03-02 --where 'fare_amount > 50' --limit 10`
+
+    Parameters
+    ----------
+    start
+        First pickup time.
+    end
+        Pickups before this time.
+    where
+        Conditions joined by `and`, e.g. `fare_amount > 50 and passenger_count == 1`.
+    limit
+        Rows at most; 0 for all.
+    out
+        Write to this .csv or .parquet file.
+    """
+    check_out(out)
+    home = taxidask.Lake(settings_of(lake=lake).lake)
+    frame = home.trips(start=start, end=end, where=where, columns=columns, limit=limit or None)
+    if frame.empty and home.sources().empty:
+        raise LakeError(f"there is no lake at {home.url} yet", "ingest into it first: taxidask ingest 'trips/*.csv'")
+    return table(frame, json, out)
