@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -195,9 +195,21 @@ class Driver:
             todo = [job for job in self.jobs if self._left_alone(job)]
             if not todo:
                 break
+        self._settle()
         for job in self.jobs:
             self._tell_second_names(job)
         return [self._result(job) for job in self.jobs]
+
+    def _settle(self) -> None:
+        """Of sources of one size look again what became of them: one may have become another's second name since."""
+        sizes = Counter(result.get("bytes") for result in self.results.values())
+        for job in self.jobs:
+            result = self.results[job.source.url]
+            if "error" in result or result["duplicate_of"] or sizes[result["bytes"]] == 1:
+                continue
+            manifest = Manifests(job.lake, job.storage).get(job.source.url)
+            if manifest is not None and manifest.duplicate_of:
+                self.results[job.source.url] = outcome(manifest, note=result["note"], skipped=result["skipped"])
 
     def _tell_second_names(self, job: Job) -> None:
         """Say which other names of the content this source had count nowhere now that it has another."""

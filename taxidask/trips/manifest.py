@@ -186,29 +186,44 @@ class Manifests:
 
     def duplicate_holds(self, manifest: Manifest) -> bool:
         """Whether the source a duplicate refers to still counts that content."""
-        original = self.get(manifest.duplicate_of or "")
-        return original is not None and original.duplicate_of is None and original.content == manifest.content
+        return self._counts(manifest.duplicate_of or "", manifest.content) is not None
 
-    def claim(self, url: str, content: str) -> str:
-        """Claim a content for a source; URL of the source that has it, which is another if that one counts it."""
+    def claim(self, url: str, content: str) -> tuple[str, str | None]:
+        """Claim a content for a source.
+
+        Returns
+        -------
+        tuple of str and (str or None)
+            URL of the source that has it, which is another if that one counts it; and of the one that had claimed it
+            before without counting it.
+        """
         path, body = self.claim_path(content), json.dumps({"url": url}).encode()
         for _ in range(ROUNDS):
             if self.storage.create(path, body):
-                return url
+                return url, None
             try:
                 version = self.storage.stat(path).version
                 holder = json.loads(self.storage.read(path))["url"]
             except MissingError:
                 continue
             if holder == url:
-                return url
-            other = self.get(holder)
-            if other is not None and other.content == content and other.duplicate_of is None:
-                return holder
+                return url, None
+            if self._counts(holder, content):
+                return holder, None
             # Its manifest never came, or came with another content since: whoever comes next takes it.
             if self.storage.replace(path, body, version):
-                return url
+                return url, holder
         raise LakeError(f"the content {content} of {url} is claimed by others again and again", "ingest again")
+
+    def _counts(self, url: str, content: str) -> Manifest | None:
+        """The manifest of a source if it counts that content."""
+        there = self.get(url)
+        return there if there is not None and there.content == content and there.duplicate_of is None else None
+
+    def _demote(self, url: str, content: str, original: str) -> None:
+        """Make a source that counts a content a second name of another that claims it."""
+        if there := self._counts(url, content):
+            self.storage.replace(self.path(url), there.duplicate(original).to_json(), there.storage_version)
 
     def commit(self, manifest: Manifest, *, check: Callable[[], None] | None = None) -> tuple[Manifest, bool]:
         """Make a source visible, at once and instead of what was visible of it before.
@@ -227,6 +242,7 @@ class Manifests:
             What is visible now, and whether this call made it so: False when another driver was first.
         """
         path = self.path(manifest.url)
+        former: str | None = None
         for _ in range(ROUNDS):
             there = self.get(manifest.url)
             if (
@@ -237,7 +253,8 @@ class Manifests:
                 return there, False
             if check is not None:
                 check()
-            holder = self.claim(manifest.url, manifest.content)
+            holder, taken_from = self.claim(manifest.url, manifest.content)
+            former = taken_from or former
             new = manifest if holder == manifest.url else manifest.duplicate(holder)
             if there is None:
                 won = self.storage.create(path, new.to_json())
@@ -245,13 +262,16 @@ class Manifests:
                 won = self.storage.replace(path, new.to_json(), there.storage_version)
             if not won:
                 continue
-            holder = self.claimant(manifest.content) or manifest.url
-            if new.duplicate_of is None and holder != manifest.url:
-                # Taken over between claim and manifest; readers already count only the claimant's.
-                stat = self.storage.stat(path)
-                if self.get(manifest.url) == new:
-                    new = manifest.duplicate(holder)
-                    self.storage.replace(path, new.to_json(), stat.version)
+            if new.duplicate_of is None:
+                # Two drivers may each have taken the content for theirs. Readers count only the claimant's, so the
+                # other has to become a second name: one driver looks at the claim after writing its manifest, the
+                # other at the manifest after writing both, so that one of them sees it.
+                holder = self.claimant(manifest.content) or manifest.url
+                if holder != manifest.url:
+                    self._demote(manifest.url, manifest.content, holder)
+                    return self.get(manifest.url) or new, True
+                if former is not None:
+                    self._demote(former, manifest.content, manifest.url)
             return new, True
         raise LakeError(f"the manifest of {manifest.url} is written by others again and again", "ingest again")
 

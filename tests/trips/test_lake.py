@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -408,6 +410,43 @@ def test_a_claim_whose_manifest_never_came_is_taken_over(url, files):
     assert ingest(other, files[:1]).sources[0].duplicate_of is None
     assert json.loads(other.storage.read(claim)) == {"url": files[0]}
     pd.testing.assert_frame_equal(other.trips(), lake.trips())
+
+
+def test_two_names_of_one_content_that_are_finished_at_once(lake, files, monkeypatch):
+    """The second looks for the first's manifest just before it is written, and takes its claim over."""
+    copy = str(Path(files[0]).with_name("copy of yellow_tripdata_2015-01.csv"))
+    shutil.copy(files[0], copy)
+    get, commit, first = blocks.Manifests.get, blocks.Manifests.commit, threading.Lock()
+    committed, looking = threading.Event(), threading.local()
+
+    def get_too_early(manifests, url):
+        if getattr(looking, "instead_of", url) != url:
+            del looking.instead_of
+            assert committed.wait(20)
+            return None
+        return get(manifests, url)
+
+    def one_after_the_other(manifests, manifest, **options):
+        if first.acquire(blocking=False):
+            done = commit(manifests, manifest, **options)
+            committed.set()
+            return done
+        deadline = time.monotonic() + 20
+        while manifests.claimant(manifest.content) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        looking.instead_of = manifest.url
+        return commit(manifests, manifest, **options)
+
+    monkeypatch.setattr(blocks.Manifests, "get", get_too_early)
+    monkeypatch.setattr(blocks.Manifests, "commit", one_after_the_other)
+    result = ingest(lake, [files[0], copy])
+    assert committed.is_set()
+    [second] = [source for source in result.sources if source.duplicate_of]
+    assert "same content as" in second.note
+    assert lake.sources()["rows"].tolist().count(0) == 1
+    assert {manifest.url for manifest in blocks.Manifests(lake.url, lake.storage).all() if manifest.duplicate_of} == {
+        second.url
+    }
 
 
 def test_of_two_manifests_of_one_content_readers_count_the_claimants(lake, files):
