@@ -125,7 +125,7 @@ class KubernetesClient(Client):
 def connect(settings: Settings, *, timeout: float | None = None, status: Status | None = None) -> KubernetesClient:
     """A client on the cluster that the settings name, or on a new one; see :func:`taxidask.connect`."""
     status = status or Status()
-    deadline = Deadline(START_SECONDS if timeout is None else timeout, status)
+    deadline = Deadline.of_start(START_SECONDS if timeout is None else timeout, status)
     cluster = start(settings, Kube(settings.namespace), deadline, status)
     return attach(cluster, deadline)
 
@@ -143,7 +143,7 @@ def attach(cluster: KubernetesCluster, deadline: Deadline) -> KubernetesClient:
         if client is not None:
             client._pods = None
             client.close()
-        cluster.remove_after(error)
+        cluster.remove_after(error, deadline)
         raise
     cluster.status.end("running")
     return client

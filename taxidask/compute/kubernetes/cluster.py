@@ -238,13 +238,13 @@ class KubernetesCluster:
         """For waits for its workers."""
         return Watch(self, deadline)
 
-    def remove_after(self, error: BaseException) -> None:
+    def remove_after(self, error: BaseException, deadline: Deadline) -> None:
         """Remove what was made, after a start that failed; what goes wrong now is added to the error."""
         self.status.end("failed")
         if not self.mine:
             return
         try:
-            self.delete()
+            self.delete(wait=deadline.left_for_removal)
         except ComputeError as left:
             error.add_note(f"the cluster could not be removed: {left}")
         self.status.end("failed")

@@ -30,13 +30,13 @@ def up(settings: Settings, *, timeout: float = UP_SECONDS, status: Status | None
     Works from where the API server can be reached, also outside the cluster.
     """
     status = status or Status()
-    deadline = Deadline(timeout, status)
+    deadline = Deadline.of_start(timeout, status)
     cluster = clusters.start(settings, Kube(settings.namespace), deadline, status, keep=True)
     try:
         cluster.wait_scheduler(deadline)
         cluster.wait_workers(deadline)
     except BaseException as error:
-        cluster.remove_after(error)
+        cluster.remove_after(error, deadline)
         raise
     status.end("running")
     return cluster

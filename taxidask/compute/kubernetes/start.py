@@ -91,7 +91,7 @@ def _start(settings: Settings, kube: Kube, deadline: Deadline, status: Status, *
         secret = certificates.secret(f"{shape.name}-tls", cluster_labels(shape), owner_reference(body))
         kube.create("secrets", secret)
     except BaseException as error:
-        cluster.remove_after(error)
+        cluster.remove_after(error, deadline)
         raise
     return cluster
 

@@ -11,6 +11,9 @@ from typing import IO, Any
 
 from taxidask.errors import ComputeError
 
+REMOVAL_SECONDS = 30.0
+"""What the pods of a cluster that never worked take to go, with room."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -114,17 +117,30 @@ class Deadline:
         From now.
     status : Status
         Says what was waited for when they are over.
+    reserve : float
+        How many of them are kept for removing what was made, should the waits be in vain.
     """
 
-    def __init__(self, seconds: float, status: Status) -> None:
-        self.total = seconds
+    def __init__(self, seconds: float, status: Status, *, reserve: float = 0.0) -> None:
+        self.total = seconds - reserve
+        self._reserve = reserve
         self._status = status
-        self._end = time.monotonic() + seconds
+        self._end = time.monotonic() + self.total
+
+    @classmethod
+    def of_start(cls, seconds: float, status: Status) -> Deadline:
+        """For a start: a failed one is removed again within the same seconds."""
+        return cls(seconds, status, reserve=min(REMOVAL_SECONDS, seconds / 3))
 
     @property
     def left(self) -> float:
         """Seconds left, never less than 0."""
         return max(0.0, self._end - time.monotonic())
+
+    @property
+    def left_for_removal(self) -> float:
+        """Seconds left with the reserve, never less than 1."""
+        return max(1.0, self._end + self._reserve - time.monotonic())
 
     def sleep(self, seconds: float) -> None:
         """Pause, or raise if that is past the deadline."""

@@ -129,3 +129,21 @@ def test_the_schedulers_own_api_answers_what_is_asked() -> None:
                 assert await scheduler.workers() == []
 
     asyncio.run(check())
+
+
+def repaired(monkeypatch: pytest.MonkeyPatch, *, there: bool, retry: int = 0) -> dict[str, Any]:
+    async def has_service(name: str, namespace: str | None) -> bool:
+        return there
+
+    monkeypatch.setattr(operator, "_has_service", has_service)
+    patch = kopf.Patch()
+    asyncio.run(operator.repair_phase(name="anna", namespace="taxidask", patch=patch, retry=retry))
+    return dict(patch)
+
+
+def test_a_cluster_that_becomes_pending_after_its_service_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dask-kubernetes#968: the handler that sees the Service may be faster than the one that calls it Pending."""
+    assert repaired(monkeypatch, there=True) == {"status": {"phase": "Running"}}
+    with pytest.raises(kopf.TemporaryError, match="anna has no Service yet"):
+        repaired(monkeypatch, there=False)
+    assert repaired(monkeypatch, there=False, retry=30) == {}

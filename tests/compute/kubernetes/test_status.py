@@ -57,3 +57,10 @@ def test_versions_that_matter() -> None:
         "workers": {"tls://a": host(taxidask="2"), "tls://b": host(taxidask="2")},
     }
     assert differences(other) == ["python 3.11 here, 3.12 on the scheduler", "taxidask 1 here, 2 on workers"]
+
+
+def test_a_start_keeps_time_for_removing_what_it_made() -> None:
+    deadline = Deadline.of_start(60.0, Status())
+    assert 39 < deadline.left <= 40
+    assert 59 < deadline.left_for_removal <= 60
+    assert 269 < Deadline.of_start(300.0, Status()).left <= 270
