@@ -45,6 +45,18 @@ def _rejects(finished: Finished) -> pd.DataFrame:
     return finished.lake.rejects().assign(source=lambda rejects: rejects["source"].str.rsplit("/", n=1).str[1])
 
 
+def _ingest(finished: Finished) -> pd.DataFrame:
+    """What it published of its sources, each by the name of its file; the rest of it is when and where it was read."""
+    table = finished.store.get_ingest(finished.lake.url)
+    table["url"] = table["url"].str.rsplit("/", n=1).str[1]
+    return table.drop(columns=["seconds", "version"])
+
+
+def _card(finished: Finished, kind: str) -> dict[str, Any]:
+    """The card of its model, but for when it was made."""
+    return {name: value for name, value in finished.store.get_card(kind).items() if name != "created"}
+
+
 def _report(finished: Finished) -> list[str]:
     """The lines of its report up to the table of its stages, but for those that name the run and its places, and for
     the single numbers at axes, of which pdftotext leaves out now this one, now that."""
@@ -66,14 +78,16 @@ def assert_same_numbers(mine: Finished, theirs: Finished) -> None:
     assert theirs.lake.cube() == mine.lake.cube()
     latest, other = mine.store.get_latest(), theirs.store.get_latest()
     assert {**other, "run": "", "lake": ""} == {**latest, "run": "", "lake": ""}
-    for cell in [*latest["cells"], "city"]:
+    for cell in [*range(mine.lake.cube().space.cells), "city"]:
         pd.testing.assert_frame_equal(
             theirs.store.get_forecast(latest["space"], cell), mine.store.get_forecast(latest["space"], cell)
         )
         pd.testing.assert_frame_equal(
             theirs.store.get_demand(latest["space"], cell), mine.store.get_demand(latest["space"], cell)
         )
+    pd.testing.assert_frame_equal(_ingest(theirs), _ingest(mine))
     for kind in ("demand", "fare"):
+        assert _card(theirs, kind) == _card(mine, kind)
         pd.testing.assert_frame_equal(
             theirs.store.get_metrics(theirs.run["id"], kind), mine.store.get_metrics(mine.run["id"], kind)
         )

@@ -68,6 +68,21 @@ class DaskExecutor(Executor):
             yield _Workers(self._client)
 
 
+def repeated(client: Client | None) -> int:
+    """How many tasks of a client's scheduler had to run again so far, because the worker that had them was lost."""
+    if client is None:
+        return 0
+    try:
+        events = client.get_events("all")
+    except OSError:  # it is gone, which whoever needs it next will say
+        return 0
+    return sum(
+        len(event["processing-tasks"]) + len(event["lost-computed-tasks"])
+        for _, event in events
+        if isinstance(event, dict) and event.get("action") == "remove-worker"
+    )
+
+
 class _Workers(Session):
     def __init__(self, client: Client) -> None:
         self._client = client

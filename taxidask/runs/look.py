@@ -10,6 +10,7 @@ import pandas as pd
 from taxidask.results import Store
 from taxidask.runs.cost import Cost
 from taxidask.runs.ledger import LIVELY, STAGES, driver_state, unknown_run
+from taxidask.words import quantity
 
 
 def _timeout(item: dict[str, Any]) -> float:
@@ -55,6 +56,8 @@ def describe(item: dict[str, Any]) -> str:
             span = f"{record.get('started') or ''} – {record.get('ended') or ''}"
             if record.get("attempts", 1) > 1:
                 span += f", attempt {record['attempts']}"
+            if record.get("repeated"):
+                span += f", {quantity(record['repeated'], 'task')} run again"
             lines.append(f"  {name:<8} {record['state']:<10} {span}  {record.get('detail') or ''}".rstrip())
     notes = [note for name in STAGES for note in item["stages"].get(name, {}).get("left_out") or []]
     lines += [f"  left out {note}" for note in notes]

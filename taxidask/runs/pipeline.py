@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from taxidask.compute import connect, executor
 from taxidask.compute.kubernetes.spec import Shape
+from taxidask.compute.workers import repeated
 from taxidask.errors import RunError, SettingsError
 from taxidask.results import Store, open_store
 from taxidask.runs import cost
@@ -214,10 +215,12 @@ def run(
                     job.client = stack.enter_context(connect(settings))
                 say(f"{head} …")
                 ledger.start_stage(stage.name, inputs)
-                begun = time.monotonic()
+                begun, repeated_before = time.monotonic(), repeated(job.client)
                 result = stage.make(job)
-                ledger.end_stage(stage.name, state="done", **result)
-                say(f"{head}: {result['detail']} in {time.monotonic() - begun:.1f} s")
+                again = max(0, repeated(job.client) - repeated_before)
+                ledger.end_stage(stage.name, state="done", repeated=again, **result)
+                lost = f"; {quantity(again, 'task')} ran again, as workers were lost" if again else ""
+                say(f"{head}: {result['detail']} in {time.monotonic() - begun:.1f} s{lost}")
             total = spent()
             ledger.close("done", cost=total.to_dict())
             say(f"run {item['id']}: done in {time.monotonic() - started:.1f} s; cost: {total}")

@@ -18,6 +18,7 @@ import pytest
 
 import taxidask as td
 from taxidask.compute.executors import ThreadExecutor
+from taxidask.compute.workers import repeated
 from taxidask.storage import default_storage
 from taxidask.trips import ingest
 from taxidask.trips.blocks import BlockTask, FinishTask, Job, run_task
@@ -61,7 +62,7 @@ def test_a_worker_killed_mid_ingest_costs_its_running_block_and_nothing_else(clu
         if len(done) == 3:
             os.kill(min(cluster.run(os.getpid).values()), signal.SIGKILL)
 
-    lake = td.Lake(tmp_path / "lake")
+    lake, before = td.Lake(tmp_path / "lake"), repeated(cluster)
     lake.ingest(files, client=cluster, block_size="8MiB", on_block=kill_one)
 
     blocks = sum(-(-os.path.getsize(file) // (8 * MIB)) for file in files)
@@ -70,6 +71,7 @@ def test_a_worker_killed_mid_ingest_costs_its_running_block_and_nothing_else(clu
     # One thread a worker: the block that ran, and at most one whose result was still with it.
     assert 0 <= len(logged.executions()) - blocks <= 2
     assert len(set(logged.executions())) == blocks
+    assert 1 <= repeated(cluster) - before <= 2
     assert lake.cube() == expected.cube()
     columns = ["url", "rows", "kept", "bytes"]
     pd.testing.assert_frame_equal(lake.sources()[columns], expected.sources()[columns])
@@ -83,6 +85,7 @@ def test_a_worker_killed_mid_ingest_costs_its_running_block_and_nothing_else(clu
 PEAK = """
 import gc, json, sys, tempfile
 from taxidask.space import Grid
+from taxidask.compute.workers import repeated
 from taxidask.storage import default_storage
 from taxidask.trips.blocks import BlockTask, Job, run_task
 from taxidask.trips.layout import save_space
