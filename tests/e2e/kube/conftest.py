@@ -7,12 +7,13 @@ import os
 import subprocess
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kube import IMAGE, NAMESPACE, ROOT, Kubectl, deploy
+from kube import IMAGE, NAMESPACE, ROOT, Drivers, Kubectl, deploy
 
 
 def _context() -> str:
@@ -106,6 +107,21 @@ def cluster(kubectl: Kubectl, shared: Path, aws_servers: Any) -> Iterator[Kubect
     deploy(kubectl)
     yield kubectl
     kubectl("delete", "pods", "-l", "tests=e2e", "--wait=false", check=False)
+
+
+@pytest.fixture
+def drive(cluster: Kubectl, shared: Path) -> Iterator[Drivers]:
+    drivers = Drivers(cluster, shared / "kube" / "in-cluster-dns")
+    yield drivers
+    drivers.stop()
+
+
+@pytest.fixture
+def name(cluster: Kubectl) -> Iterator[str]:
+    """Of a cluster that is removed in the end, however the test ends."""
+    made = f"test-{uuid.uuid4().hex[:8]}"
+    yield made
+    cluster("delete", "daskcluster", made, "--ignore-not-found", "--wait=false", check=False)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,89 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kube import IMAGE, ROOT, Kubectl, pod, until
+from kube import HEAD, IMAGE, Drivers, Kubectl, pod, until
 
 pytestmark = pytest.mark.timeout(420)
 
 CLUSTERS = int(os.environ.get("TAXIDASK_TEST_CLUSTERS", "3"))  # started and closed in a row
-
-HEAD = """
-import json, os, sys, time
-import taxidask as td
-from distributed import wait
-from taxidask.errors import TaxidaskError
-
-def until(condition, what, seconds=90):
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
-        time.sleep(0.3)
-    return value
-
-def tell(**what):
-    print(json.dumps(what), flush=True)
-
-def settings(**given):
-    small = dict(workers=1, worker_memory="768MiB", worker_cpus=0.1, scheduler_cpus=0.1, scheduler_memory="512MiB")
-    return td.Settings(**(dict(compute="kubernetes", image=os.environ["TEST_IMAGE"]) | small | given))
-"""
-
-
-class Drivers:
-    """Python programs that see the cluster as pods do."""
-
-    def __init__(self, kubectl: Kubectl, dns: Path) -> None:
-        self._dns = dns
-        self._environment = kubectl.environment | {"PYTHONPATH": str(ROOT), "TEST_IMAGE": IMAGE}
-        self._started: list[subprocess.Popen[str]] = []
-
-    def start(self, code: str) -> subprocess.Popen[str]:
-        command = [str(self._dns), sys.executable, "-W", "error", "-c", HEAD + code]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                   env=self._environment, start_new_session=True)  # fmt: skip
-        self._started.append(process)
-        return process
-
-    def __call__(self, code: str, *, seconds: float = 240) -> list[dict[str, Any]]:
-        """What a program tells; it has to end well."""
-        process = self.start(code)
-        try:
-            out, err = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGTERM)
-            out, err = process.communicate(timeout=60)
-            pytest.fail(f"the driver took more than {seconds:.0f} s: {out}\n{err}")
-        assert process.returncode == 0, f"{out}\n{err}"
-        return [json.loads(line) for line in out.splitlines()]
-
-    def first(self, process: subprocess.Popen[str]) -> Any:
-        """What a started program tells first."""
-        assert process.stdout is not None
-        if not (line := process.stdout.readline()):
-            pytest.fail(f"the driver ended: {process.communicate(timeout=60)[1]}")
-        return json.loads(line)
-
-    def command(self, *arguments: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
-        line = [str(self._dns), sys.executable, "-c", "from taxidask.cli import main; main()", *arguments]
-        return subprocess.run(line, capture_output=True, text=True, timeout=seconds, env=self._environment, check=False)
-
-    def stop(self) -> None:
-        for process in self._started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(10)
-            for stream in (process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
 
 
 def left(kubectl: Kubectl, name: str = "") -> list[str]:
@@ -95,21 +24,6 @@ def left(kubectl: Kubectl, name: str = "") -> list[str]:
     selector = f"dask.org/cluster-name={name}" if name else "dask.org/cluster-name"
     kinds = "daskclusters,daskworkergroups,daskautoscalers,deployments,pods,services,secrets"
     return [f"{o['kind']}/{o['metadata']['name']}" for o in kubectl.get(kinds, "-l", selector)["items"]]
-
-
-@pytest.fixture
-def drive(cluster: Kubectl, shared: Path) -> Iterator[Drivers]:
-    drivers = Drivers(cluster, shared / "kube" / "in-cluster-dns")
-    yield drivers
-    drivers.stop()
-
-
-@pytest.fixture
-def name(cluster: Kubectl) -> Iterator[str]:
-    """Of a cluster that is removed in the end, however the test ends."""
-    made = f"test-{uuid.uuid4().hex[:8]}"
-    yield made
-    cluster("delete", "daskcluster", made, "--ignore-not-found", "--wait=false", check=False)
 
 
 def test_a_cluster_works_and_leaves_nothing(drive: Drivers, cluster: Kubectl) -> None:
