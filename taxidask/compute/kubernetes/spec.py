@@ -213,8 +213,7 @@ def _scheduler_pod(shape: Shape) -> dict[str, Any]:
     health = {"path": "/health", "port": "http-dashboard"}
     container = {
         "args": [*command, "--dashboard-address", f":{HTTP_PORT}"],
-        "env": _env(shape)
-        + _pairs(
+        "env": _pairs(
             {
                 "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": str(_ROUTES),
                 # A worker holds only what it runs: its death then counts against those tasks and no other.
@@ -246,10 +245,9 @@ def _worker_pod(shape: Shape) -> dict[str, Any]:
             *("--no-dashboard", "--dashboard-address", f":{HEALTH_PORT}"),
             *("--local-directory", "/tmp/dask", "--death-timeout", "60"),  # noqa: S108
         ],
-        # The operator fills in its own address, tcp://, for containers that have none.
-        "env": _env(shape)
-        + _pairs(
+        "env": _pairs(
             {
+                # The operator fills in its own address, tcp://, for containers that have none.
                 "DASK_SCHEDULER_ADDRESS": address,
                 "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
                 # Fitting a model is one task: it may use all the cores of its pod.
@@ -307,7 +305,7 @@ def _pod(shape: Shape, component: str, container: dict[str, Any]) -> dict[str, A
             "fsGroup": 1000,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [base | container],
+        "containers": [base | container | {"env": _env(shape, component) + container["env"]}],
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
             {"name": "home", "emptyDir": {}},
@@ -316,12 +314,17 @@ def _pod(shape: Shape, component: str, container: dict[str, Any]) -> dict[str, A
     }
 
 
-def _env(shape: Shape) -> list[dict[str, str]]:
+def _env(shape: Shape, component: str) -> list[dict[str, str]]:
     cert, key = f"{TLS_FOLDER}/tls.crt", f"{TLS_FOLDER}/tls.key"
     parts = {f"{_TLS}{part}__CERT": cert for part in ("SCHEDULER", "WORKER", "CLIENT")}
     parts |= {f"{_TLS}{part}__KEY": key for part in ("SCHEDULER", "WORKER", "CLIENT")}
     secure = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True", f"{_TLS}CA_FILE": f"{TLS_FOLDER}/ca.crt"}
-    return _pairs(secure | parts | {"TAXIDASK_NAMESPACE": shape.namespace, "TAXIDASK_IMAGE": shape.image})
+    own = {
+        "POD_COMPONENT": component,  # for taxidask doctor
+        "TAXIDASK_NAMESPACE": shape.namespace,
+        "TAXIDASK_IMAGE": shape.image,
+    }
+    return _pairs(secure | parts | own)
 
 
 def _pairs(values: dict[str, str]) -> list[dict[str, str]]:

@@ -93,6 +93,15 @@ def test_pods_satisfy_pod_security_restricted() -> None:
         assert container["resources"]["requests"] == container["resources"]["limits"]
 
 
+def test_doctor_is_told_what_pod_it_is_in() -> None:
+    _, body = made()
+    for part in ("scheduler", "worker"):
+        _, container, environment = pod(body, part)
+        assert environment["POD_COMPONENT"] == part
+        names = [entry["name"] for entry in container["env"]]
+        assert len(names) == len(set(names))
+
+
 def test_a_worker_is_retired_before_it_is_stopped() -> None:
     found, container, _ = pod(made()[1], "worker")
     assert container["lifecycle"]["preStop"]["exec"]["command"] == ["python", "-m", "taxidask.compute.retire"]
