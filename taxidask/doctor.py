@@ -10,11 +10,14 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taxidask.errors import TaxidaskError
-from taxidask.settings import Region, Settings, resolve
+from taxidask.settings import Settings, resolve
 from taxidask.words import quantity
+
+if TYPE_CHECKING:
+    from taxidask.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -51,17 +54,32 @@ def _settings_sources(settings: Settings) -> str:
 
 
 def _lake(settings: Settings) -> str:
-    from taxidask.storage import default_storage, join
+    from taxidask.storage import absolute, default_storage
+
+    _probe(default_storage(), settings.lake)
+    return f"{absolute(settings.lake)} takes writes; {_holds(settings)}"
+
+
+def _holds(settings: Settings) -> str:
+    """What is in the lake; writes nothing."""
     from taxidask.trips import Lake
 
-    lake = Lake(settings.lake)
-    probe = join(lake.url, "doctor.tmp.json")
-    storage = default_storage()
-    storage.write(probe, b"{}")
-    storage.delete(probe)
-    sources = lake.sources()
+    sources = Lake(settings.lake).sources()
     kept = int(sources["kept"].sum()) if len(sources) else 0
-    return f"{lake.url} takes writes; {quantity(len(sources), 'source')}, {kept:,} trips"
+    return f"{quantity(len(sources), 'source')}, {kept:,} trips"
+
+
+def _probe(storage: Storage, lake: str) -> None:
+    """An object is written beside the lake, read and deleted."""
+    from taxidask.storage import join
+
+    probe = join(lake, f"doctor-{uuid.uuid4().hex}.json")
+    storage.write(probe, b"{}")
+    try:
+        if storage.read(probe) != b"{}":
+            raise TaxidaskError(f"{probe} does not hold what was written to it", "is something else writing there?")
+    finally:
+        storage.delete(probe)
 
 
 def _disk(settings: Settings) -> str:
@@ -175,22 +193,28 @@ def _identity(settings: Settings) -> str:  # noqa: ARG001 - all checks are calle
 
 
 def _regions(settings: Settings) -> str:
-    """An object is written, read and deleted beside the lake, in every region."""
-    from taxidask.storage import Storage, join
+    """An object beside the lake in every region, and wherever else the lake is; all are tried, whichever fails."""
+    from taxidask.storage import Storage
 
-    done = []
-    regions: list[Region | None] = [*settings.regions] or [None]
-    for region in regions:
-        storage = Storage(endpoint=region.s3_endpoint, region=region.name) if region else Storage()
-        probe = join((region and region.lake) or settings.lake, f"doctor-{uuid.uuid4().hex}.json")
-        storage.write(probe, b"{}")
+    places = [
+        (f"{region.name}: ", Storage(endpoint=region.s3_endpoint, region=region.name), region.lake or settings.lake)
+        for region in settings.regions
+    ]
+    if settings.lake not in [lake for *_, lake in places]:
+        places.insert(0, ("", Storage(), settings.lake))
+    well, wrong = [], []
+    for name, storage, lake in places:
         try:
-            if storage.read(probe) != b"{}":
-                raise TaxidaskError(f"{probe} does not hold what was written to it", "is something else writing there?")
-        finally:
-            storage.delete(probe)
-        done.append(f"{region.name}: {probe.rpartition('/')[0]}" if region else probe.rpartition("/")[0])
-    return f"written, read and deleted in {', '.join(done)}"
+            _probe(storage, lake)
+            well.append(f"{name}{lake}")
+        except TaxidaskError as error:
+            wrong.append((f"{name}{error.message}", error.remedy))
+    done = f"written, read and deleted in {', '.join(well)}" if well else ""
+    if not wrong:
+        return done
+    said = [text for text, _ in wrong] + ([done] if done else [])
+    remedies = dict.fromkeys(remedy for _, remedy in wrong if remedy)
+    raise TaxidaskError("; ".join(said), "; ".join(remedies) or None)
 
 
 def _operated(settings: Settings) -> str:
@@ -205,13 +229,16 @@ def _scheduler(settings: Settings) -> str:  # noqa: ARG001
 
     from distributed import Client
 
+    from taxidask.compute.kubernetes.spec import COMM_PORT
+
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is told below
-    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    own = f"tls://127.0.0.1:{COMM_PORT}" if _component() == "scheduler" else ""
+    address = own or os.environ.get("DASK_SCHEDULER_ADDRESS")
     if not address:
-        return "this is one, or none was named (DASK_SCHEDULER_ADDRESS)"
+        raise TaxidaskError("no scheduler is named", "set DASK_SCHEDULER_ADDRESS to its tls:// address")
     try:
         with Client(address, timeout=10, set_as_default=False) as client:
-            return f"{address} answers; {len(client.nthreads())} workers"
+            return f"{address} answers; {quantity(len(client.nthreads()), 'worker')}"
     except (OSError, TimeoutError) as error:
         raise TaxidaskError(
             f"the scheduler at {address} does not answer within 10 s: {error}",
@@ -240,7 +267,10 @@ CHECKS: tuple[tuple[str, Callable[[Settings], str]], ...] = (
 )
 
 POD_CHECKS: dict[str, tuple[tuple[str, Callable[[Settings], str]], ...]] = {
-    "driver": (("identity", _identity), ("kernels", _kernels), ("s3", _regions), *CHECKS),
+    "driver": (
+        *(("identity", _identity), ("kernels", _kernels), ("s3", _regions)),
+        *(dict(CHECKS) | {"lake": _holds}).items(),  # that it takes writes, `s3` has said
+    ),
     "worker": (("identity", _identity), ("kernels", _kernels), ("s3", _regions), ("scheduler", _scheduler)),
     "scheduler": (("scheduler", _scheduler),),
     "app": (("identity", _identity), ("store", _store)),

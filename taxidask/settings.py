@@ -78,7 +78,7 @@ def _json(value: Any) -> Any:
 
 
 class Region(BaseModel):
-    """One AWS region: where its copy of the lake is, and its endpoints if they are not AWS's own."""
+    """One AWS region: its copy of the lake, if that is not the lake itself; its endpoints, if not AWS's own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -150,7 +150,9 @@ class Settings(BaseModel):
     prices: Annotated[Prices, BeforeValidator(_json)] = Field(
         default=Prices(), description="USD prices of cost estimates."
     )
-    regions: Annotated[list[Region], BeforeValidator(_json)] = Field(default=[], description="AWS regions, home first.")
+    regions: Annotated[list[Region], BeforeValidator(_json)] = Field(
+        default=[], description="AWS regions that doctor tries, home first."
+    )
 
     @field_validator("block_size")
     @classmethod
