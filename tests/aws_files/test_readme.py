@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -69,6 +72,27 @@ def test_the_overlay_names_what_the_templates_make() -> None:
     for folder in ("trips", "lake", "reports"):
         assert f"s3://{bucket}/{folder}" in text
     assert "dkr.ecr.us-east-1.amazonaws.com/taxidask" in text
+    settings = yaml.safe_load((overlay / "settings.yaml").read_text())["data"]
+    home, other = json.loads(settings["TAXIDASK_REGIONS"])
+    there = Template(ROOT / "k8s" / "aws" / "bucket.yaml", region=other["name"]).resources("AWS::S3::Bucket")
+    assert home == {"name": settings["AWS_DEFAULT_REGION"]}
+    assert other["lake"] == f"s3://{there['Bucket']['BucketName']}/lake"
+
+
+@pytest.mark.parametrize(("home", "other"), [("us-east-1", "us-west-2"), ("us-west-2", "us-east-1"), ("a", "b")])
+def test_the_overlay_gets_the_regions_that_were_chosen(home: str, other: str, tmp_path: Path) -> None:
+    for path in ("k8s/aws/cluster.yaml", "k8s/overlays/eks/settings.yaml"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    (line,) = re.findall(r"(?m)^sed -i .*AWS_REGION/.*$", COMMANDS)
+    variables = {"AWS_REGION": home, "OTHER": other, "PATH": os.environ["PATH"]}
+    subprocess.run(["bash", "-ec", line], cwd=tmp_path, env=variables, check=True, timeout=30)
+    settings = yaml.safe_load((tmp_path / "k8s/overlays/eks/settings.yaml").read_text())["data"]
+    assert settings["AWS_DEFAULT_REGION"] == home
+    assert settings["TAXIDASK_LAKE"] == f"s3://taxidask-111122223333-{home}/lake"
+    found = {region["name"]: region.get("lake") for region in json.loads(settings["TAXIDASK_REGIONS"])}
+    assert found == {home: None, other: f"s3://taxidask-111122223333-{other}/lake"}
+    assert yaml.safe_load((tmp_path / "k8s/aws/cluster.yaml").read_text())["metadata"]["region"] == home
 
 
 def test_the_arithmetic_of_the_full_history() -> None:

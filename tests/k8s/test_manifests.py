@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from taxidask.compute.kubernetes.preflight import RIGHTS
-from taxidask.settings import Settings
+from taxidask.settings import Settings, load_settings
 
 K8S = Path(__file__).resolve().parents[2] / "k8s"
 OVERLAYS = ("local", "eks")
@@ -126,6 +126,17 @@ def test_app_survives_the_loss_of_a_pod() -> None:
     assert one(objects, "PodDisruptionBudget", "app")["spec"]["minAvailable"] == 1
     topologies = one(objects, "Deployment", "app")["spec"]["template"]["spec"]["topologySpreadConstraints"]
     assert {c["topologyKey"] for c in topologies} == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlay_names_both_regions_for_doctor(overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = one(documents(f"overlays/{overlay}"), "ConfigMap", "taxidask")["data"]
+    for key in ("TAXIDASK_LAKE", "TAXIDASK_REGIONS"):
+        monkeypatch.setenv(key, given[key])
+    home, other = load_settings().regions
+    assert (home.name, home.lake) == (given["AWS_DEFAULT_REGION"], None), "the home region has the lake"
+    assert other.name == "us-west-2"
+    assert other.lake not in (None, given["TAXIDASK_LAKE"])
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

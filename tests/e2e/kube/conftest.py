@@ -79,10 +79,11 @@ def kubectl(shared: Path, aws_servers: Any) -> Kubectl:
         pytest.skip("starting a Kubernetes on this machine needs root")
     _up(shared / "kube" / "up")
     # The servers answer pods too if the cluster's network was there when they were started.
-    if not _answers("http://172.30.0.1:9101"):
+    addresses = ("http://172.30.0.1:9101", "http://172.30.0.1:9102")
+    if not all(map(_answers, addresses)):
         subprocess.run([shared / "aws" / "down"], check=True, capture_output=True, timeout=60)
     _up(shared / "aws" / "up")
-    assert _answers("http://172.30.0.1:9101"), "S3 does not answer where pods look for it"
+    assert all(map(_answers, addresses)), "S3 does not answer where pods look for it"
     text = subprocess.run(
         ["bash", "-c", ". ./env && env -0"], cwd=shared / "kube", check=True, capture_output=True, timeout=30
     ).stdout.decode()
@@ -95,11 +96,16 @@ def cluster(kubectl: Kubectl, shared: Path, aws_servers: Any) -> Iterator[Kubect
     import boto3
 
     credentials = {key.lower(): aws_servers.environment[key] for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-    s3 = boto3.client("s3", region_name="us-east-1", endpoint_url=aws_servers.s3["us-east-1"], **credentials)
-    if NAMESPACE not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
-        s3.create_bucket(Bucket=NAMESPACE)
+    s3 = {
+        region: boto3.client("s3", region_name=region, endpoint_url=endpoint, **credentials)
+        for region, endpoint in aws_servers.s3.items()
+    }
+    for region, name in (("us-east-1", NAMESPACE), ("us-west-2", f"{NAMESPACE}-west")):
+        if name not in {bucket["Name"] for bucket in s3[region].list_buckets()["Buckets"]}:
+            where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            s3[region].create_bucket(Bucket=name, **where)
     for month in sorted((shared / "data" / "trips").glob("*.csv"))[:1]:
-        s3.upload_file(str(month), NAMESPACE, f"trips/{month.name}")
+        s3["us-east-1"].upload_file(str(month), NAMESPACE, f"trips/{month.name}")
     changed = _build(shared / "kube", kubectl.environment)
     there = kubectl.run("get", "deployment", "app").returncode == 0
     if changed and there:

@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from kube import Kubectl, pod, until
+from kube import Drivers, Kubectl, pod, until
+
+LAKES = ("us-east-1: s3://taxidask/lake", "us-west-2: s3://taxidask-west/lake")
 
 
 def findings(said: str) -> dict[str, dict[str, Any]]:
@@ -34,6 +36,7 @@ def test_driver_can_do_all_of_it(cluster: Kubectl) -> None:
     assert [f for f in found.values() if not f["ok"]] == []
     assert {"pod", "identity", "kernels", "s3", "sources", "lake", "store", "report", "dask"} <= set(found)
     assert found["pod"]["found"].startswith("driver ")
+    assert found["s3"]["found"] == f"written, read and deleted in {', '.join(LAKES)}"
     assert "conditions for starting a cluster hold" in found["dask"]["found"]
 
 
@@ -46,6 +49,7 @@ def test_each_thing_that_is_wrong_has_its_remedy(cluster: Kubectl) -> None:
     assert set(wrong) == {"s3", "lake", "store", "dask"}
     assert all(finding["remedy"] for finding in wrong.values())
     assert "no-such-bucket" in wrong["s3"]["found"]
+    assert wrong["s3"]["found"].endswith(f"written, read and deleted in {LAKES[1]}"), "the other region is tried, too"
     assert "no-such-table" in wrong["store"]["found"]
     assert "latest" in wrong["dask"]["found"]
 
@@ -55,6 +59,29 @@ def test_running_pods_look_at_their_own_work_only(cluster: Kubectl, place: str, 
     found = findings(cluster("exec", place, "--", "taxidask", "doctor", "--json"))
     assert found[subject]["ok"], found[subject]
     assert not {"lake", "report", "dask"} & set(found)
+
+
+@pytest.mark.timeout(420)
+def test_pods_of_a_running_cluster_can_do_their_work(drive: Drivers, cluster: Kubectl, name: str) -> None:
+    told = drive.first(
+        drive.start(f"""
+large = dict(worker_cpus=0.5, worker_memory="1GiB", scheduler_cpus=0.4, scheduler_memory="768MiB")
+with td.connect(settings(cluster_name={name!r}, **large), timeout=120) as client:
+    pods = [pod["metadata"] for pod in client.cluster.pods()]
+    tell(**{{pod["labels"]["dask.org/component"]: pod["name"] for pod in pods}})
+    time.sleep(600)
+""")
+    )
+    for component in ("worker", "scheduler"):
+        said = cluster("exec", told[component], "--", "taxidask", "doctor", "--json", seconds=120)
+        found = findings(said)
+        assert [f for f in found.values() if not f["ok"]] == []
+        assert found["pod"]["found"].startswith(f"{component} ")
+        assert found["scheduler"]["found"].endswith("8786 answers; 1 worker")
+        own = {"identity", "kernels", "s3"} if component == "worker" else set()
+        assert set(found) == {"python", "settings", "pod", "scheduler"} | own
+        if component == "worker":
+            assert found["s3"]["found"] == f"written, read and deleted in {', '.join(LAKES)}"
 
 
 def test_worker_without_scheduler_and_kernels_says_so(cluster: Kubectl) -> None:
