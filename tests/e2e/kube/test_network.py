@@ -38,7 +38,7 @@ with ThreadPoolExecutor(20) as pool:
     found = dict(pool.map(reach, json.loads(sys.argv[1]).items()))
 print(json.dumps([name for name, open in {**found, "dns": dns.result()}.items() if open]))
 """
-AWS = {"s3", "dynamodb"}
+AWS = {"s3", "dynamodb", "s3 of the other region", "dynamodb of the other region"}
 DASK = {"scheduler:8786", "worker:8788", "worker:8789"}
 NEEDED = {
     # who: what it reaches; it reaches nothing else
@@ -80,6 +80,8 @@ def targets(cluster: Kubectl) -> Iterator[dict[str, tuple[str, int]]]:
         "api": ("10.96.0.1", 443),
         "s3": ("172.30.0.1", 9101),
         "dynamodb": ("172.30.0.1", 8101),
+        "s3 of the other region": ("172.30.0.1", 9102),
+        "dynamodb of the other region": ("172.30.0.1", 8102),
     }
     cluster("delete", "namespace", OUTSIDE, "--wait=false")
     cluster("delete", "pod", *(one["metadata"]["name"] for one in own), "--wait=false")
