@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kube import LOCAL, ROOT, Kubectl
+import yaml
+from kube import LOCAL, ROOT, Kubectl, until
+from schemas import definitions
 
 from taxidask.compute.kubernetes.preflight import RIGHTS
 
@@ -88,6 +92,57 @@ def test_api_server_accepts_the_overlay(cluster: Kubectl, overlay: str) -> None:
     assert answer.returncode == 0, answer.stderr
     assert "PodSecurity" not in answer.stderr
     assert answer.stdout.count("(server dry run)") > 25
+
+
+@pytest.fixture
+def karpenter(kubectl: Kubectl) -> Iterator[Kubectl]:
+    """The cluster with Karpenter's definitions, for as long as a test takes."""
+    found = definitions()
+    names = [one["metadata"]["name"] for one in found]
+    for there in kubectl("get", "crd", *names, "--ignore-not-found", "-o", "name").split():
+        # of a test that was killed, or in use
+        assert not kubectl("get", there.partition("/")[2], "-o", "name").split(), f"{there} is somebody else's"
+    try:
+        kubectl("apply", "--server-side", "-f", "-", given={"apiVersion": "v1", "kind": "List", "items": found})
+        kubectl("wait", "crd", *names, "--for=condition=Established", "--timeout=60s", seconds=70)
+        until(lambda: set(names) <= set(kubectl("api-resources", "-o", "name").split()), "the kinds to be served")
+        yield kubectl
+    finally:
+        kubectl("delete", "crd", *names, "--ignore-not-found", "--timeout=60s", seconds=70)
+
+
+def dry_run(kubectl: Kubectl, *objects: dict[str, Any]) -> tuple[int, str]:
+    given = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+    answer = kubectl.run("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", given=given)
+    return answer.returncode, answer.stdout + answer.stderr
+
+
+def test_api_server_accepts_the_nodes_by_karpenters_own_rules(karpenter: Kubectl) -> None:
+    nodes = list(yaml.safe_load_all((ROOT / "k8s" / "aws" / "nodes.yaml").read_text()))
+    empty = copy.deepcopy(nodes[0])
+    empty["spec"]["template"]["spec"]["requirements"][0]["values"] = []
+    # a kind is known a moment before its rules in CEL are in force
+    until(lambda: "must have a value defined" in dry_run(karpenter, empty)[1], "the rules to be in force")
+    code, said = dry_run(karpenter, *nodes)
+    assert code == 0, said
+    assert said.count("serverside-applied (server dry run)") == len(nodes) == 3
+
+    # rules that no JSON schema holds
+    for number, where, value, message in [
+        (0, ["template", "metadata", "labels", "karpenter.sh/x"], "y", 'label domain "karpenter.sh" is restricted'),
+        (0, ["template", "spec", "requirements", 3, "key"], "karpenter.k8s.aws/size", "is restricted"),
+        (1, ["disruption", "budgets", 0, "duration"], "1h", "'schedule' must be set with 'duration'"),
+        (2, ["role"], "taxidask-node", "must specify exactly one of ['role', 'instanceProfile']"),
+        (2, ["tags", "karpenter.sh/nodepool"], "mine", "tag contains a restricted tag"),
+    ]:
+        wrong = copy.deepcopy(nodes[number])
+        inside: Any = wrong["spec"]
+        for key in where[:-1]:
+            inside = inside[key]
+        inside[where[-1]] = value
+        code, said = dry_run(karpenter, wrong)
+        assert code != 0, where
+        assert message in said
 
 
 def test_pod_security_refuses_what_is_not_restricted(cluster: Kubectl) -> None:
