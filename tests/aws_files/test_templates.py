@@ -75,6 +75,11 @@ def test_each_bucket_sends_its_changes_to_the_other(folder: Path) -> None:
         assert rule["Filter"] == {"Prefix": ""}
         assert rule["Destination"]["Bucket"] == f"arn:aws:s3:::{twin}"
         assert template.allows("ReplicationRole", "s3:ReplicateObject", f"arn:aws:s3:::{twin}/lake/x")
+        role = template.resources("AWS::IAM::Role")["ReplicationRole"]
+        # as AWS documents it
+        assert role["AssumeRolePolicyDocument"]["Statement"] == [
+            {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ]
 
 
 def test_a_first_bucket_waits_for_no_twin(folder: Path) -> None:
