@@ -43,10 +43,14 @@ def test_what_is_made_is_taken_away_again() -> None:
     back = COMMANDS[COMMANDS.index("cluster down") :]
     for stack in {stack for stack, *_ in stacks()}:
         assert stack in back
-    for made, gone in (("eksctl create cluster", "eksctl delete cluster"), ("helm upgrade", "helm uninstall"),
-                       ("kubectl apply -k", "kubectl delete -k")):  # fmt: skip
+    for made, gone in (("eksctl create cluster", "eksctl delete cluster"), ("kubectl apply -k", "kubectl delete -k"),
+                       ("--target-table-name $RESTORED", "for table in taxidask $RESTORED;")):  # fmt: skip
         assert made in COMMANDS
         assert gone in back
+    charts = re.findall(r"(?m)^helm upgrade --install (\S+) oci://\S+/(\S+) --version (\S+)", COMMANDS)
+    assert [name for name, *_ in charts] == [chart for _, chart, _ in charts] == ["karpenter-crd", "karpenter"]
+    assert len({version for *_, version in charts}) == 1
+    assert re.search(r"(?m)^helm uninstall karpenter karpenter-crd ", back)
 
 
 def test_files_and_names_exist() -> None:
@@ -114,4 +118,10 @@ def test_the_arithmetic_of_the_full_history() -> None:
     parts = [0.100, 0.201, 0.050, 0.019, 0.006]
     for part in parts:
         assert f"| {part:.3f} |" in SECTION
+    assert f"= {sum(parts[-2:]):.3f} an hour" in SECTION
+    machines, table = 3 * 0.192 / 4, 2 * guess.writes * 0.625e-6
+    assert -(-8 // 3) == 3
+    assert f"=\n{machines:.2f}, the table's items as below = {table:.2f}, together {machines + table:.2f}" in SECTION
+    assert f"or {(machines + table) * 30:.0f} in 30 days" in SECTION
+    assert f"about {machines + table:.2f} USD each time" in SECTION
     assert f"an hour: {sum(parts):.2f}, or {round(sum(parts) * 730 / 5) * 5} a month" in SECTION
