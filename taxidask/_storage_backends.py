@@ -14,6 +14,7 @@ from typing import Any
 import xxhash
 
 from taxidask._storage_errors import NoBucketError, service_code
+from taxidask._storage_requests import on_send
 
 MIB = 2**20
 READ_PART = 16 * MIB  # a longer range is fetched from S3 over several connections
@@ -173,9 +174,13 @@ class _S3(Backend):
     """An S3 service through s3fs's session and event loop; conditional writes are If-None-Match and If-Match."""
 
     def __init__(self, endpoint: str | None, region: str | None) -> None:
+        from aiobotocore.session import AioSession
         from s3fs import S3FileSystem
 
+        session = AioSession()
+        session.register("before-send.s3", on_send)
         self._fs = S3FileSystem(
+            session=session,
             endpoint_url=endpoint,
             client_kwargs={"region_name": region} if region else {},
             # One place retries, `_call`: here a failure comes back at once.

@@ -15,6 +15,7 @@ from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
 from taxidask import __version__
+from taxidask._storage_requests import Requests, add, take
 from taxidask.compute.executors import Again, Executor, Killed, Session, Skipped
 from taxidask.errors import ComputeError
 
@@ -125,7 +126,7 @@ class _Workers(Session):
 
     def collect(self, future: Future) -> Any:
         try:
-            return future.result(timeout=COLLECT_SECONDS)
+            result, requests = future.result(timeout=COLLECT_SECONDS)
         except KilledWorker as error:
             raise Killed(error.allowed_failures + 1, getattr(error.last_worker, "memory_limit", None)) from error
         except (FutureCancelledError, CommClosedError) as error:
@@ -146,6 +147,8 @@ class _Workers(Session):
                 raise
             self.watch()
             raise Again from None
+        add(requests)
+        return result
 
     def halt(self) -> None:
         with contextlib.suppress(Exception):  # a worker that dies now starts nothing either
@@ -199,10 +202,12 @@ class _Box:
         return self.item
 
 
-def _run(version: str, token: str, fn: Callable[[Any], Any], box: _Box) -> Any:
+def _run(version: str, token: str, fn: Callable[[Any], Any], box: _Box) -> tuple[Any, Requests]:
+    """The task's result, and the requests to S3 that its process has not told of yet; a task that fails tells none."""
     if version != __version__:
         raise ComputeError(f"a worker has taxidask {__version__}, the driver {version}", "install the same on both")
-    return Skipped() if token in _halted else fn(box.item)
+    result = Skipped() if token in _halted else fn(box.item)
+    return result, take()
 
 
 def _halt(token: str) -> None:

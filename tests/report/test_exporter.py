@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from taxidask._storage_requests import take
 from taxidask.errors import ReportError
 from taxidask.report import build
 from taxidask.report.building import execute
@@ -131,6 +132,13 @@ def test_a_notebook_is_executed_by_this_python_in_an_empty_folder(
     code = "import os, sys\nprint(sys.executable, os.environ['TOKEN'], os.listdir())\nraise_nothing = 1"
     notebook = execute(new_notebook(cells=[new_code_cell(code)]), variables={"TOKEN": "given"})
     assert notebook.cells[0].outputs[0].text.startswith(f"{sys.executable} given ")
+
+
+def test_what_the_kernel_asks_s3_for_counts_here() -> None:
+    code = "from taxidask._storage_requests import Requests, add; add(Requests(3, 4))"
+    take()
+    execute(new_notebook(cells=[new_code_cell(code)]))
+    assert take() == (3, 4)
 
 
 def test_a_failing_cell_is_named_with_its_error() -> None:
