@@ -1,4 +1,4 @@
-"""What a run costs: the estimate before it starts and the figure after it, from the same few counted quantities."""
+"""What a run costs: the same few quantities, estimated before it starts and counted (`meter`) once it runs, priced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIXED_CORE_SECONDS = 90.0
 
 @dataclass(frozen=True)
 class Cost:
-    """Counted quantities and their price.
+    """Quantities, estimated or counted, and their price.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Cost:
     bytes : int
         Bytes of sources read.
     puts, gets : int
-        Object storage requests.
+        S3 requests: PUT, POST and lists; GET and HEAD. 0 with local files.
     writes : int
         DynamoDB write units.
     usd : float
@@ -43,23 +43,23 @@ class Cost:
         return asdict(self)
 
     def __str__(self) -> str:
+        s3 = f", {self.puts:,} S3 puts, {self.gets:,} gets" if self.puts or self.gets else ""
         writes = f", {self.writes:,} DynamoDB write units" if self.writes else ""
-        return f"{self.core_seconds:.0f} core seconds, {self.bytes / 1e6:,.0f} MB read{writes}: {self.usd:.4f} USD"
+        return f"{self.core_seconds:.0f} core seconds, {self.bytes / 1e6:,.0f} MB read{s3}{writes}: {self.usd:.4f} USD"
 
 
 def price(settings: Settings, *, core_seconds: float, bytes_read: int, puts: int, gets: int, writes: int) -> Cost:
-    """Price counted quantities; only rented cores, S3 and DynamoDB have a price."""
+    """Price quantities; only rented cores, S3 and DynamoDB have a price."""
     prices = settings.prices
     usd = core_seconds / 3600 * prices.vcpu_hour if settings.compute != "local" else 0.0
-    if settings.lake.startswith("s3://"):
-        usd += puts / 1000 * prices.thousand_puts + gets / 1000 * prices.thousand_gets
+    usd += puts / 1000 * prices.thousand_puts + gets / 1000 * prices.thousand_gets
     if settings.store.startswith("dynamodb://"):
         usd += writes / 1e6 * prices.million_writes
     return Cost(core_seconds, bytes_read, puts, gets, writes, round(usd, 6))
 
 
 def requests(*, blocks: int, sources: int) -> tuple[int, int]:
-    """Object storage puts and gets of an ingest.
+    """About how many puts and gets an ingest into S3 takes.
 
     A block reads its range and writes trips, cube, rejects and summary; a source is looked at, claimed and committed.
     """
@@ -68,7 +68,7 @@ def requests(*, blocks: int, sources: int) -> tuple[int, int]:
 
 def estimate(settings: Settings, *, bytes_to_read: int, blocks: int, sources: int, cells: int, cores: float) -> Cost:
     """The cost of a run before it starts."""
-    puts, gets = requests(blocks=blocks, sources=sources)
+    puts, gets = requests(blocks=blocks, sources=sources) if settings.lake.startswith("s3://") else (0, 0)
     days = -(-settings.horizon // 48) + 1
     core_seconds = bytes_to_read / INGEST_BYTES_PER_CORE_SECOND + FIXED_CORE_SECONDS * max(1, cores)
     # items: every cell's days of forecast and of demand, and the city's days of at most a month a source

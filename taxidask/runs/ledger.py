@@ -59,14 +59,21 @@ class Ledger:
     A thread writes a heartbeat and looks for a cancellation. Every write is conditional on this driver still owning
     the run; when the condition fails, or the store has been out of reach for the whole heartbeat timeout, the driver
     lets go, because another may have taken over.
+
+    Every write notes what the run has cost so far, as `spent` says (at once: the heartbeat asks it too): a driver that
+    is killed takes only what it used since its last heartbeat with it.
     """
 
-    def __init__(self, store: Store, item: dict[str, Any], timeout: float) -> None:
+    def __init__(
+        self, store: Store, item: dict[str, Any], timeout: float, spent: Callable[[], dict[str, Any]] | None = None
+    ) -> None:
         self.store = store
         self.id: str = item["id"]
         self.item = item
         self._owner = item["owner"]
         self._timeout = timeout
+        self._spent = spent
+        self._writing = threading.RLock()  # else a figure could be written over a later one
         self._reason: str | None = None
         self._progress: dict[str, Any] = {}
         self._done = threading.Event()
@@ -94,10 +101,11 @@ class Ledger:
                 if item.get("cancel"):
                     self._let_go("cancelled")
                 if time.monotonic() - written >= self._timeout / 6:
-                    changes = {"heartbeat": time.time(), "progress": dict(self._progress)}
-                    if not self.store.update_run(self.id, changes, expect={"owner": self._owner}):
-                        self._let_go("taken over")
-                        return
+                    with self._writing:
+                        changes = {"heartbeat": time.time(), "progress": dict(self._progress), **self._cost()}
+                        if not self.store.update_run(self.id, changes, expect={"owner": self._owner}):
+                            self._let_go("taken over")
+                            return
                     written = time.monotonic()
                 checked = time.monotonic()
             except Exception as error:  # whatever it is, without heartbeats another may take over
@@ -128,11 +136,15 @@ class Ledger:
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
+    def _cost(self) -> dict[str, Any]:
+        return {} if self._spent is None else {"cost": self._spent()}
+
     def _update(self, changes: dict[str, Any]) -> None:
-        changes = {**changes, "updated": _stamp(time.time()), "heartbeat": time.time()}
-        if not self.store.update_run(self.id, changes, expect={"owner": self._owner}):
-            self._let_go("taken over")
-            self.check()
+        with self._writing:
+            changes = {**self._cost(), **changes, "updated": _stamp(time.time()), "heartbeat": time.time()}
+            if not self.store.update_run(self.id, changes, expect={"owner": self._owner}):
+                self._let_go("taken over")
+                self.check()
 
     def note(self, **values: Any) -> None:
         """Write something about the run as a whole."""
@@ -168,7 +180,9 @@ class Ledger:
         for name, record in self.item["stages"].items():
             if record["state"] == "running":
                 self.item["stages"][name] = {**record, "state": state, "ended": _stamp(time.time())}
-        self.note(state=state, error=error, cancel=False, stages=self.item["stages"], **values)
+        with self._writing:
+            self.note(state=state, error=error, cancel=False, stages=self.item["stages"], **values)
+            self._spent = None  # the last heartbeats leave the figure as it is
 
 
 def unknown_run(store: Store, run: str) -> RunError:

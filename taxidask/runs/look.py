@@ -61,9 +61,7 @@ def describe(item: dict[str, Any]) -> str:
             lines.append(f"  {name:<8} {record['state']:<10} {span}  {record.get('detail') or ''}".rstrip())
     notes = [note for name in STAGES for note in item["stages"].get(name, {}).get("left_out") or []]
     lines += [f"  left out {note}" for note in notes]
-    if item.get("cost") or item.get("estimate"):
-        figures = Cost(**(item.get("cost") or item["estimate"]))
-        lines.append(f"  {'cost' if item.get('cost') else 'estimate':<8} {figures}")
+    lines += [f"  {name:<8} {Cost(**item[name])}" for name in ("estimate", "cost") if item.get(name)]
     if item.get("error"):
         lines.append(f"  error    {item['error']}")
     if item["state"] in ("dead", "failed", "interrupted", "cancelled"):

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from taxidask.compute import connect, executor
-from taxidask.compute.kubernetes.spec import Shape
+from taxidask._storage_requests import take
+from taxidask.compute import connect
 from taxidask.compute.workers import repeated
 from taxidask.errors import RunError, SettingsError
 from taxidask.results import Store, open_store
 from taxidask.runs import cost
 from taxidask.runs.ledger import STAGES, Ledger, open_run, unknown_run
+from taxidask.runs.meter import Meter, cores_of
 from taxidask.runs.stages import PIPELINE, Job, open_job, placed, space_of
 from taxidask.settings import Settings, parse_bytes, resolve
 from taxidask.words import quantity
@@ -164,9 +165,10 @@ def run(
     store.check()
     if resume not in (None, "last"):
         settings = _adopt(store, settings, given, str(resume))
+    take()  # what this process has asked S3 for until now is not the run's
     # Whatever can be wrong is found before there is a run: one without a driver would hold up the next attempt.
     lake, storage, sources = open_job(settings)
-    cores = _cores(settings, client)
+    cores = cores_of(settings, client)
     blocks = sum(len(source.blocks(parse_bytes(settings.block_size))) for source in sources)
     size = sum(source.size for source in sources)
     guess = cost.estimate(
@@ -180,23 +182,12 @@ def run(
 
     started = time.monotonic()
     with ExitStack() as stack:
-        ledger = stack.enter_context(Ledger(store, item, settings.heartbeat_timeout))
-        job = Job(settings, store, lake, storage, sources, ledger, client, progress, say)
-
-        def spent() -> cost.Cost:
-            """What this run has cost, with its earlier attempts as far as they could note it."""
-            earlier = item.get("cost") or {}
-            puts, gets = cost.requests(blocks=job.read["blocks"], sources=len(sources))
-            held = _cores(settings, job.client) if job.client is not None else 1.0
-            return cost.price(
-                settings,
-                core_seconds=round(held * (time.monotonic() - started) + earlier.get("core_seconds", 0.0), 1),
-                bytes_read=job.read["bytes"] + earlier.get("bytes", 0),
-                puts=puts + earlier.get("puts", 0),
-                gets=gets + earlier.get("gets", 0),
-                writes=round(store.usage["write_units"]) + earlier.get("writes", 0),
-            )
-
+        meter = Meter(settings, store, item.get("cost") or {})
+        ledger = Ledger(store, item, settings.heartbeat_timeout, spent=lambda: meter.cost().to_dict())
+        stack.enter_context(ledger)
+        job = Job(settings, store, lake, storage, sources, ledger, client, progress, say, meter.read)
+        if client is not None:
+            stack.enter_context(meter.follow(client))
         try:
             ledger.note(estimate=guess.to_dict())
             for number, stage in enumerate(PIPELINE, 1):
@@ -212,7 +203,10 @@ def run(
                     say(f"{head}: already there ({before.get('detail')})")
                     continue
                 if job.client is None and stage.name != "report":
+                    if settings.compute == "kubernetes":
+                        meter.hold(cores)  # also while they start
                     job.client = stack.enter_context(connect(settings))
+                    stack.enter_context(meter.follow(job.client))
                 say(f"{head} …")
                 ledger.start_stage(stage.name, inputs)
                 begun, repeated_before = time.monotonic(), repeated(job.client)
@@ -221,35 +215,25 @@ def run(
                 ledger.end_stage(stage.name, state="done", repeated=again, **result)
                 lost = f"; {quantity(again, 'task')} ran again, as workers were lost" if again else ""
                 say(f"{head}: {result['detail']} in {time.monotonic() - begun:.1f} s{lost}")
-            total = spent()
+            total = meter.cost()
             ledger.close("done", cost=total.to_dict())
             say(f"run {item['id']}: done in {time.monotonic() - started:.1f} s; cost: {total}")
         except KeyboardInterrupt:
             ledger.interrupt()
-            _close(ledger, "interrupted", "interrupted from the keyboard", spent)
+            _close(ledger, "interrupted", "interrupted from the keyboard")
             say(f"run {item['id']} interrupted; go on with: taxidask run --resume {item['id']}")
             raise
         except BaseException as error:
-            _close(ledger, "cancelled" if ledger.reason == "cancelled" else "failed", str(error), spent)
+            _close(ledger, "cancelled" if ledger.reason == "cancelled" else "failed", str(error))
             raise
     return _to_run(ledger.item)
 
 
-def _cores(settings: Settings, client: Client | None) -> float:
-    """Cores that the work holds: what pods ask for, the scheduler's among them, or threads."""
-    if settings.compute != "kubernetes":
-        return executor(client).threads
-    if client is None:
-        return Shape.of(settings, "run", image="").cpus
-    cpus = getattr(getattr(client, "cluster", None), "cpus", None)  # another client than ours may have other clusters
-    return executor(client).threads if cpus is None else cpus
-
-
-def _close(ledger: Ledger, state: str, error: str, spent: Callable[[], cost.Cost]) -> None:
+def _close(ledger: Ledger, state: str, error: str) -> None:
     """Note how a run ended, unless it is no longer this driver's; the first error is the one to show."""
     if ledger.reason == "taken over":
         return
     try:
-        ledger.close(state, error=error, cost=spent().to_dict())
+        ledger.close(state, error=error)
     except Exception as second:
         _say(f"could not note the end of run {ledger.id} in the store: {second}")

@@ -67,7 +67,7 @@ class Job:
     client: Client | None
     progress: bool
     say: Callable[[str], None]
-    read: dict[str, int] = field(default_factory=lambda: {"bytes": 0, "blocks": 0})  # in this attempt
+    read: dict[str, int] = field(default_factory=lambda: {"bytes": 0})  # in this attempt
     _cube: Cube | None = None
 
     @property
@@ -113,7 +113,7 @@ def ingest(job: Job) -> dict[str, Any]:
             for name in ("rows", "kept", "bytes"):
                 done[name] += block[name]
             done["blocks"] += 1
-            job.read.update(bytes=done["bytes"], blocks=done["blocks"])
+            job.read["bytes"] = done["bytes"]
         job.ledger.progress(**done)
 
     try:

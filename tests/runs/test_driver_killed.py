@@ -124,12 +124,16 @@ def test_killed_in_every_stage_and_resumed_elsewhere_gives_the_same_numbers(tmp_
     home.mkdir()
 
     finished: dict[Path, int] = {}
+    spent = 0.0
     for number, stage in enumerate(STAGES):
         resume = "last" if number else None
         code, _, err = Driver(order(home, sources, resume=resume, die_in=stage)).finish()
         assert code == -signal.SIGKILL, f"not killed in {stage}: {err}"
         run = open_results(home).list_runs()[0]
         assert run["stages"][stage]["state"] == "running"
+        # nobody could write its last figure, so what it noted on the way is all that the next one can add to
+        assert run["cost"]["core_seconds"] > spent
+        spent = run["cost"]["core_seconds"]
         if stage == "ingest":
             finished = {path: path.stat().st_mtime_ns for path in (home / "lake" / "trips").rglob("*.parquet")}
             assert finished
@@ -138,6 +142,9 @@ def test_killed_in_every_stage_and_resumed_elsewhere_gives_the_same_numbers(tmp_
     done = json.loads(out)
     assert done["state"] == "done"
     assert done["id"] == run["id"]
+    assert done["cost"]["core_seconds"] > spent
+    assert done["cost"]["bytes"] == run["cost"]["bytes"] > 0  # read by the second driver, noted before it died
+    assert done["cost"] == open_results(home).get_run(done["id"])["cost"]
     assert len(open_results(home).list_runs()) == 1
     # blocks that were finished when the driver died were not written, hence not read, again
     assert {path: path.stat().st_mtime_ns for path in finished} == finished

@@ -110,6 +110,25 @@ def test_heartbeat_keeps_a_run_alive_and_carries_progress(store: Any, settings: 
     assert driver_state(store.get_run(item["id"]), 1.2, time.time() + 1.5) == "dead"
 
 
+def test_heartbeats_note_the_cost_so_far_and_none_changes_the_last_figure(store: Any, settings: Settings) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+    used = {"core_seconds": 1.0}
+    with Ledger(store, item, 1.2, spent=lambda: dict(used)) as ledger:
+        used["core_seconds"] = 2.0
+        deadline = time.monotonic() + 8
+        while store.get_run(item["id"])["cost"] != {"core_seconds": 2.0}:
+            assert time.monotonic() < deadline, "no heartbeat noted it"
+            time.sleep(0.05)
+        ledger.start_stage("ingest", "inputs")
+        used["core_seconds"] = 3.0
+        ledger.end_stage("ingest", state="done")
+        assert store.get_run(item["id"])["cost"] == used
+        ledger.close("done", cost={"core_seconds": 4.0})
+        used["core_seconds"] = 5.0
+        time.sleep(0.5)
+        assert store.get_run(item["id"])["cost"] == {"core_seconds": 4.0}
+
+
 def test_cancel_reaches_the_driver_and_the_run_can_be_resumed_by_id(store: Any, settings: Settings) -> None:
     item, _ = open_run(store, settings, None, quiet)
     with Ledger(store, item, 1.2) as ledger:

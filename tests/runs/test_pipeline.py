@@ -10,7 +10,7 @@ import pytest
 
 import taxidask as td
 from taxidask.errors import ReportError, RunError, SettingsError, SourceError, StorageError
-from taxidask.runs import pipeline
+from taxidask.runs import meter, pipeline
 from taxidask.runs.look import describe, find, runs_table
 from taxidask.runs.stages import Job, Stage
 
@@ -24,7 +24,7 @@ class Stages:
 
     def first(self, job: Job) -> dict[str, Any]:
         self.made.append("ingest")
-        job.read.update(bytes=1000, blocks=2)
+        job.read["bytes"] = 1000
         return {"rows": 10, "detail": "ten rows", "left_out": ["b.csv: the same as a.csv"], "outputs": {"there": True}}
 
     def second(self, _: Job) -> dict[str, Any]:
@@ -159,4 +159,4 @@ def test_the_same_relative_names_in_another_folder_are_another_job(
 
 def test_pods_cost_what_they_ask_for() -> None:
     pods = td.Settings(compute="kubernetes", workers=8, worker_cpus=2, scheduler_cpus=0.5)
-    assert pipeline._cores(pods, None) == 16.5
+    assert meter.cores_of(pods, None) == 16.5
