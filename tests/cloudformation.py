@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-ACCOUNT = "111122223333"  # the account of AWS's own examples
+from aws_calls import ACCOUNT
 
 
 @dataclass(frozen=True)

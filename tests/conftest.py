@@ -73,6 +73,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(key)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """At the end of a session, fail it for AWS calls of the package that no role in k8s/aws allows."""
+    if SHARED.is_dir() and not hasattr(config, "workerinput"):
+        from aws_rights import Rights
+
+        config.pluginmanager.register(Rights(), "aws-rights")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest tests first, so that two processes end at about the same time."""
     items.sort(key=lambda item: "test_driver_killed" not in item.nodeid)
