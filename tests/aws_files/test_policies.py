@@ -1,54 +1,44 @@
 """What pods may do on AWS, beside what the package does there.
 
 `calls` runs the package against real servers and notes every request by the pod that would make it; the roles must
-allow each on what it touches, and must allow nothing that is never asked for.
+allow each on what it touches, and must allow nothing that is never asked for. What the rest of the tests call is held
+against the roles at the end of the session, by aws_rights.py.
 """
 
 from __future__ import annotations
 
+import ast
 import contextvars
-import inspect
 import json
+import os
 import re
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
+import aws_calls
 import boto3
 import botocore.session
 import pytest
-from cloudformation import ACCOUNT, Template, lines, listed
+from aws_calls import ACCOUNT, Call
+from aws_rights import FREE, NOT_FOR_PODS
+from botocore import xform_name
+from cloudformation import Template, lines, listed
 
 import taxidask as td
 from taxidask import _storage_backends, doctor
 from taxidask.app.data import cell_names, read_curves, read_snapshot
 from taxidask.compute.executors import ThreadExecutor
-from taxidask.results import dynamodb
-from taxidask.runs import pipeline
-from taxidask.runs.stages import try_report
 from taxidask.storage import default_storage, join
 
 TEMPLATES = ["bucket.yaml", "home.yaml", "platform.yaml", "roles.yaml"]
 
-# operations whose action has another name
-ACTIONS = {
-    "s3:HeadObject": "s3:GetObject",
-    "s3:HeadBucket": "s3:ListBucket",
-    "s3:ListObjectsV2": "s3:ListBucket",
-    "s3:CreateMultipartUpload": "s3:PutObject",
-    "s3:UploadPart": "s3:PutObject",
-    "s3:CompleteMultipartUpload": "s3:PutObject",
-}
-# calls of no pod, each with its reason
-NOT_FOR_PODS = {
-    "dynamodb:CreateTable": "home.yaml makes the table; `taxidask store create` is for tables without it",
-    "dynamodb:DescribeTimeToLive": "as CreateTable",
-    "dynamodb:UpdateTimeToLive": "as CreateTable",
-    "s3:CreateBucket": "bucket.yaml makes the buckets",
-}
 # rights that no test makes use of, each with its reason
 UNUSED = {
     "s3:AbortMultipartUpload": "s3fs takes an upload back whose parts failed",
@@ -110,25 +100,24 @@ _pod: contextvars.ContextVar[str] = contextvars.ContextVar("pod", default="Drive
 
 @dataclass
 class Calls:
-    """Requests by pod: action and ARN."""
+    """Requests by pod: action, operation and ARN."""
 
-    made: set[tuple[str, str, str]] = field(default_factory=set)
+    made: set[tuple[str, str, str, str]] = field(default_factory=set)
 
-    def note(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-        service = model.service_model.service_name
-        operation = f"{service}:{model.name}"
-        self.made.add((_pod.get(), operation, context["taxidask_resource"]))
+    def note(self, calls: list[Call]) -> None:
+        for call in calls:
+            # a kernel of the report is a process of the driver's
+            pod = _pod.get() if call.process == os.getpid() else "Driver"
+            self.made.add((pod, call.action, call.operation, call.resource))
 
-    @staticmethod
-    def look(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
-        """What a request is about, while its parameters still have their names."""
-        if "Bucket" in params:
-            about = f"arn:aws:s3:::{params['Bucket']}" + (f"/{params['Key']}" if "Key" in params else "")
-        else:
-            tables = [params["TableName"]] if "TableName" in params else list(params["RequestItems"])
-            (table,) = tables
-            about = f"arn:aws:dynamodb:us-east-1:{ACCOUNT}:table/{table}"
-        context["taxidask_resource"] = about
+    def asked(self) -> set[tuple[str, str, str]]:
+        """By pods: action and ARN."""
+        return {
+            (pod, action, about) for pod, action, _, about in self.made if pod != "Installer" and action not in FREE
+        }
+
+    def operations(self) -> set[str]:
+        return {operation for pod, _, operation, _ in self.made if pod != "Installer"}
 
 
 def _as(pod: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -171,39 +160,85 @@ def calls(aws_servers: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
             BillingMode="PAY_PER_REQUEST",
         )
-        _record(patch, calls)
+        _follow_threads(patch)
+        aws_calls.listeners.append(calls.note)
         try:
-            _everything(patch, f"s3://{bucket}", f"dynamodb://{table}?write_units=100000")
+            _everything(
+                patch, f"s3://{bucket}", f"dynamodb://{table}?write_units=100000", tmp_path_factory.mktemp("irsa")
+            )
+            calls.note(_of_processes())
             calls.made = {
-                (pod, action, about.replace(bucket, f"taxidask-{ACCOUNT}-us-east-1").replace(table, "taxidask"))
-                for pod, action, about in calls.made
+                (*made, about.replace(bucket, f"taxidask-{ACCOUNT}-us-east-1").replace(table, "taxidask"))
+                for *made, about in calls.made
             }
             yield calls
         finally:
+            aws_calls.listeners.remove(calls.note)
             tables.delete_table(TableName=table)
             s3.close()
             tables.close()
 
 
-def _record(patch: pytest.MonkeyPatch, calls: Calls) -> None:
-    made = botocore.session.Session.__init__
-
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        made(self, *args, **kwargs)
-        self.register("before-parameter-build", calls.look)
-        self.register("before-call", calls.note)
-
-    patch.setattr(botocore.session.Session, "__init__", init)  # aiobotocore's session is one, too
-    patch.setattr(_storage_backends, "_S3_OF_PROCESS", {})
+def _follow_threads(patch: pytest.MonkeyPatch) -> None:
+    """Threads are of the pod they are in."""
     started = ThreadPoolExecutor.submit
 
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return started(self, contextvars.copy_context().run, fn, *args, **kwargs)  # threads are of the pod they are in
+        return started(self, contextvars.copy_context().run, fn, *args, **kwargs)
 
     patch.setattr(ThreadPoolExecutor, "submit", submit)
 
 
-def _everything(patch: pytest.MonkeyPatch, bucket: str, table: str) -> None:
+def _of_processes() -> list[Call]:
+    """What processes called that were started here."""
+    here = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
+    noted = aws_calls.read(Path(os.environ[aws_calls.FILE]))
+    found = [call for call in noted if call.test == here and call.process != os.getpid()]
+    assert found, "the report's kernel calls"
+    return found
+
+
+class _Sts(BaseHTTPRequestHandler):
+    """As much of STS as a pod with a role asks for."""
+
+    def do_POST(self) -> None:
+        asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["Action"][0]
+        arn = f"<Arn>arn:aws:sts::{ACCOUNT}:assumed-role/taxidask-driver/pod</Arn>"
+        answers = {
+            "AssumeRoleWithWebIdentity": "<Credentials><AccessKeyId>a</AccessKeyId><SecretAccessKey>b</SecretAccessKey>"
+            "<SessionToken>c</SessionToken><Expiration>2100-01-01T00:00:00Z</Expiration></Credentials>",
+            "GetCallerIdentity": arn,
+        }
+        body = f"<{asked}Response><{asked}Result>{answers[asked]}</{asked}Result></{asked}Response>".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def _identities(settings: td.Settings, folder: Path) -> None:
+    """Each pod asks who it is, with a role as its ServiceAccount gives it one."""
+    (folder / "token").write_text("token")
+    with HTTPServer(("127.0.0.1", 0), _Sts) as server, pytest.MonkeyPatch.context() as patch:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        patch.delenv("AWS_ACCESS_KEY_ID")
+        patch.delenv("AWS_SECRET_ACCESS_KEY")
+        patch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{server.server_port}")
+        patch.setenv("AWS_ROLE_ARN", f"arn:aws:iam::{ACCOUNT}:role/taxidask-driver")
+        patch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(folder / "token"))
+        try:
+            for pod in ("Driver", "Worker", "App"):
+                assert "assumed-role/taxidask-driver" in _as(pod, doctor._identity)(settings)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _everything(patch: pytest.MonkeyPatch, bucket: str, table: str, folder: Path) -> None:
     storage = default_storage()
     for file in td.make_sample("trips", start="2015-03", trips_per_month=5_000, faults=0.02):
         _as("Installer", storage.write)(join(bucket, "trips", Path(file).name), Path(file).read_bytes())
@@ -217,12 +252,14 @@ def _everything(patch: pytest.MonkeyPatch, bucket: str, table: str) -> None:
     )  # fmt: skip
     for model in (td.DemandModel, td.FareModel):
         patch.setitem(model.__init__.__kwdefaults__, "rounds", 5)
-    # its notebook runs in a process of its own, and reads what is read below
-    patch.setattr(pipeline, "PIPELINE", tuple(stage for stage in pipeline.PIPELINE if stage.name != "report"))
-    run = td.run(settings, client=Workers(2), progress=False)
+    with pytest.MonkeyPatch.context() as once:
+        once.setattr("taxidask.report.build", _stop)
+        with pytest.raises(InterruptedError):
+            td.run(settings, client=Workers(2), progress=False)
+    run = td.run(settings, client=Workers(2), resume="last", progress=False)
     assert run.state == "done"
-    try_report(report, storage)
-    storage.write(report, b"%PDF")
+    assert td.run(settings, client=Workers(2), resume=run.id, progress=False).id == run.id
+    _identities(settings, folder)
     for check in (doctor._settings_sources, doctor._lake, doctor._store, doctor._report, doctor._regions):
         check(settings)
     _as("Worker", doctor._regions)(settings)
@@ -240,6 +277,10 @@ def _everything(patch: pytest.MonkeyPatch, bucket: str, table: str) -> None:
     storage.delete(join(settings.lake, "large"))
 
     _as("App", lambda: _look(settings.store))()
+
+
+def _stop(**_: Any) -> None:
+    raise InterruptedError
 
 
 def _quarters() -> dict[str, Any]:
@@ -263,16 +304,10 @@ def _look(url: str) -> None:
         assert len(read_curves(store, latest, cell).expected)
 
 
-def action(operation: str) -> str:
-    return ACTIONS.get(operation, operation)
-
-
 def test_each_pod_may_do_what_it_does(folder: Path, calls: Calls) -> None:
     roles = Template(folder / "roles.yaml", OidcIssuer="oidc.example/id/1")
     denied = sorted(
-        f"{pod}: {action(operation)} on {about}"
-        for pod, operation, about in calls.made
-        if pod != "Installer" and not roles.allows(pod, action(operation), about)
+        f"{pod}: {action} on {on}" for pod, action, on in calls.asked() if not roles.allows(pod, action, on)
     )
     assert not denied, "\n".join(denied)
 
@@ -280,13 +315,13 @@ def test_each_pod_may_do_what_it_does(folder: Path, calls: Calls) -> None:
 def test_each_pod_may_do_the_same_in_the_other_region(folder: Path, calls: Calls) -> None:
     """When the home region is out."""
     roles = Template(folder / "roles.yaml", OidcIssuer="oidc.example/id/1")
-    there = {(pod, action(name), about.replace("us-east-1", "us-west-2")) for pod, name, about in calls.made}
-    assert not [call for call in there if call[0] != "Installer" and not roles.allows(*call)]
+    there = {(pod, action, about.replace("us-east-1", "us-west-2")) for pod, action, about in calls.asked()}
+    assert not [call for call in there if not roles.allows(*call)]
 
 
 def test_no_pod_may_do_what_it_never_does(folder: Path, calls: Calls) -> None:
     roles = Template(folder / "roles.yaml", OidcIssuer="oidc.example/id/1")
-    done = {(pod, action(operation)) for pod, operation, _ in calls.made}
+    done = {(pod, action) for pod, action, _ in calls.asked()}
     idle = sorted(
         f"{role}: {allowed}"
         for role, statement in roles.statements()
@@ -297,23 +332,31 @@ def test_no_pod_may_do_what_it_never_does(folder: Path, calls: Calls) -> None:
     assert not idle, "\n".join(idle)
 
 
+def _in_source() -> set[str]:
+    """Operations that the package's source names, anywhere: as an attribute or in quotes."""
+    session = botocore.session.get_session()
+    known = {
+        xform_name(operation): f"{service}:{operation}"
+        for service in ("s3", "dynamodb", "sts")
+        for operation in session.get_service_model(service).operation_names
+    }
+    found = set()
+    for file in Path(td.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Constant) and node.value in known:
+                found.add(node.value)
+            elif isinstance(node, ast.Attribute) and "_" in node.attr and node.attr in known:  # not DataFrame.query
+                found.add(node.attr)
+    return {known[name] for name in found}
+
+
 def test_every_call_in_the_source_was_made(calls: Calls) -> None:
-    """A call that nobody recorded could not be missed above."""
-    operations = {
-        "s3": re.findall(r'call_s3\(\s*"(\w+)"', inspect.getsource(_storage_backends)),
-        "dynamodb": re.findall(
-            r'self\.(?:_raw|_call|_conditional)\(\s*"(\w+)"|client\.(describe_\w+)\(', inspect.getsource(dynamodb)
-        ),
-    }
-    named = {
-        f"{service}:" + "".join(word.capitalize() for word in "".join(name).split("_"))
-        for service, names in operations.items()
-        for name in names
-    }
-    assert len(named) >= 12
-    assert named - {operation for _, operation, _ in calls.made} - set(NOT_FOR_PODS) == set()
+    """A call that no pod made here could not be missed above."""
+    named = _in_source()
+    assert len(named) >= 14
+    assert named - calls.operations() - set(NOT_FOR_PODS) == set()
 
 
 def test_what_is_listed_as_not_for_pods_is_not_done_by_them(calls: Calls) -> None:
-    done = {operation for pod, operation, _ in calls.made if pod != "Installer"}
-    assert not done & set(NOT_FOR_PODS)
+    assert not calls.operations() & set(NOT_FOR_PODS)
+    assert set(FREE) <= calls.operations()
