@@ -205,7 +205,7 @@ class Driver:
         sizes = Counter(result.get("bytes") for result in self.results.values())
         for job in self.jobs:
             result = self.results[job.source.url]
-            if "error" in result or result["duplicate_of"] or sizes[result["bytes"]] == 1:
+            if "error" in result or result.get("duplicate_of") or sizes[result.get("bytes")] == 1:
                 continue
             manifest = Manifests(job.lake, job.storage).get(job.source.url)
             if manifest is not None and manifest.duplicate_of:

@@ -142,8 +142,7 @@ def test_killed_in_every_stage_and_resumed_elsewhere_gives_the_same_numbers(tmp_
     done = json.loads(out)
     assert done["state"] == "done"
     assert done["id"] == run["id"]
-    assert done["cost"]["core_seconds"] > spent
-    assert done["cost"]["bytes"] == run["cost"]["bytes"] > 0  # read by the second driver, noted before it died
+    assert done["cost"]["core_seconds"] > spent  # of all five before it
     assert done["cost"] == open_results(home).get_run(done["id"])["cost"]
     assert len(open_results(home).list_runs()) == 1
     # blocks that were finished when the driver died were not written, hence not read, again
