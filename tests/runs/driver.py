@@ -76,6 +76,7 @@ def slow_down(seconds: float) -> None:
 
 def main() -> None:
     order = json.loads(sys.argv[1])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs that a shell starts in the background ignore it
     from taxidask.cli.base import finish
     from taxidask.errors import TaxidaskError
     from taxidask.runs import run

@@ -196,7 +196,7 @@ def test_ctrl_c_leaves_the_run_resumable_and_says_how(tmp_path: Path, sources: l
     time.sleep(0.5)
     driver.process.send_signal(signal.SIGINT)
     code, _, err = driver.finish(60)
-    assert code == 130
+    assert code == 130, err
     assert f"interrupted; go on with: taxidask run --resume {run['id']}" in err
     assert "Traceback" not in err
     assert find(store, run["id"])["state"] == "interrupted"
