@@ -104,7 +104,8 @@ time.sleep(600)
 def test_ctrl_c_ends_it_quietly(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("""
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs that a shell starts in the background ignore it
 import taxidask as td
 from taxidask.compute import executor
 try:
