@@ -94,21 +94,29 @@ def test_api_server_accepts_the_overlay(cluster: Kubectl, overlay: str) -> None:
     assert answer.stdout.count("(server dry run)") > 25
 
 
+def there(kubectl: Kubectl, names: list[str]) -> list[dict[str, Any]]:
+    found = kubectl("get", "crd", *names, "--ignore-not-found", "-o", "json")
+    return json.loads(found)["items"] if found.strip() else []
+
+
 @pytest.fixture
 def karpenter(kubectl: Kubectl) -> Iterator[Kubectl]:
     """The cluster with Karpenter's definitions, for as long as a test takes."""
     found = definitions()
     names = [one["metadata"]["name"] for one in found]
-    for there in kubectl("get", "crd", *names, "--ignore-not-found", "-o", "name").split():
-        # of a test that was killed, or in use
-        assert not kubectl("get", there.partition("/")[2], "-o", "name").split(), f"{there} is somebody else's"
+    # those of a test before this may still be going
+    until(lambda: not any("deletionTimestamp" in crd["metadata"] for crd in there(kubectl, names)), "them to go", 240)
+    for crd in there(kubectl, names):  # of a test that was killed, or in use
+        name = crd["metadata"]["name"]
+        assert not kubectl("get", name, "-o", "name").split(), f"{name} is somebody else's"
     try:
         kubectl("apply", "--server-side", "-f", "-", given={"apiVersion": "v1", "kind": "List", "items": found})
         kubectl("wait", "crd", *names, "--for=condition=Established", "--timeout=60s", seconds=70)
         until(lambda: set(names) <= set(kubectl("api-resources", "-o", "name").split()), "the kinds to be served")
         yield kubectl
     finally:
-        kubectl("delete", "crd", *names, "--ignore-not-found", "--timeout=60s", seconds=70)
+        # the API server takes minutes now and then to finish with definitions that have just been made
+        kubectl("delete", "crd", *names, "--ignore-not-found", "--wait=false")
 
 
 def dry_run(kubectl: Kubectl, *objects: dict[str, Any]) -> tuple[int, str]:
