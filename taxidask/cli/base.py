@@ -63,7 +63,7 @@ def store_of(url: str | None) -> Any:
 
 def finish(run: taxidask.Run, as_json: bool) -> int:
     if as_json:
-        print(json.dumps({name: getattr(run, name) for name in run.__dataclass_fields__}, default=str))
+        print(dumps({name: getattr(run, name) for name in run.__dataclass_fields__}))
         for item in run.left_out:
             say(f"left out: {item}")
     else:
