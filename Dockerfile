@@ -34,15 +34,18 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
 
 # numba keeps a kernel by the path and content of its source: compiled where the package will lie. Only the rooms that
-# have kernels, so that a change elsewhere compiles nothing.
+# have kernels and what these import, so that a change elsewhere compiles nothing.
 FROM packages AS kernels
 # Every x86-64 server on EKS has AVX2: kernels compiled for that level serve them all, where those for the builder's own
 # processor would be compiled anew on any other. For another architecture: --build-arg CPU=generic
 ARG CPU=x86-64-v3
 ENV NUMBA_CPU_NAME=$CPU NUMBA_CPU_FEATURES="" NUMBA_CACHE_DIR=/opt/taxidask/numba
 WORKDIR /opt/venv/lib/python3.11/site-packages/taxidask
-COPY taxidask/__init__.py taxidask/errors.py taxidask/storage.py taxidask/_storage*.py ./
+COPY taxidask/__init__.py taxidask/compiled.py taxidask/errors.py taxidask/lazy.py taxidask/tariff.py taxidask/units.py taxidask/words.py ./
+COPY taxidask/storage storage
 COPY taxidask/space space
+COPY taxidask/sample sample
+COPY taxidask/cube cube
 COPY taxidask/trips trips
 COPY k8s/image/warm.py /opt/taxidask/
 RUN python -B /opt/taxidask/warm.py

@@ -107,7 +107,7 @@ def month(folder: str) -> str:
 
 def read(client: Any, url: str, folder: str) -> float:
     """Seconds of reading the month into an empty lake; kernels and imports are warm."""
-    client.submit(lambda: __import__("taxidask.trips.reader")).result()
+    client.submit(lambda: __import__("taxidask.trips.read")).result()
     lake = td.Lake(f"{folder}/{uuid.uuid4().hex[:8]}")
     began = time.perf_counter()
     lake.ingest(url, client=client)

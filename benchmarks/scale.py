@@ -19,9 +19,9 @@ import psutil
 
 import taxidask as td
 from taxidask.compute import executor
+from taxidask.lake import ingest
+from taxidask.lake.tasks import BlockTask, FinishTask, Job
 from taxidask.storage import default_storage
-from taxidask.trips import ingest
-from taxidask.trips.blocks import BlockTask, FinishTask, Job
 from taxidask.trips.eras import ERAS
 from taxidask.trips.rules import Rules
 from taxidask.trips.schema import REASONS

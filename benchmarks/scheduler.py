@@ -30,9 +30,9 @@ from scale import MIB, Peak, cpu_seconds, simulated
 
 import taxidask as td
 from taxidask.compute import executor, workers
+from taxidask.lake import ingest
+from taxidask.lake.tasks import BlockTask, Job
 from taxidask.storage import default_storage
-from taxidask.trips import ingest
-from taxidask.trips.blocks import BlockTask, Job
 from taxidask.trips.eras import ERAS
 from taxidask.trips.rules import Rules
 from taxidask.trips.sources import Source

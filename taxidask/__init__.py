@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from taxidask.lazy import lazy
 
 __version__ = "0.1.0"
 
-# Names are imported on first use: `import taxidask` itself stays well under half a second.
-_ROOM = {
-    "Cube": "taxidask.demand",
-    "DemandModel": "taxidask.demand",
-    "FareModel": "taxidask.fare",
-    "Forecast": "taxidask.demand",
-    "Grid": "taxidask.space",
-    "Lake": "taxidask.trips",
-    "Quote": "taxidask.fare",
-    "Run": "taxidask.runs",
-    "Settings": "taxidask.settings",
-    "TaxidaskError": "taxidask.errors",
-    "Zones": "taxidask.space",
-    "backtest": "taxidask.fare",
-    "connect": "taxidask.compute",
-    "count_trips": "taxidask.compute",
-    "load_settings": "taxidask.settings",
-    "make_sample": "taxidask.trips",
-    "open_store": "taxidask.results",
-    "read_trips": "taxidask.trips",
-    "run": "taxidask.runs",
+# `import taxidask` itself stays well under half a second.
+_MODULE = {
+    "Cube": "cube",
+    "DemandModel": "demand",
+    "FareModel": "fare",
+    "Forecast": "demand",
+    "Grid": "space",
+    "Lake": "lake",
+    "Quote": "fare",
+    "Run": "runs",
+    "Settings": "settings",
+    "TaxidaskError": "errors",
+    "Zones": "space",
+    "backtest": "backtests",
+    "connect": "compute",
+    "count_trips": "trips",
+    "load_settings": "settings",
+    "make_sample": "sample",
+    "open_store": "results",
+    "read_trips": "trips",
+    "run": "runs",
 }
 
-__all__ = ["__version__", *sorted(_ROOM)]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ROOM:
-        raise AttributeError(f"module 'taxidask' has no attribute {name!r}")
-    value = getattr(import_module(_ROOM[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__ = ["__version__", *sorted(_MODULE)]
+__getattr__, __dir__ = lazy(__name__, _MODULE)

@@ -62,7 +62,7 @@ def _lake(settings: Settings) -> str:
 
 def _holds(settings: Settings) -> str:
     """What is in the lake; writes nothing."""
-    from taxidask.trips import Lake
+    from taxidask.lake import Lake
 
     sources = Lake(settings.lake).sources()
     kept = int(sources["kept"].sum()) if len(sources) else 0

@@ -3,10 +3,15 @@ from __future__ import annotations
 import os
 import subprocess
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -65,6 +70,16 @@ def bucket(aws: Aws) -> str:
     name = f"taxidask-{uuid.uuid4().hex[:12]}"
     boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=name)
     return f"s3://{name}"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Client]:
+    """Two workers of one thread each, for the tests of one module."""
+    import taxidask as td
+    from taxidask.settings import Settings
+
+    with td.connect(Settings(workers=2, worker_memory="1GiB")) as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)

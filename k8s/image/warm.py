@@ -15,10 +15,11 @@ from pathlib import Path
 
 from numba.core.dispatcher import Dispatcher
 
+from taxidask.sample import make_sample
 from taxidask.space import Grid, Zones
 from taxidask.storage import default_storage
-from taxidask.trips import make_sample, read_trips
-from taxidask.trips.reader import count_block
+from taxidask.trips import read_trips
+from taxidask.trips.read import count_block
 from taxidask.trips.sources import find_sources
 
 MONTHS = ("2009-01", "2012-01", "2014-01", "2015-01", "2016-01", "2016-08", "2017-01", "2019-06")

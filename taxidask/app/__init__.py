@@ -1,19 +1,23 @@
-"""The app: one Overview page out of the store."""
+"""The app: Panel pages of what a run published, out of the store.
+
+Only for itself: charts, data, overview, server. Tests: tests/app.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-# Names are imported on first use: Panel takes a second to load.
-_MODULE = {"overview_page": "taxidask.app.overview", "serve": "taxidask.app.server"}
+from taxidask.lazy import lazy
+
+if TYPE_CHECKING:
+    from .overview import overview_page
+    from .server import serve
+
+# Panel takes a second to load.
+_MODULE = {
+    "overview_page": "overview",
+    "serve": "server",
+}
 
 __all__ = ["overview_page", "serve"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE:
-        raise AttributeError(f"module 'taxidask.app' has no attribute {name!r}")
-    value = getattr(import_module(_MODULE[name]), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy(__name__, _MODULE)

@@ -11,7 +11,7 @@ from bokeh import models, plotting
 from bokeh.models import ColumnDataSource
 from bokeh.models.annotations import BoxAnnotation, Span
 
-from taxidask.report.summary import percent, slot_of
+from taxidask.results.summary import percent, slot_of
 
 # Okabe and Ito's palette, as in the report: told apart by everybody
 PICKUP, DROPOFF, OBSERVED, LINE = "#0072B2", "#D55E00", "#3C3C3C", "#DADCE0"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from taxidask.report.summary import lasted, reasons, seconds_between, totals
+from taxidask.results.summary import reasons, totals
+from taxidask.runs.look import RUN_COLUMNS, runs_table
 
 if TYPE_CHECKING:
     from taxidask.results import Store
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 CITY = "city"
 DAYS = 7  # of observations beside a forecast
 RUNS = 20
-RUN_COLUMNS = ["id", "state", "started", "took", "stage", "trips", "error"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Snapshot:
     latest : dict
         What the last publishing run left: run, lake, space, spans, busiest cells; empty before the first.
     runs : DataFrame
-        Newest first: id, state, started, took, stage, trips, error.
+        Newest first, as `taxidask.runs.look.runs_table` makes it.
     totals : dict of str to int
         Rows, kept and rejected over the lake's sources.
     reasons : dict of str to int
@@ -58,42 +57,9 @@ def read_snapshot(store: Store) -> Snapshot:
         When the store is missing, denies access or cannot be reached.
     """
     latest = store.get_latest()
-    runs = runs_table(store.list_runs(limit=RUNS), now=time.time())
+    runs = runs_table(store.list_runs(limit=RUNS))
     ingest = store.get_ingest(latest["lake"]) if latest.get("lake") else pd.DataFrame()
     return Snapshot(latest, runs, totals(ingest), reasons(ingest), len(ingest))
-
-
-def runs_table(items: list[dict[str, Any]], *, now: float) -> pd.DataFrame:
-    """Runs as a table for a reader; a running one whose driver is silent shows as dead.
-
-    Parameters
-    ----------
-    items : list of dict
-        Runs as the store lists them.
-    now : float
-        Seconds since 1970, to tell a living driver from a dead one.
-    """
-    from taxidask.runs import driver_state
-
-    rows = []
-    for item in items:
-        stages = item.get("stages") or {}
-        begun = sorted((record.get("started") or "", name) for name, record in stages.items() if record.get("started"))
-        ended = [record["ended"] for record in stages.values() if record.get("ended")]
-        timeout = float((item.get("settings") or {}).get("heartbeat_timeout", 60.0))
-        progress = item.get("progress") or {}
-        rows.append(
-            {
-                "id": item["id"],
-                "state": driver_state(item, timeout, now),
-                "started": item.get("created") or "",
-                "took": lasted(seconds_between(item.get("created"), max(ended, default=None))),
-                "stage": begun[-1][1] if begun else "",
-                "trips": int((stages.get("ingest") or {}).get("rows") or progress.get("rows") or 0),
-                "error": item.get("error") or "",
-            }
-        )
-    return pd.DataFrame(rows, columns=RUN_COLUMNS)
 
 
 @dataclass(frozen=True)

@@ -210,7 +210,7 @@ def numbers_html(snapshot: Snapshot) -> str:
         ]
     if not snapshot.runs.empty:
         run = snapshot.runs.iloc[0]
-        entries.append(("Last run", run["state"], f"started {_utc(run['started'])}"))
+        entries.append(("Last run", run["state"], f"started {_utc(run['created'])}"))
     items = "".join(
         f"<div><dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd><small>{html.escape(note)}</small></div>"
         for term, text, note in entries
@@ -237,7 +237,7 @@ def runs_html(runs: pd.DataFrame) -> str:
         lines.append(
             f"<tr><td><code>{html.escape(run['id'])}</code></td>"
             f"<td class='state' style='color: {colour}'>{sign} {html.escape(run['state'])}</td>"
-            f"<td>{_utc(run['started'])}</td><td class='number'>{html.escape(run['took'])}</td>"
+            f"<td>{_utc(run['created'])}</td><td class='number'>{html.escape(run['took'])}</td>"
             f"<td>{html.escape(run['stage'])}</td><td class='number'>{run['trips']:,}</td>"
             f"<td class='error'>{html.escape(run['error'])}</td></tr>"
         )

@@ -1,4 +1,6 @@
-"""The `taxidask` command.
+"""The `taxidask` command, a module a subject; each adds its commands to the app of `base`.
+
+Only for itself: base, clusters, models, runs, services, trips. Tests: tests/test_cli.py.
 
 Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with something left out (named on standard error). Results go to
 standard output, everything said on the way to standard error.
@@ -10,10 +12,10 @@ import sys
 
 import cyclopts
 
-from taxidask._storage_errors import explained
 from taxidask.cli import clusters, models, runs, services, trips  # noqa: F401  (each adds its commands)
 from taxidask.cli.base import DONE, FAILED, WRONG_USE, app, say
 from taxidask.errors import SettingsError, TaxidaskError
+from taxidask.storage.errors import explained
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -95,7 +95,7 @@ def list_runs(*, store: Store = None, limit: int = 20, json: Json = False) -> in
     """
     from taxidask.runs.look import runs_table
 
-    return table(runs_table(store_of(store), limit=limit), json)
+    return table(runs_table(store_of(store).list_runs(limit=limit)), json)
 
 
 @runs_app.command

@@ -70,7 +70,7 @@ def ingest(*files: str, json: Json = False, **given: Any) -> int:
         Paths, folders, globs or s3:// URLs.
     """
     from taxidask.runs.stages import left_out, rules_of, space_of
-    from taxidask.settings import parse_bytes
+    from taxidask.units import parse_bytes
 
     settings, origin = resolve(given | ({"sources": list(files)} if files else {}))
     if not settings.sources:

@@ -6,7 +6,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import cloudpickle
 import dask
@@ -15,12 +15,10 @@ from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
 from taxidask import __version__
-from taxidask._storage_requests import Requests, add, take
-from taxidask.compute.executors import Again, Executor, Killed, Session, Skipped
 from taxidask.errors import ComputeError
+from taxidask.storage.requests import Requests, add, take
 
-T = TypeVar("T")
-R = TypeVar("R")
+from .base import Again, Executor, Killed, R, Session, Skipped, T
 
 WORKER_SECONDS = 300.0
 """How long tasks may wait without any worker before that is an error."""

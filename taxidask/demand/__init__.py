@@ -1,10 +1,13 @@
-"""How many trips begin and end where and when: the cube, and the model that forecasts it."""
+"""How many trips will begin and end where and when: the model that forecasts a cube.
+
+Only for itself: backtest, bands, baselines, calendar, features, forecast, model, tasks, training, weather. Tests:
+tests/demand.
+"""
 
 from __future__ import annotations
 
 from taxidask.demand.backtest import backtest_demand
-from taxidask.demand.cube import Cube
 from taxidask.demand.forecast import Forecast
 from taxidask.demand.model import DemandModel
 
-__all__ = ["Cube", "DemandModel", "Forecast", "backtest_demand"]
+__all__ = ["DemandModel", "Forecast", "backtest_demand"]

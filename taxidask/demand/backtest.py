@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from taxidask.demand.baselines import mean_four_weeks, same_slot_last_week
-from taxidask.demand.metrics import coverage, mae, mape, rmse, width
 from taxidask.demand.model import DemandModel
 from taxidask.demand.training import DIRECTIONS, lead_groups, slots_needed
 from taxidask.errors import ModelError
+from taxidask.models.metrics import coverage, mae, mape, rmse, width
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from taxidask.demand.cube import Cube
+    from taxidask.cube.cube import Cube
 
 
 def backtest_demand(

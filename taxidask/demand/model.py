@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from taxidask.cube.slots import slot_name
 from taxidask.demand.bands import Bands
 from taxidask.demand.forecast import Forecast
-from taxidask.demand.slots import slot_name
 from taxidask.demand.tasks import Parcel, ask_demand, feature_names, fit_demand, load_boosters, pack, run_task, tail_of
 from taxidask.demand.training import Group, Options, slots_needed
 from taxidask.errors import ModelError
@@ -20,7 +20,7 @@ from taxidask.errors import ModelError
 if TYPE_CHECKING:
     from distributed import Client
 
-    from taxidask.demand.cube import Cube
+    from taxidask.cube.cube import Cube
 
 
 class DemandModel:
@@ -256,7 +256,7 @@ class DemandModel:
 
     def save(self, url: str) -> str:
         """Write the model to a folder, local or s3://: LightGBM's own text and card.json, never a pickle."""
-        from taxidask.modelfiles import save_texts
+        from taxidask.models.files import save_texts
 
         groups = [
             {"first_lead": group.first, "last_lead": group.last, "rounds": group.rounds, "bands": group.bands.to_dict()}
@@ -268,7 +268,7 @@ class DemandModel:
     @classmethod
     def load(cls, url: str) -> DemandModel:
         """Read a saved model; ModelError if it is none, of another format, or any byte of it was changed."""
-        from taxidask.modelfiles import load_texts
+        from taxidask.models.files import load_texts
 
         card, texts = load_texts(url, kind="demand")
         try:
@@ -320,7 +320,7 @@ def _text_name(first: int, last: int) -> str:
 
 
 def _check_cube(cube: Any) -> None:
-    from taxidask.demand.cube import Cube
+    from taxidask.cube.cube import Cube
 
     if not isinstance(cube, Cube):
         raise ModelError(f"cube is a {type(cube).__name__}", "give a td.Cube, such as lake.cube()")

@@ -17,7 +17,7 @@ from taxidask.errors import ModelError
 if TYPE_CHECKING:
     from distributed import Client
 
-    from taxidask.demand.cube import Cube
+    from taxidask.cube.cube import Cube
 
 _LOOK_BACK_WEEKS = 15  # what a forecast may look at: nine weeks for a base, five to doubt those by, and a spare one
 
@@ -109,7 +109,7 @@ def ask_demand(
 
 def load_boosters(groups: list[Group], names: list[str], where: str) -> list[Any]:
     """LightGBM boosters of text, checked against the features they will be given."""
-    from taxidask.boosting import lightgbm as lgb
+    from taxidask.models.boosting import lightgbm as lgb
 
     boosters = []
     for group in groups:

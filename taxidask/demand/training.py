@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taxidask.demand import baselines, metrics
+from taxidask.demand import baselines
 from taxidask.demand.bands import Bands
 from taxidask.demand.features import History, categorical
 from taxidask.errors import ModelError
+from taxidask.models import metrics
 
 DIRECTIONS = ("pickup", "dropoff")
 _TAIL_SHARE = 0.2
@@ -138,7 +139,7 @@ def _usual(history: History, target: NDArray[np.int64], odd: float = _ODD) -> ND
 
 
 def _dataset(rows: dict[str, NDArray[Any]], names: list[str], reference: Any = None) -> Any:
-    from taxidask.boosting import lightgbm as lgb
+    from taxidask.models.boosting import lightgbm as lgb
 
     return lgb.Dataset(
         rows["x"],
@@ -189,7 +190,7 @@ def check_history(history: History, options: Options) -> None:
 
 def fit(history: History, options: Options) -> tuple[list[Group], list[dict[str, Any]]]:
     """Learn one booster per group of leads; what was learned, and its metrics on the tail beside the baselines'."""
-    from taxidask.boosting import lightgbm as lgb
+    from taxidask.models.boosting import lightgbm as lgb
 
     check_history(history, options)
     held = tail_start(history, options.horizon)

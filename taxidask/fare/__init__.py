@@ -1,32 +1,26 @@
-"""What a ride costs: the city's tariff, and the model that tells a price before the trip."""
+"""What a ride costs: the city's tariff on the straight line, and the model that tells a price before the trip.
+
+Only for itself: backtests, features, model, naive, quote, rides, training. Tests: tests/fare.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from taxidask.lazy import lazy
 
 if TYPE_CHECKING:
-    from taxidask.fare.backtests import backtest, backtest_fare
-    from taxidask.fare.model import FareModel
-    from taxidask.fare.quote import Quote
-    from taxidask.fare.tariff import tariff_fare
+    from .backtests import backtest_fare
+    from .model import FareModel
+    from .naive import tariff_fare
+    from .quote import Quote
 
-# On first use: a look at the tariff need not load LightGBM. No module has the name of a function, because importing it
-# would put the module in the function's place.
 _MODULE = {
     "FareModel": "model",
     "Quote": "quote",
-    "backtest": "backtests",
     "backtest_fare": "backtests",
-    "tariff_fare": "tariff",
+    "tariff_fare": "naive",
 }
 
-__all__ = ["FareModel", "Quote", "backtest", "backtest_fare", "tariff_fare"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE:
-        raise AttributeError(f"module 'taxidask.fare' has no attribute {name!r}")
-    value = getattr(import_module(f"taxidask.fare.{_MODULE[name]}"), name)
-    globals()[name] = value
-    return value
+__all__ = ["FareModel", "Quote", "backtest_fare", "tariff_fare"]
+__getattr__, __dir__ = lazy(__name__, _MODULE)

@@ -9,69 +9,16 @@ import pandas as pd
 
 from taxidask.errors import ModelError
 from taxidask.fare.model import FareModel
+from taxidask.fare.naive import naive_fare
 from taxidask.fare.rides import as_frame, read_rides, where_given
-from taxidask.fare.tariff import naive_fare
 from taxidask.fare.training import MIN_ROWS, measure
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from taxidask.demand import Cube, DemandModel
 
 _SLOT = pd.Timedelta(minutes=30)
 _TESTED_SHARE = 0.5  # of the trips, where no horizon is given
-
-
-def backtest(
-    model: DemandModel | FareModel,
-    data: Cube | pd.DataFrame,
-    *,
-    folds: int = 5,
-    horizon: int | None = None,
-    weather: pd.DataFrame | None = None,
-    client: Client | None = None,
-) -> pd.DataFrame:
-    """Fit and predict again and again, each time only from what was known before.
-
-    Parameters
-    ----------
-    model : DemandModel or FareModel
-        Whose options count, fitted or not; it is left as it is.
-    data : Cube or DataFrame
-        A cube for a DemandModel; trips, as for `FareModel.fit`, for a FareModel.
-    folds : int
-        Origins, the last of which is `horizon` before the data's end.
-    horizon : int, optional
-        How far each fold reaches. For demand, slots of the cube; 48 by default. For fares, half hours; by default
-        the newer half of the trips is divided into folds of equal numbers.
-    weather : DataFrame, optional
-        For demand, see `DemandModel.fit`.
-    client : distributed.Client, optional
-        Whose workers fit.
-
-    Returns
-    -------
-    DataFrame
-        For demand see `taxidask.demand.backtest_demand`, for fares `taxidask.fare.backtest_fare`: a row per fold with
-        the errors of the model beside those of the naive baselines.
-    """
-    if isinstance(model, FareModel):
-        if weather is not None:
-            raise ModelError(
-                "weather was given to the backtest of a FareModel", "leave it out: fares do not look at it"
-            )
-        return backtest_fare(model, data, folds=folds, horizon=horizon, client=client)
-    from taxidask.demand import DemandModel, backtest_demand
-
-    if not isinstance(model, DemandModel):
-        raise ModelError(
-            f"a {type(model).__name__} is no model", "give a DemandModel and a cube, or a FareModel and trips"
-        )
-    if isinstance(data, pd.DataFrame) or not hasattr(data, "counts"):
-        raise ModelError(f"data is a {type(data).__name__}", "give a DemandModel's backtest a Cube")
-    return backtest_demand(
-        model, data, folds=folds, horizon=48 if horizon is None else horizon, weather=weather, client=client
-    )
 
 
 def backtest_fare(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from taxidask.fare.naive import AIRPORTS, MILES_EAST, MILES_NORTH, flat_fare
 from taxidask.fare.rides import Rides
-from taxidask.fare.tariff import AIRPORTS, MILES_EAST, MILES_NORTH, flat_fare
 
 # Avenues run 29 degrees east of north: turned by that, a trip's two legs are those of Manhattan's grid.
 _COS, _SIN = np.cos(np.radians(29.0)), np.sin(np.radians(29.0))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from taxidask.errors import ModelError
 from taxidask.fare.features import feature_names, features
+from taxidask.fare.naive import day_prices, naive_fare
 from taxidask.fare.rides import Centers, Rides, as_frame, read_rides, where_given
-from taxidask.fare.tariff import day_prices, naive_fare
 from taxidask.fare.training import MIN_ROWS, Band, Learned, Lesson, Options, learn
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ class FareModel:
 
     def save(self, url: str) -> str:
         """Write the model to a folder, local or s3://: LightGBM's own text and card.json, never a pickle."""
-        from taxidask.modelfiles import save_texts
+        from taxidask.models.files import save_texts
 
         return save_texts(url, self.card, self._texts, kind="fare")
 
@@ -279,7 +279,7 @@ class FareModel:
 
         `space`, as in the constructor, lets a model of zone trips take points; the zones' centres are in the model.
         """
-        from taxidask.modelfiles import load_texts
+        from taxidask.models.files import load_texts
 
         card, texts = load_texts(url, kind="fare")
         damaged = f"the card at {url} is damaged"
@@ -339,7 +339,7 @@ def _learn(rides: Rides, names: list[str], options: Options) -> Learned:
 
 def _load_boosters(texts: dict[str, str], names: list[str], where: str) -> dict[str, Any]:
     """LightGBM boosters of text, checked against the features they will be given."""
-    from taxidask.boosting import lightgbm as lgb
+    from taxidask.models.boosting import lightgbm as lgb
 
     boosters = {}
     for name, text in texts.items():

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taxidask.demand import metrics
 from taxidask.errors import ModelError
 from taxidask.fare.features import categorical
+from taxidask.models import metrics
 
 MIN_ROWS = 1_000
 _TAIL_SHARE, _TAIL_ROWS = 0.2, 60_000
@@ -211,7 +211,7 @@ def _boost(
     check: NDArray[np.int64],
     options: Options,
 ) -> Any:
-    from taxidask.boosting import lightgbm as lgb
+    from taxidask.models.boosting import lightgbm as lgb
 
     few = len(rows) < 20_000
     parameters = {

@@ -1,32 +1,31 @@
-"""The report: a notebook about one run, executed and exported to PDF without TeX or a browser."""
+"""The report: a notebook about one run, executed and exported to PDF without TeX or a browser.
+
+Only for itself: building, data, display, fares, figures, kernel, pdf, sections. Tests: tests/report.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-# Names are imported on first use: the exporter, which nbconvert loads, must not drag the models in.
+from taxidask.lazy import lazy
+
+if TYPE_CHECKING:
+    from .building import build
+    from .data import RunData, open_run
+    from .display import Figure, Header, Table, Text
+    from .pdf.exporter import TypstPDFExporter
+
+# The exporter, which nbconvert loads, must not drag the models in.
 _MODULE = {
-    "Figure": "taxidask.report.display",
-    "Header": "taxidask.report.display",
-    "Table": "taxidask.report.display",
-    "Text": "taxidask.report.display",
-    "RunData": "taxidask.report.data",
-    "TypstPDFExporter": "taxidask.report.exporter",
-    "build": "taxidask.report.building",
-    "open_run": "taxidask.report.data",
+    "Figure": "display",
+    "Header": "display",
+    "RunData": "data",
+    "Table": "display",
+    "Text": "display",
+    "TypstPDFExporter": "pdf.exporter",
+    "build": "building",
+    "open_run": "data",
 }
 
-__all__ = sorted(_MODULE)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE:
-        raise AttributeError(f"module 'taxidask.report' has no attribute {name!r}")
-    value = getattr(import_module(_MODULE[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__ = ["Figure", "Header", "RunData", "Table", "Text", "TypstPDFExporter", "build", "open_run"]
+__getattr__, __dir__ = lazy(__name__, _MODULE)

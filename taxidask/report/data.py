@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from taxidask.errors import LakeError, ReportError
-from taxidask.report.building import FROM, RUN
+from taxidask.report.kernel import FROM, RUN
 
 if TYPE_CHECKING:
-    from taxidask.demand import Cube
+    from taxidask.cube import Cube
+    from taxidask.lake import Lake
     from taxidask.results import Store
-    from taxidask.trips import Lake
 
 _SAMPLE_WINDOWS = 24
 _FARE_COLUMNS = [
@@ -146,10 +146,10 @@ def open_run(*, store: str | None = None, lake: str | None = None, run: str | No
     ReportError
         When the store knows no such run, or none at all.
     """
+    from taxidask.lake import Lake
     from taxidask.results import open_store
     from taxidask.settings import resolve
     from taxidask.storage import absolute
-    from taxidask.trips import Lake
 
     # nbconvert runs a notebook in the notebook's own folder; settings are relative to where the command was given
     with contextlib.chdir(os.environ.get(FROM) or "."):

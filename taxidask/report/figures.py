@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from taxidask.report.display import Figure, Text
-from taxidask.report.summary import percent, slot_of
+from taxidask.results.summary import percent, slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from matplotlib.axes import Axes
 
-    from taxidask.demand import Cube
+    from taxidask.cube import Cube
 
 # Okabe and Ito's palette: told apart by everybody
 PICKUP, DROPOFF, BASE, ALERT, GREY = "#0072B2", "#D55E00", "#7A7A7A", "#CC3311", "#4D4D4D"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from taxidask.report import figures
 from taxidask.report.display import Figure, Header, Table, Text
-from taxidask.report.summary import lasted, percent, reasons, short, stages, totals, volume
+from taxidask.results.summary import lasted, percent, reasons, short, stages, totals, volume
 from taxidask.words import quantity
 
 if TYPE_CHECKING:

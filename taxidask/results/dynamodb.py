@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from taxidask.errors import StoreError
@@ -72,9 +73,8 @@ class DynamoDBStore(Store):
         self._usage = {"write_units": 0.0, "read_units": 0.0}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from taxidask.results import open_store
-
-        return open_store, (self.url,)
+        options = {name: getattr(self, name) for name in ("url", "region", "endpoint", "ttl_days", "deadline")}
+        return partial(DynamoDBStore, self.table, write_units=self._pacer.table, **options), ()
 
     @property
     def usage(self) -> dict[str, float]:

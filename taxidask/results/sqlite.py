@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,7 @@ class SQLiteStore(Store):
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from taxidask.results import open_store
-
-        return open_store, (self.url,)
+        return partial(SQLiteStore, self.path, url=self.url, ttl_days=self.ttl_days), ()
 
     def create(self) -> None:
         """Make the file and its folders if they are not there yet."""

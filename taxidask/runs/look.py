@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 
 from taxidask.results import Store
+from taxidask.results.summary import lasted, seconds_between
 from taxidask.runs.cost import Cost
 from taxidask.runs.ledger import LIVELY, STAGES, driver_state, unknown_run
 from taxidask.words import quantity
 
 
 def _timeout(item: dict[str, Any]) -> float:
-    return float(item["settings"].get("heartbeat_timeout", 60.0))
+    return float((item.get("settings") or {}).get("heartbeat_timeout", 60.0))
 
 
 def find(store: Store, run_id: str) -> dict[str, Any]:
@@ -25,26 +26,38 @@ def find(store: Store, run_id: str) -> dict[str, Any]:
     return {**item, "state": driver_state(item, _timeout(item), time.time())}
 
 
-def runs_table(store: Store, *, limit: int = 20) -> pd.DataFrame:
-    """Newest runs first: id, state, created, stage at work, rows, error."""
-    now = time.time()
+RUN_COLUMNS = ["id", "state", "created", "took", "stage", "trips", "lake", "error"]
+
+
+def runs_table(items: list[dict[str, Any]], *, now: float | None = None) -> pd.DataFrame:
+    """Runs as a table for a reader; a running one whose driver is silent shows as dead.
+
+    Parameters
+    ----------
+    items : list of dict
+        Runs as the store lists them, newest first.
+    now : float, optional
+        Seconds since 1970, to tell a living driver from a dead one (default: the clock's).
+    """
     rows = []
-    for item in store.list_runs(limit=limit):
-        stages = item["stages"]
-        at_work = [name for name in STAGES if stages.get(name, {}).get("state", "done") != "done"]
-        finished = [name for name in STAGES if stages.get(name, {}).get("state") == "done"]
+    for item in items:
+        stages = item.get("stages") or {}
+        begun = sorted((record.get("started") or "", name) for name, record in stages.items() if record.get("started"))
+        ended = [record["ended"] for record in stages.values() if record.get("ended")]
+        progress = item.get("progress") or {}
         rows.append(
             {
                 "id": item["id"],
-                "state": driver_state(item, _timeout(item), now),
-                "created": item["created"],
-                "stage": (at_work or finished or [""])[-1],
-                "trips": int(stages.get("ingest", {}).get("rows") or item.get("progress", {}).get("rows") or 0),
-                "lake": item["settings"]["lake"],
-                "error": item["error"] or "",
+                "state": driver_state(item, _timeout(item), time.time() if now is None else now),
+                "created": item.get("created") or "",
+                "took": lasted(seconds_between(item.get("created"), max(ended, default=None))),
+                "stage": begun[-1][1] if begun else "",
+                "trips": int((stages.get("ingest") or {}).get("rows") or progress.get("rows") or 0),
+                "lake": (item.get("settings") or {}).get("lake") or "",
+                "error": item.get("error") or "",
             }
         )
-    return pd.DataFrame(rows, columns=["id", "state", "created", "stage", "trips", "lake", "error"])
+    return pd.DataFrame(rows, columns=RUN_COLUMNS)
 
 
 def describe(item: dict[str, Any]) -> str:

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from taxidask._storage_requests import take
 from taxidask.compute import executor
 from taxidask.compute.kubernetes.spec import Shape
 from taxidask.runs.cost import Cost, price
 from taxidask.settings import Settings
+from taxidask.storage.requests import take
 
 if TYPE_CHECKING:
     from distributed import Client

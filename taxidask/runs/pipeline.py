@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from taxidask._storage_requests import take
 from taxidask.compute import connect
 from taxidask.compute.workers import repeated
 from taxidask.errors import RunError, SettingsError
@@ -19,7 +18,9 @@ from taxidask.runs import cost
 from taxidask.runs.ledger import STAGES, Ledger, open_run, unknown_run
 from taxidask.runs.meter import Meter, cores_of
 from taxidask.runs.stages import PIPELINE, Job, open_job, placed, space_of
-from taxidask.settings import Settings, parse_bytes, resolve
+from taxidask.settings import Settings, resolve
+from taxidask.storage.requests import take
+from taxidask.units import parse_bytes
 from taxidask.words import quantity
 
 if TYPE_CHECKING:

@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from taxidask.demand import Cube, DemandModel
+from taxidask.backtests import backtest
+from taxidask.cube import Cube
+from taxidask.demand import DemandModel
 from taxidask.errors import ReportError, RunError, TaxidaskError
-from taxidask.fare import FareModel, backtest
+from taxidask.fare import FareModel
+from taxidask.lake import Lake
 from taxidask.results import Store, open_store
 from taxidask.runs.ledger import Ledger, digest
-from taxidask.settings import Settings, parse_bytes
+from taxidask.settings import Settings
 from taxidask.space import Grid, Zones
 from taxidask.storage import Storage, absolute, default_storage, join
-from taxidask.trips import Ingest, Lake, Rules, Source, find_sources
+from taxidask.trips import Ingest, Rules, Source, find_sources
+from taxidask.units import parse_bytes
 from taxidask.words import quantity
 
 if TYPE_CHECKING:

@@ -1,4 +1,7 @@
-"""Cells: a regular `Grid` or TLC `Zones`; which cell a point lies in, shapes and neighbours, counting by cell."""
+"""Cells: a regular `Grid` or TLC `Zones`; which cell a point lies in, shapes and neighbours.
+
+Only for itself: base, geojson, grid, kernel, raster, zones. Tests: tests/space.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,15 @@ from typing import Any
 
 from taxidask.errors import SpaceError
 from taxidask.space.base import Space
-from taxidask.space.counting import MAX_COUNT, add_counts
 from taxidask.space.grid import Grid
 from taxidask.space.kernel import Kernel, locate_ids, locate_points
 from taxidask.space.zones import Zones, zones_from_dict
 
 __all__ = [
-    "MAX_COUNT",
     "Grid",
     "Kernel",
     "Space",
     "Zones",
-    "add_counts",
     "locate_ids",
     "locate_points",
     "space_from_dict",

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from taxidask.compiled import kernel
 
 GRID, ZONES = 0, 1
 
@@ -65,7 +66,7 @@ class Kernel(NamedTuple):
     id_cell: np.ndarray
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _two_product(a, b):
     """a * b as the sum of a float and its rounding error, exactly (Dekker, with Veltkamp's splitting)."""
     high = a * b
@@ -78,7 +79,7 @@ def _two_product(a, b):
     return high, a2 * b2 - (((high - a1 * b1) - a2 * b1) - a1 * b2)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _two_difference(a, b):
     """a - b as the sum of a float and its rounding error, exactly (Knuth)."""
     high = a - b
@@ -86,7 +87,7 @@ def _two_difference(a, b):
     return high, (a - (high + t)) + (t - b)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _exact_side(x1, y1, x2, y2, x, y):
     """The sign of `side` in exact arithmetic: sixteen products summed without rounding (Shewchuk's expansions)."""
     terms = np.empty(16)
@@ -121,7 +122,7 @@ def _exact_side(x1, y1, x2, y2, x, y):
     return 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def side(x1, y1, x2, y2, x, y):
     """On which side of the line from (x1, y1) to (x2, y2) a point lies: 1 left, -1 right, 0 on it; exact.
 
@@ -139,7 +140,7 @@ def side(x1, y1, x2, y2, x, y):
     return _exact_side(x1, y1, x2, y2, x, y)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def covers(edges, start, stop, x, y):
     """Whether the polygon with these edges holds the point, its border included.
 
@@ -170,7 +171,7 @@ def covers(edges, start, stop, x, y):
     return inside
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _grid_cell(west, south, east, north, x_scale, y_scale, rows, cols, x_edges, y_edges, x, y):
     if not (west <= x < east and south <= y < north):
         return NOWHERE
@@ -184,7 +185,7 @@ def _grid_cell(west, south, east, north, x_scale, y_scale, rows, cols, x_edges, 
     return row * cols + col
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _locate_in_grid(kernel, lon, lat, out):
     # Fields are taken out of the tuple once: doing so for every point counts references and costs more than the work.
     west, south, east, north = kernel.west, kernel.south, kernel.east, kernel.north
@@ -205,7 +206,7 @@ def _locate_in_grid(kernel, lon, lat, out):
         out[i] = cell
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _locate_in_zones(kernel, lon, lat, out):
     west, south, east, north = kernel.west, kernel.south, kernel.east, kernel.north
     x_scale, y_scale, rows, cols = kernel.x_scale, kernel.y_scale, kernel.rows, kernel.cols
@@ -236,7 +237,7 @@ def _locate_in_zones(kernel, lon, lat, out):
             out[i] = cell
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def locate_points(kernel, lon, lat, out):
     """Write the cell of every point (longitudes, latitudes) into `out` (int32): -1 for none, NaN too."""
     if kernel.kind == GRID:
@@ -245,7 +246,7 @@ def locate_points(kernel, lon, lat, out):
         _locate_in_zones(kernel, lon, lat, out)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def locate_ids(kernel, ids, out):
     """Write the cell of every LocationID into `out` (int32): -1 for none."""
     id_cell = kernel.id_cell

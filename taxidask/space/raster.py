@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from taxidask.compiled import kernel
 from taxidask.space.kernel import FIRST_LIST, NOWHERE, ZONES, Kernel, covers
 
 PIXELS = 4_000_000  # about 23 m a pixel over New York: few border pixels, 16 MB
@@ -98,7 +98,7 @@ def _file_edges(polygons: Polygons, south: float, y_scale: float, rows: int) -> 
     return part_row, part_first, row_start, edges[edge[np.argsort(file, kind="stable")]]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mark_columns(marks, edges, start, stop, bounds, row, cols):
     """Mark the columns of a row's pixels that an edge touches or nearly touches; return the first and last."""
     west, south, x_scale, y_scale = bounds
@@ -121,7 +121,7 @@ def _mark_columns(marks, edges, start, stop, bounds, row, cols):
     return first, last
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _paint(bounds, cols, part_cell, part_row, part_first, row_start, edges, raster, pixel, part):
     """Fill the raster polygon by polygon, and list the polygons to test in each pixel that one cell does not fill.
 
@@ -183,7 +183,7 @@ def _localise(
             return start, stop, np.concatenate([edges, more[:n]])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _cut(bounds, cols, pixel, part, part_row, part_first, row_start, edges, start, stop, more):
     """Along ragged coasts, give each pixel a short list instead of all edges of the polygon in its row.
 

@@ -12,9 +12,9 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from taxidask.compiled import kernel
 from taxidask.errors import SpaceError
 from taxidask.space.base import Ring, Space
 from taxidask.space.geojson import parse_zones
@@ -240,7 +240,7 @@ def _middle(rings: list[NDArray[np.float64]]) -> tuple[float, float]:
     return float(crossings[widest : widest + 2].mean()), lat
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _touching(kernel, cells, corners, owner):
     """Which zones touch which: a corner of one lies in the other or on its border."""
     touching = np.zeros((cells, cells), np.bool_)

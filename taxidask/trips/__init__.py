@@ -1,43 +1,63 @@
-"""Trips: schema eras, the CSV parser, row rules, the lake, queries and the sample generator."""
+"""What a trip is and how it is read: eras, the compiled parser, rules, a source's rows, many sources' counts.
+
+Only for itself: blockcounts, count, eras, kernels, parquet, streams, tables. Tests: tests/trips.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-# Names are imported on first use, so that looking at a schema does not load compiled kernels.
+from taxidask.lazy import lazy
+
+if TYPE_CHECKING:
+    from .blockcounts import BlockCounts
+    from .count import count_trips
+    from .eras import ERAS, Era, detect
+    from .outcome import Ingest, SourceIngest
+    from .read import BlockResult, count_block, read_block, read_trips
+    from .rules import Rules
+    from .schema import REASONS, REJECT_SCHEMA, TRIP_SCHEMA
+    from .sources import Block, Source, find_sources
+
 _MODULE = {
+    "Block": "sources",
+    "BlockCounts": "blockcounts",
+    "BlockResult": "read",
     "ERAS": "eras",
     "Era": "eras",
-    "detect": "eras",
+    "Ingest": "outcome",
     "REASONS": "schema",
     "REJECT_SCHEMA": "schema",
-    "TRIP_SCHEMA": "schema",
     "Rules": "rules",
-    "Block": "sources",
     "Source": "sources",
+    "SourceIngest": "outcome",
+    "TRIP_SCHEMA": "schema",
+    "count_block": "read",
+    "count_trips": "count",
+    "detect": "eras",
     "find_sources": "sources",
-    "BlockCounts": "reader",
-    "BlockResult": "reader",
-    "count_block": "reader",
-    "read_block": "reader",
-    "read_trips": "reader",
-    "make_sample": "sample",
-    "Ingest": "ingest",
-    "SourceIngest": "ingest",
-    "Lake": "lake",
+    "read_block": "read",
+    "read_trips": "read",
 }
 
-__all__ = sorted(_MODULE)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE:
-        raise AttributeError(f"module 'taxidask.trips' has no attribute {name!r}")
-    value = getattr(import_module(f"taxidask.trips.{_MODULE[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__ = [
+    "ERAS",
+    "REASONS",
+    "REJECT_SCHEMA",
+    "TRIP_SCHEMA",
+    "Block",
+    "BlockCounts",
+    "BlockResult",
+    "Era",
+    "Ingest",
+    "Rules",
+    "Source",
+    "SourceIngest",
+    "count_block",
+    "count_trips",
+    "detect",
+    "find_sources",
+    "read_block",
+    "read_trips",
+]
+__getattr__, __dir__ = lazy(__name__, _MODULE)

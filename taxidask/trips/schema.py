@@ -82,3 +82,10 @@ def trip_schema(columns: list[str] | tuple[str, ...] | None = None) -> pa.Schema
         near = get_close_matches(unknown[0], TRIP_SCHEMA.names, n=3, cutoff=0.3)
         raise ValueError(f"trips have no column {unknown[0]!r}; the nearest are {', '.join(near) or TRIP_SCHEMA.names}")
     return pa.schema([TRIP_SCHEMA.field(name) for name in columns])
+
+
+PLACES = {
+    "points": ("pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude"),
+    "zones": ("pickup_location_id", "dropoff_location_id"),
+}
+"""The columns that say where a trip begins and ends, by era."""

@@ -12,9 +12,9 @@ import xxhash
 
 from taxidask.errors import SourceError
 from taxidask.storage import Storage
+from taxidask.trips.kernels.parser import CHUNK_BYTES, PADDING, last_line_end
 
 from .eras import HEAD_BYTES
-from .parser import CHUNK_BYTES, PADDING, last_line_end
 from .sources import RANGE_BYTES, Block
 
 ReadInto = Callable[[memoryview], int]

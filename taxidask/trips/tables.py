@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from . import columns as kernels
+from taxidask.trips.kernels.parser import CHUNK_BYTES, index_quoted_rows, index_rows, judge
+
 from .eras import Era
-from .parser import CHUNK_BYTES, index_quoted_rows, index_rows, judge
+from .kernels import columns as kernels
 from .rules import Rules, month_bounds
 from .schema import REASONS, REJECT_SCHEMA, trip_schema
 

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 import taxidask as td
-from taxidask.demand import Cube, Forecast
+from taxidask.cube import Cube
+from taxidask.demand import Forecast
 from taxidask.results import Store, open_store
 
 RUN = "20160201T081500Z-ab12cd"

@@ -32,10 +32,10 @@ from botocore import xform_name
 from cloudformation import Template, lines, listed
 
 import taxidask as td
-from taxidask import _storage_backends, doctor
+from taxidask import doctor
 from taxidask.app.data import cell_names, read_curves, read_snapshot
 from taxidask.compute.executors import ThreadExecutor
-from taxidask.storage import default_storage, join
+from taxidask.storage import backends, default_storage, join
 
 TEMPLATES = ["bucket.yaml", "home.yaml", "platform.yaml", "roles.yaml"]
 
@@ -270,7 +270,7 @@ def _everything(patch: pytest.MonkeyPatch, bucket: str, table: str, folder: Path
     lake.rejects()
     lake.cube()
     lake.recount(space=td.Grid(2, 2, west=-74.3, south=40.5, east=-73.7, north=41.0), client=Workers(2))
-    patch.setattr(_storage_backends, "WRITE_PART", 12 << 20)
+    patch.setattr(backends, "WRITE_PART", 12 << 20)
     with pytest.raises(td.errors.StorageError):
         storage.stat(join(settings.lake, "nothing"))
     storage.write(join(settings.lake, "large"), bytes(13 << 20))

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from taxidask.demand import metrics
 from taxidask.demand.baselines import mean_four_weeks, same_slot_last_week
+from taxidask.models import metrics
 
 
 @pytest.fixture

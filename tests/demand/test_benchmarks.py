@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import taxidask as td
-from taxidask.demand import metrics
 from taxidask.demand.baselines import mean_four_weeks, same_slot_last_week
+from taxidask.models import metrics
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import taxidask as td
-from taxidask import modelfiles
 from taxidask.errors import ModelError
+from taxidask.models import files as modelfiles
 
 
 def same(a: td.Forecast, b: td.Forecast) -> None:

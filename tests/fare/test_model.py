@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 import taxidask as td
-from taxidask import modelfiles
 from taxidask.errors import ModelError
 from taxidask.fare import tariff_fare
 from taxidask.fare.training import Band
+from taxidask.models import files as modelfiles
 
 TIMES_SQUARE, JFK, SOHO = (-73.985, 40.758), (-73.782, 40.644), (-74.000, 40.723)
 ASKED = [

@@ -58,9 +58,9 @@ def lighten() -> None:
 
 def slow_down(seconds: float) -> None:
     """Every block waits; tasks run in this process, where the wait can be put."""
+    import taxidask.lake.lake as lake
+    import taxidask.lake.tasks as blocks
     import taxidask.runs.pipeline as pipeline
-    import taxidask.trips.blocks as blocks
-    import taxidask.trips.lake as lake
 
     read = blocks.ingest_block
 

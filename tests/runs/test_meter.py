@@ -17,13 +17,12 @@ from urllib.parse import urlsplit
 import pytest
 
 import taxidask as td
-from taxidask import _storage_backends
-from taxidask._storage_requests import Requests, take
 from taxidask.demand import DemandModel
 from taxidask.fare import FareModel
 from taxidask.runs import meter
 from taxidask.runs.meter import Meter
-from taxidask.storage import Storage, absolute
+from taxidask.storage import Storage, absolute, backends
+from taxidask.storage.requests import Requests, take
 
 STORE: Any = SimpleNamespace(usage={"write_units": 0.0})
 
@@ -88,7 +87,7 @@ def server(aws: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def test_every_part_page_and_thread_counts(bucket: str, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_storage_backends, "WRITE_PART", 16 << 20)
+    monkeypatch.setattr(backends, "WRITE_PART", 16 << 20)
     storage = Storage()
     take()
     large = b"x" * (18 << 20)

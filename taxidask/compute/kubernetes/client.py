@@ -17,8 +17,8 @@ from taxidask.compute.kubernetes.api import Kube
 from taxidask.compute.kubernetes.cluster import GONE_SECONDS, KubernetesCluster
 from taxidask.compute.kubernetes.spec import COMM_PORT
 from taxidask.compute.kubernetes.start import start
-from taxidask.compute.kubernetes.status import Deadline, Status
-from taxidask.compute.kubernetes.watch import POLL_SECONDS
+from taxidask.compute.kubernetes.status import POLL_SECONDS, Deadline, Status
+from taxidask.compute.kubernetes.watch import Watch, wait_scheduler
 from taxidask.errors import ComputeError
 from taxidask.words import quantity
 
@@ -65,7 +65,7 @@ class KubernetesClient(Client):
     def wait_pods(self, workers: int, deadline: Deadline) -> None:
         """Until `workers` have joined, or, when the deadline is over, at least one has."""
         cluster = self.cluster
-        watch = cluster.watch(deadline)
+        watch = Watch(cluster, deadline)
         while (count := self._joined()) < workers:
             watch.look()
             cluster.status.wait(quantity(workers, "worker"), f"{count} have joined. {watch.why('worker')}".rstrip(". "))
@@ -134,7 +134,7 @@ def attach(cluster: KubernetesCluster, deadline: Deadline) -> KubernetesClient:
     """A client on a cluster, once it has a scheduler and workers; removes the cluster if it cannot and is its own."""
     client = None
     try:
-        cluster.wait_scheduler(deadline)
+        wait_scheduler(cluster, deadline)
         client = _dial(cluster, deadline)
         wanted = cluster.wanted()
         client.wait_pods(wanted if cluster.mine else min(wanted, 1), deadline)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import time
 from typing import Any
 
 from taxidask.compute.kubernetes import pods as diagnosis
@@ -17,14 +16,10 @@ from taxidask.compute.kubernetes.spec import (
     scheduler_address,
     scheduler_host,
 )
-from taxidask.compute.kubernetes.status import Deadline, Status
-from taxidask.compute.kubernetes.watch import POLL_SECONDS, Watch
+from taxidask.compute.kubernetes.status import POLL_SECONDS, Deadline, Status
 from taxidask.errors import ComputeError, SettingsError
-from taxidask.words import quantity
 
 GONE_SECONDS = 120.0
-PHASE_SECONDS = 8.0
-"""How long the operator has to set the phase once the scheduler is ready."""
 
 
 class KubernetesCluster:
@@ -194,36 +189,6 @@ class KubernetesCluster:
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
-    def wait_scheduler(self, deadline: Deadline) -> None:
-        """Until the scheduler's pod is ready and the operator says so; :class:`ComputeError` if it cannot be."""
-        watch = Watch(self, deadline)
-        ready_since: float | None = None
-        while True:
-            pods = watch.look()
-            if any(diagnosis.is_scheduler(pod) and diagnosis.ready(pod) for pod in pods):
-                ready_since = ready_since or time.monotonic()
-                if watch.phase == "Running":
-                    return
-                reason = f"its phase is {watch.phase or 'not set'}"
-                self.status.wait("the operator to call the cluster Running", reason)
-                if time.monotonic() - ready_since > PHASE_SECONDS:
-                    # dask-kubernetes#968: two of its handlers raced and the later one wrote the earlier phase.
-                    self._kube.patch("daskclusters", self.name, {"status": {"phase": "Running"}})
-            else:
-                self.status.wait("the scheduler's pod", watch.why("scheduler"))
-            watch.pause()
-
-    def wait_workers(self, deadline: Deadline) -> None:
-        """Until the pods of all its workers are ready; :class:`ComputeError` if they cannot be."""
-        watch, wanted = Watch(self, deadline), self.wanted()
-        while True:
-            pods = [pod for pod in watch.look() if not diagnosis.is_scheduler(pod)]
-            count = sum(map(diagnosis.ready, pods))
-            if count >= wanted:
-                return
-            self.status.wait(quantity(wanted, "worker"), f"{count} are ready. {watch.why('worker')}".rstrip(". "))
-            watch.pause()
-
     def phase(self) -> str:
         """What the operator calls its state; :class:`ComputeError` if it is being removed."""
         body = self._kube.find("daskclusters", self.name)
@@ -233,10 +198,6 @@ class KubernetesCluster:
                 "somebody closed it, or it was idle for too long: start it again",
             )
         return str(body.get("status", {}).get("phase", ""))
-
-    def watch(self, deadline: Deadline) -> Watch:
-        """For waits for its workers."""
-        return Watch(self, deadline)
 
     def remove_after(self, error: BaseException, deadline: Deadline) -> None:
         """Remove what was made, after a start that failed; what goes wrong now is added to the error."""

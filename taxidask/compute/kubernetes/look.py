@@ -15,6 +15,7 @@ from taxidask.compute.kubernetes.cluster import KubernetesCluster
 from taxidask.compute.kubernetes.preflight import requested
 from taxidask.compute.kubernetes.spec import COMM_PORT
 from taxidask.compute.kubernetes.status import Deadline, Status
+from taxidask.compute.kubernetes.watch import wait_scheduler, wait_workers
 from taxidask.errors import ComputeError
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def up(settings: Settings, *, timeout: float = UP_SECONDS, status: Status | None
     deadline = Deadline.of_start(timeout, status)
     cluster = clusters.start(settings, Kube(settings.namespace), deadline, status, keep=True)
     try:
-        cluster.wait_scheduler(deadline)
-        cluster.wait_workers(deadline)
+        wait_scheduler(cluster, deadline)
+        wait_workers(cluster, deadline)
     except BaseException as error:
         cluster.remove_after(error, deadline)
         raise

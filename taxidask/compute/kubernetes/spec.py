@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from taxidask.errors import SettingsError
-from taxidask.settings import parse_bytes, parse_seconds
+from taxidask.units import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
     from taxidask.settings import Settings
@@ -265,7 +265,7 @@ def _worker_pod(shape: Shape) -> dict[str, Any]:
             "failureThreshold": 6,  # the nanny restarts a worker that died; this is for one that hangs
         },
         # Before SIGTERM, which drops what the worker holds.
-        "lifecycle": {"preStop": {"exec": {"command": ["python", "-m", "taxidask.compute.retire"]}}},
+        "lifecycle": {"preStop": {"exec": {"command": ["python", "-m", "taxidask.compute.kubernetes.retire"]}}},
     }
     return _pod(shape, "worker", container) | {
         "terminationGracePeriodSeconds": GRACE_SECONDS,

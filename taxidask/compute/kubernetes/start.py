@@ -23,8 +23,7 @@ from taxidask.compute.kubernetes.spec import (
     label_value,
     owner_reference,
 )
-from taxidask.compute.kubernetes.status import Deadline, Status
-from taxidask.compute.kubernetes.watch import POLL_SECONDS
+from taxidask.compute.kubernetes.status import POLL_SECONDS, Deadline, Status
 from taxidask.errors import ComputeError
 
 if TYPE_CHECKING:

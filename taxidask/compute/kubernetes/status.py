@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from taxidask.errors import ComputeError
 
+POLL_SECONDS = 0.5
 REMOVAL_SECONDS = 30.0
 """What the pods of a cluster that never worked take to go, with room."""
 

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from taxidask.compute.kubernetes import pods as diagnosis
 from taxidask.compute.kubernetes.api import ApiError
-from taxidask.compute.kubernetes.status import Deadline
+from taxidask.compute.kubernetes.status import POLL_SECONDS, Deadline
 from taxidask.errors import ComputeError
+from taxidask.words import quantity
 
 if TYPE_CHECKING:
     from taxidask.compute.kubernetes.cluster import KubernetesCluster
 
-POLL_SECONDS = 0.5
+PHASE_SECONDS = 8.0
+"""How long the operator has to set the phase once the scheduler is ready."""
 PATIENCE_SECONDS = 12.0
 """How long a problem that does not go away by itself has to last: pods may be in the middle of a restart."""
 
@@ -102,3 +104,35 @@ class Watch:
 
     def _log(self, pod: str, container: str, previous: bool) -> list[str]:
         return self._cluster._kube.log(pod, container, lines=diagnosis.LINES_SHOWN, previous=previous)
+
+
+def wait_scheduler(cluster: KubernetesCluster, deadline: Deadline) -> None:
+    """Until the scheduler's pod is ready and the operator says so; :class:`ComputeError` if it cannot be."""
+    watch = Watch(cluster, deadline)
+    ready_since: float | None = None
+    while True:
+        pods = watch.look()
+        if any(diagnosis.is_scheduler(pod) and diagnosis.ready(pod) for pod in pods):
+            ready_since = ready_since or time.monotonic()
+            if watch.phase == "Running":
+                return
+            reason = f"its phase is {watch.phase or 'not set'}"
+            cluster.status.wait("the operator to call the cluster Running", reason)
+            if time.monotonic() - ready_since > PHASE_SECONDS:
+                # dask-kubernetes#968: two of its handlers raced and the later one wrote the earlier phase.
+                cluster._kube.patch("daskclusters", cluster.name, {"status": {"phase": "Running"}})
+        else:
+            cluster.status.wait("the scheduler's pod", watch.why("scheduler"))
+        watch.pause()
+
+
+def wait_workers(cluster: KubernetesCluster, deadline: Deadline) -> None:
+    """Until the pods of all its workers are ready; :class:`ComputeError` if they cannot be."""
+    watch, wanted = Watch(cluster, deadline), cluster.wanted()
+    while True:
+        pods = [pod for pod in watch.look() if not diagnosis.is_scheduler(pod)]
+        count = sum(map(diagnosis.ready, pods))
+        if count >= wanted:
+            return
+        cluster.status.wait(quantity(wanted, "worker"), f"{count} are ready. {watch.why('worker')}".rstrip(". "))
+        watch.pause()

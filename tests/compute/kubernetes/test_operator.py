@@ -9,8 +9,8 @@ import kopf
 import pytest
 from dask_kubernetes.operator.controller import controller
 
-from taxidask.compute import operator
-from taxidask.compute.operator import Memory, Scheduler, is_over, retire_workers, steady_target
+from taxidask.compute.kubernetes import operator
+from taxidask.compute.kubernetes.operator import Memory, Scheduler, is_over, retire_workers, steady_target
 
 
 def test_nothing_needs_a_finalizer_and_scaling_down_is_ours() -> None:

@@ -104,7 +104,11 @@ def test_doctor_is_told_what_pod_it_is_in() -> None:
 
 def test_a_worker_is_retired_before_it_is_stopped() -> None:
     found, container, _ = pod(made()[1], "worker")
-    assert container["lifecycle"]["preStop"]["exec"]["command"] == ["python", "-m", "taxidask.compute.retire"]
+    assert container["lifecycle"]["preStop"]["exec"]["command"] == [
+        "python",
+        "-m",
+        "taxidask.compute.kubernetes.retire",
+    ]
     assert found["terminationGracePeriodSeconds"] > 45
 
 

@@ -15,7 +15,7 @@ import pytest
 from distributed import Client, Scheduler, Security, Worker
 
 from taxidask.compute.kubernetes.certificates import Certificates
-from taxidask.compute.retire import retire
+from taxidask.compute.kubernetes.retire import retire
 
 
 def members(certificates: Certificates) -> Security:
@@ -93,7 +93,7 @@ def test_the_hook_moves_what_a_worker_holds_and_closes_it(tmp_path: Path) -> Non
 @pytest.mark.parametrize("address", ["", "tls://127.0.0.1:9", "nonsense"])
 def test_the_hook_never_fails_a_pod(address: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "taxidask.compute.retire"],
+        [sys.executable, "-m", "taxidask.compute.kubernetes.retire"],
         env={"DASK_SCHEDULER_ADDRESS": address, "DASK_WORKER_NAME": "one", "PATH": ""},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

@@ -57,7 +57,7 @@ def test_everything_starts_from_it(inside: Kubectl) -> None:
         ["dask", "scheduler", "--version"],
         ["dask", "worker", "--version"],
         ["kopf", "--version"],
-        ["python", "-c", "import dask_kubernetes.operator.controller, taxidask.compute.operator"],
+        ["python", "-c", "import dask_kubernetes.operator.controller, taxidask.compute.kubernetes.operator"],
     ):
         inside("exec", POD, "--", *command)
     code = """

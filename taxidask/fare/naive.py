@@ -1,0 +1,147 @@
+"""The city's published tariff on straight-line distance: what anyone can work out without a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from taxidask.fare.rides import Centers, Rides, as_frame, read_rides, where_given
+from taxidask.tariff import prices
+
+if TYPE_CHECKING:
+    from taxidask.space import Zones
+
+MILES_EAST, MILES_NORTH = 52.4, 69.0  # a degree of longitude and of latitude at New York's latitude
+UNIT_MILES = 0.2
+
+# Boxes around the terminals: west, south, east, north.
+AIRPORTS = {
+    "jfk": (-73.825, 40.620, -73.745, 40.670),
+    "laguardia": (-73.895, 40.765, -73.853, 40.787),
+    "newark": (-74.198, 40.665, -74.145, 40.715),
+}
+# Manhattan's shore, clockwise from the Battery, coarse to about 200 m.
+_MANHATTAN = np.array(
+    [
+        *[(-74.020, 40.699), (-74.020, 40.719), (-74.013, 40.757), (-73.995, 40.773), (-73.972, 40.805)],
+        *[(-73.950, 40.836), (-73.948, 40.851), (-73.930, 40.879), (-73.910, 40.877), (-73.911, 40.871)],
+        *[(-73.920, 40.857), (-73.933, 40.836), (-73.935, 40.810), (-73.928, 40.797), (-73.942, 40.776)],
+        *[(-73.961, 40.752), (-73.972, 40.735), (-73.972, 40.712), (-73.997, 40.706)],
+    ]
+)
+
+
+@dataclass(frozen=True)
+class DayPrices:
+    """The tariff of each ride's day in USD: flag, unit, jfk, newark, crossing and hudson; see `trips.prices`."""
+
+    flag: NDArray[np.float64]
+    unit: NDArray[np.float64]
+    jfk: NDArray[np.float64]
+    newark: NDArray[np.float64]
+    crossing: NDArray[np.float64]
+    hudson: NDArray[np.float64]
+
+
+def day_prices(time: NDArray[np.datetime64]) -> DayPrices:
+    """The published prices of each time's day.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> of = day_prices(np.array(["2012-09-03T23:59", "2012-09-04"], dtype="datetime64[s]"))
+    >>> of.unit.tolist(), of.jfk.tolist()
+    ([0.4, 0.5], [45.0, 52.0])
+    """
+    days, which = np.unique(time.astype("datetime64[D]"), return_inverse=True)
+    of_day = [prices(day) for day in days]
+    names = ("flag", "unit", "jfk", "newark", "crossing", "hudson")
+    return DayPrices(*(np.array([getattr(p, name) for p in of_day], np.float64)[which] / 100 for name in names))
+
+
+def at_airport(name: str, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether points lie at an airport."""
+    west, south, east, north = AIRPORTS[name]
+    return (lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)
+
+
+def in_manhattan(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether points lie in Manhattan.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> in_manhattan(np.array([-73.985, -73.95, -74.03]), np.array([40.758, 40.65, 40.74])).tolist()
+    [True, False, False]
+    """
+    inside = np.zeros(lon.shape, bool)
+    x, y = _MANHATTAN.T
+    for k in range(len(x)):
+        j = k - 1
+        if y[k] == y[j]:
+            continue
+        crosses = ((y[k] > lat) != (y[j] > lat)) & (lon < (x[j] - x[k]) * (lat - y[k]) / (y[j] - y[k]) + x[k])
+        inside ^= crosses
+    return inside
+
+
+def straight_miles(rides: Rides) -> NDArray[np.float64]:
+    """Straight-line distance in miles; within the city a flat map is exact to 0.3 %."""
+    return np.hypot((rides.lon1 - rides.lon0) * MILES_EAST, (rides.lat1 - rides.lat0) * MILES_NORTH)
+
+
+def flat_fare(rides: Rides) -> NDArray[np.bool_]:
+    """Whether the flat fare between Manhattan and Kennedy Airport holds."""
+    there = at_airport("jfk", rides.lon1, rides.lat1) & in_manhattan(rides.lon0, rides.lat0)
+    back = at_airport("jfk", rides.lon0, rides.lat0) & in_manhattan(rides.lon1, rides.lat1)
+    return there | back
+
+
+def naive_fare(rides: Rides) -> NDArray[np.float64]:
+    """The tariff of the day on straight-line distance, USD; see `tariff_fare`."""
+    price = day_prices(rides.time)
+    fare = price.flag + price.unit * np.floor(straight_miles(rides) / UNIT_MILES)
+    fare = np.where(at_airport("newark", rides.lon1, rides.lat1), fare + price.newark, fare)
+    return np.where(flat_fare(rides), price.jfk, fare)
+
+
+def tariff_fare(trips: Any, *, space: Zones | None = None) -> pd.Series:
+    """The published tariff on straight-line distance, the naive baseline of every fare metric.
+
+    The initial charge, one unit for each full fifth of a mile of the straight line, the surcharge to Newark, the flat
+    fare between Manhattan and Kennedy Airport; no waiting time, for the tariff does not tell how long a trip takes.
+    Prices by date are those of `taxidask.tariff` (TLC taximeter rates of fare, 35 RCNY §58-26).
+
+    Parameters
+    ----------
+    trips : DataFrame
+        With pickup_datetime, both points (degrees) or zone ids, passenger_count.
+    space : Zones, optional
+        Needed for trips with zone ids: distances are between the zones' centres.
+
+    Returns
+    -------
+    Series
+        USD, one value per row with the same index; NaN for an unusable row.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> trips = pd.DataFrame({"pickup_datetime": ["2015-03-02 08:00"], "passenger_count": [1],
+    ...     "pickup_longitude": [-73.985], "pickup_latitude": [40.748],
+    ...     "dropoff_longitude": [-73.968], "dropoff_latitude": [40.785]})
+    >>> tariff_fare(trips).tolist()
+    [9.0]
+    """
+    frame = as_frame(trips)
+    space = space if hasattr(space, "ids") else None  # a Grid's trips have points
+    centers = Centers.from_zones(space) if space is not None else None
+    rides = read_rides(frame, where_given(frame, space), space=space, centers=centers, target=False)
+    fare = np.full(len(rides), np.nan)
+    good = np.flatnonzero(rides.usable)
+    fare[good] = naive_fare(rides.take(good))
+    return pd.Series(fare, index=frame.index, name="tariff")

@@ -1,0 +1,120 @@
+"""The lake's cube: counts of all sources over the months they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from taxidask.cube import MAX_COUNT
+from taxidask.errors import CubeError, LakeError
+from taxidask.space import Space
+from taxidask.storage import MissingError, Storage
+from taxidask.trips.rules import month_bounds
+from taxidask.units import DAY, LONGEST_SPAN
+
+from .filters import naive
+from .manifest import Manifest, cube_url
+from .tally import Tally, read_tally
+from .tasks import count_parts
+
+if TYPE_CHECKING:
+    from taxidask.cube import Cube
+
+READERS = 4  # sources read at the same time
+
+
+def covered(manifest: Manifest) -> tuple[int, int]:
+    """Seconds since 1970 between which a source says what happened: its month, else the days of its pickups."""
+    if manifest.month is not None:
+        low, high = month_bounds(manifest.month)
+        return low // 1_000_000, high // 1_000_000
+    first, last = (manifest.first or 0) // 1_000_000, (manifest.last or 0) // 1_000_000
+    return first - first % DAY, last - last % DAY + DAY
+
+
+def cube_of(
+    lake: str,
+    storage: Storage,
+    manifests: Sequence[Manifest],
+    space: Space,
+    slot_seconds: int,
+    start: Any = None,
+    end: Any = None,
+) -> Cube:
+    """Add up the counts of all sources; a source none of whose rows was kept covers nothing."""
+    from taxidask.cube import Cube
+
+    useful = [manifest for manifest in manifests if manifest.kept]
+    spans = [covered(manifest) for manifest in useful]
+    if not spans and (start is None or end is None):
+        raise LakeError(f"the lake {lake} has no trips yet", "ingest some: lake.ingest(sources)")
+    low = min(span[0] for span in spans) if start is None else _slot_start("start", start, slot_seconds)
+    high = max(span[1] for span in spans) if end is None else _slot_start("end", end, slot_seconds)
+    if high <= low:
+        raise LakeError(
+            f"the cube would end at {pd.Timestamp(high, unit='s')}, before it starts at {pd.Timestamp(low, unit='s')}",
+            "give a start before the end, within the months that lake.sources() lists",
+        )
+    if high - low > LONGEST_SPAN and (start is None or end is None):
+        wide = max(useful, key=lambda one: covered(one)[1] - covered(one)[0])
+        one, other, early, late = (
+            pd.Timestamp(moment, unit="s").strftime("%Y-%m-%d") for moment in (low, high, *covered(wide))
+        )
+        raise LakeError(
+            f"the cube would go from {one} to {other}; {wide.url} has pickups from {early} to {late}",
+            "give both start and end, or ingest it again with its month: lake.ingest(…, month='2015-01')",
+        )
+    first, slots = low // slot_seconds, (high - low) // slot_seconds
+    missing = np.ones(slots, bool)
+    for begin, stop in spans:
+        missing[max(begin // slot_seconds - first, 0) : max(stop // slot_seconds - first, 0)] = False
+    counts = np.zeros((slots, space.cells, 2), np.int32)
+
+    def load(manifest: Manifest) -> Tally:
+        count_key = f"{space.key}-{slot_seconds}s"
+        try:
+            return read_tally(storage, cube_url(lake, count_key, manifest.id), first=first, last=first + slots - 1)
+        except MissingError:  # committed while the lake was recounted
+            return count_parts(lake, storage, list(manifest.parts), space, slot_seconds, manifest.locations)
+
+    # A trip ends at most as long after it begins as its rules allow, so other sources have nothing in these slots.
+    longest = [int(one.rules["max_duration_hours"] * 3600) + 1 for one in useful]
+    near = [
+        one for one, span, most in zip(useful, spans, longest, strict=True) if span[0] < high and span[1] + most > low
+    ]
+    with ThreadPoolExecutor(READERS) as pool:
+        for at in range(0, len(near), READERS):
+            for part in pool.map(load, near[at : at + READERS]):
+                _add(counts, part, first)
+    counts[missing] = 0
+    return Cube(
+        counts, start=pd.Timestamp(low, unit="s"), slot=pd.Timedelta(seconds=slot_seconds), space=space, missing=missing
+    )
+
+
+def _add(counts: np.ndarray, part: Tally, first: int) -> None:
+    keys, pickups, dropoffs = part.entries()
+    cells = counts.shape[1]
+    at = keys - first * cells
+    keep = (at >= 0) & (at < counts.shape[0] * cells)
+    flat, at = counts.reshape(-1, 2), at[keep]
+    for direction, ends in enumerate((pickups, dropoffs)):
+        sums = flat[at, direction] + ends[keep]  # of int64: nothing wraps
+        if sums.max(initial=0) > MAX_COUNT:
+            raise CubeError(
+                f"a slot and cell have {sums.max():,} trips, above {MAX_COUNT:,}, the most a cube can hold",
+                "use shorter slots or smaller cells: lake.recount(space=…, slot=…)",
+            )
+        flat[at, direction] = sums
+
+
+def _slot_start(name: str, value: Any, slot_seconds: int) -> int:
+    moment = naive(name, value)
+    seconds = int(moment.as_unit("s").to_numpy().astype("int64"))
+    if seconds % slot_seconds or moment != pd.Timestamp(seconds, unit="s"):
+        raise LakeError(f"{name} {value} is not the beginning of a slot of {slot_seconds // 60} min", "round it")
+    return seconds

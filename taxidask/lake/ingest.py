@@ -1,0 +1,226 @@
+"""Driving an ingest: which blocks are left to read, a task for each, and what came of every source."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from taxidask.errors import LakeError, RunError, SourceError, TaxidaskError
+from taxidask.storage import join
+from taxidask.trips.outcome import SourceIngest
+
+from .manifest import Manifest, Manifests
+from .tasks import BlockTask, FinishTask, Job, outcome, run_task
+
+if TYPE_CHECKING:
+    from taxidask.compute import Executor
+
+OnBlock = Callable[[dict[str, Any]], object]
+ROUNDS = 3  # of looking whether what a second name refers to is still there
+
+
+@dataclass
+class _Progress:
+    """A source on its way: blocks to read and blocks running."""
+
+    job: Job
+    ranges: tuple[tuple[int, int], ...]
+    left: int
+    error: TaxidaskError | None = None
+
+
+class Driver:
+    """Reads sources that are not in the lake yet, block by block, resuming where an earlier driver stopped.
+
+    Parameters
+    ----------
+    jobs : list of Job
+        One per source.
+    block_size : int
+        Bytes of a block.
+    executor : Executor
+        Runs the tasks.
+    on_block, should_stop : callable, optional
+        Called with the numbers of every finished block; asked whether to stop.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        *,
+        block_size: int,
+        executor: Executor,
+        on_block: OnBlock | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
+        self.jobs = jobs
+        self.block_size = block_size
+        self.executor = executor
+        self.on_block = on_block
+        self.should_stop = should_stop
+        self.results: dict[str, dict[str, Any]] = {}
+        self._ready: deque[FinishTask] = deque()
+        self._second_names: dict[str, dict[str, Manifest]] = {}
+        self._stopped = False
+
+    def run(self) -> list[SourceIngest]:
+        """Read all of them; what came of each, in their order."""
+        todo = list(self.jobs)
+        for _ in range(ROUNDS):
+            self._round(todo)
+            todo = [job for job in self.jobs if self._left_alone(job)]
+            if not todo:
+                break
+        self._settle()
+        for job in self.jobs:
+            self._tell_second_names(job)
+        return [self._result(job) for job in self.jobs]
+
+    def _settle(self) -> None:
+        """Of sources of one size look again what became of them: one may have become another's second name since."""
+        sizes = Counter(result.get("bytes") for result in self.results.values())
+        for job in self.jobs:
+            result = self.results[job.source.url]
+            if "error" in result or result.get("duplicate_of") or sizes[result.get("bytes")] == 1:
+                continue
+            manifest = Manifests(job.lake, job.storage).get(job.source.url)
+            if manifest is not None and manifest.duplicate_of:
+                self.results[job.source.url] = outcome(manifest, note=result["note"], skipped=result["skipped"])
+
+    def _tell_second_names(self, job: Job) -> None:
+        """Say which other names of the content this source had count nowhere now that it has another."""
+        manifests = Manifests(job.lake, job.storage)
+        left = [
+            one.url for one in self._second_names.get(job.source.url, {}).values() if not manifests.duplicate_holds(one)
+        ]
+        if left and "error" not in self.results[job.source.url]:
+            note = f"its former content counts nowhere now, ingest again what has it: {', '.join(left)}"
+            result = self.results[job.source.url]
+            result["note"] = f"{result['note']}; {note}" if result["note"] else note
+
+    def _left_alone(self, job: Job) -> bool:
+        """Whether this source counts nowhere, because the one it is a second name of has other content by now."""
+        original = self.results[job.source.url].get("duplicate_of")
+        if not original:
+            return False
+        manifests = Manifests(job.lake, job.storage)
+        manifest = manifests.get(job.source.url)
+        return manifest is not None and bool(manifest.duplicate_of) and not manifests.duplicate_holds(manifest)
+
+    def _round(self, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
+        lake, storage = jobs[0].lake, jobs[0].storage
+        manifests = Manifests(lake, storage)
+        there = {manifest.url: manifest for manifest in manifests.all()}
+        finished = {stat.url for stat in storage.list(join(lake, "blocks")) if stat.url.endswith(".json")}
+        ours = {job.source.url for job in self.jobs}
+        for one in there.values():
+            if one.duplicate_of in ours and one.url not in ours:
+                self._second_names.setdefault(one.duplicate_of or "", {})[one.url] = one
+        states: list[_Progress] = []
+        plans: list[tuple[_Progress, list[tuple[int, int]]]] = []
+        for job in jobs:
+            manifest = there.get(job.source.url)
+            if manifest is not None and self._is_current(manifest, job, manifests):
+                self.results[job.source.url] = outcome(manifest, skipped=True)
+                continue
+            ranges = tuple((block.start, block.stop) for block in job.source.blocks(self.block_size))
+            todo = [one for one in ranges if job.summary_url(*one) not in finished]
+            states.append(_Progress(job, ranges, len(todo)))
+            plans.append((states[-1], todo))
+        total = sum(stop - start for _, todo in plans for start, stop in todo)
+        by_url = {state.job.source.url: state for state in states}
+        for tasks in (self._tasks(plans), self._late()):
+            for task, result in self.executor.map_unordered(
+                run_task, tasks, should_stop=self._asked_to_stop, describe=_describe
+            ):
+                self._collect(task, result, by_url[task.job.source.url], total)
+            if self._stopped:
+                read = sum(len(state.ranges) - state.left for state in states)
+                raise RunError(
+                    f"the ingest into {lake} was cancelled with {read:,} of "
+                    f"{sum(len(state.ranges) for state in states):,} blocks read",
+                    "ingest again to go on: finished blocks are not read again",
+                )
+
+    @staticmethod
+    def _is_current(manifest: Manifest, job: Job, manifests: Manifests) -> bool:
+        return manifest.id == job.part and (not manifest.duplicate_of or manifests.duplicate_holds(manifest))
+
+    def _asked_to_stop(self) -> bool:
+        self._stopped = self._stopped or (self.should_stop is not None and self.should_stop())
+        return self._stopped
+
+    def _tasks(self, plans: list[tuple[_Progress, list[tuple[int, int]]]]) -> Iterator[BlockTask | FinishTask]:
+        for state, todo in plans:
+            if not todo:
+                self._ready.append(FinishTask(state.job, state.ranges))
+            for start, stop in todo:
+                yield from self._late()
+                if state.error is not None:
+                    break
+                yield BlockTask(state.job, start, stop)
+        yield from self._late()
+
+    def _late(self) -> Iterator[FinishTask]:
+        """Sources all of whose blocks are there by now."""
+        while self._ready:
+            yield self._ready.popleft()
+
+    def _collect(self, task: BlockTask | FinishTask, result: dict[str, Any], state: _Progress, total: int) -> None:
+        url = task.job.source.url
+        if "error" in result:
+            state.error = result["error"]
+            self.results[url] = {"url": url, "month": task.job.source.month, "error": state.error}
+        elif isinstance(task, FinishTask):
+            self.results[url] = result
+        else:
+            state.left -= 1
+            if state.left == 0 and state.error is None:
+                self._ready.append(FinishTask(state.job, state.ranges))
+            if self.on_block is not None:
+                self.on_block({"source": url, **result, "total_bytes": total})
+
+    def _result(self, job: Job) -> SourceIngest:
+        result = SourceIngest(**self.results[job.source.url])
+        notes = [result.note] if result.note else []
+        if job.source.month is None and not result.duplicate_of and result.error is None:
+            notes.append("no month in its name, so outside_month was not checked")
+        if result.rows and not result.kept:
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in result.rejected.items() if count)
+            message = f"not one of the {result.rows:,} rows of {result.url} can be kept: {reasons}"
+            remedy = (
+                "the rows are set aside: look at lake.rejects(); is it the right file, and the month in its name right?"
+            )
+            return _with(result, note="; ".join(notes), error=SourceError(message, remedy))
+        return _with(result, note="; ".join(notes))
+
+
+def _with(result: SourceIngest, **changes: Any) -> SourceIngest:
+    from dataclasses import replace
+
+    return replace(result, **changes)
+
+
+def _describe(task: BlockTask | FinishTask) -> str:
+    url = task.job.source.url
+    return f"{url}, bytes {task.start:,} to {task.stop:,}" if isinstance(task, BlockTask) else f"the manifest of {url}"
+
+
+def block_bytes(size: str | int) -> int:
+    """Bytes of a block from a number or text like "64MiB"."""
+    from dask.utils import parse_bytes
+
+    try:
+        return parse_bytes(size)
+    except ValueError as error:
+        raise LakeError(f"block_size {size!r} is no size", 'write it like "64MiB"') from error
+
+
+def now() -> float:
+    """A clock that only goes forward, in seconds."""
+    return time.monotonic()

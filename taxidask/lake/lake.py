@@ -1,0 +1,375 @@
+"""The lake: clean trips, rejects and counts of many sources, in one folder or bucket."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import html
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from taxidask.cube.slots import slot_seconds_of
+from taxidask.errors import LakeError, StorageError
+from taxidask.space import Grid, Space
+from taxidask.storage import Storage, absolute, default_storage
+from taxidask.trips.outcome import Ingest, raise_failures
+from taxidask.trips.rules import Rules
+from taxidask.trips.schema import REASONS
+from taxidask.trips.sources import Source, find_sources
+from taxidask.words import quantity
+
+from .cube import cube_of
+from .filters import Where
+from .ingest import Driver, OnBlock, block_bytes, now
+from .layout import Layout, load_space, read_layout, save_space, write_layout
+from .manifest import Manifest, Manifests, counted
+from .query import query_rejects, query_trips, to_pandas
+from .recount import recount
+from .tasks import Job
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from taxidask.cube import Cube
+
+
+class Lake:
+    """Trips of many sources as Parquet, with the rows set aside and the demand counts.
+
+    A source becomes visible whole or not at all, and once: reading it again changes nothing, and an interrupted ingest
+    goes on where it stopped. A lake has one space and one slot, those of its first ingest.
+
+    Parameters
+    ----------
+    url : str or path
+        A folder, ``s3://bucket/key`` or ``memory://name``; it need not exist.
+    storage : Storage, optional
+        Where the URL is; this process's environment decides by default.
+
+    Examples
+    --------
+    >>> lake = Lake("memory://docs/lake")
+    >>> lake.trips(columns=["pickup_datetime", "fare_amount"])
+    Empty DataFrame
+    Columns: [pickup_datetime, fare_amount]
+    Index: []
+    """
+
+    def __init__(self, url: str | os.PathLike[str], *, storage: Storage | None = None) -> None:
+        self.url = absolute(url)
+        self.storage = storage or default_storage()
+        self._manifests = Manifests(self.url, self.storage)
+
+    # --- what it is -------------------------------------------------------------------------------------------
+
+    def _layout(self) -> Layout:
+        layout = read_layout(self.url, self.storage)
+        if layout is None:
+            raise LakeError(f"there is no lake at {self.url} yet", "ingest into it first: lake.ingest(sources)")
+        return layout
+
+    @property
+    def space(self) -> Space:
+        """The cells that trips are counted in."""
+        return load_space(self.url, self._layout().space_key, self.storage)
+
+    @property
+    def slot(self) -> pd.Timedelta:
+        """The length of time that trips are counted by."""
+        return pd.Timedelta(seconds=self._layout().slot_seconds)
+
+    def fingerprint(self) -> str:
+        """Changes if and only if what queries see changes."""
+        layout = read_layout(self.url, self.storage)
+        seen = [[one.url, one.content, one.month, one.rules] for one in self._manifests.counted()]
+        state = [layout.count_key if layout else None, seen]
+        return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+    # --- writing ----------------------------------------------------------------------------------------------
+
+    def ingest(
+        self,
+        sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        space: Space | None = None,
+        slot: str | pd.Timedelta | None = None,
+        client: Client | None = None,
+        block_size: str | int = "64MiB",
+        rules: Rules | None = None,
+        month: str | None = None,
+        on_block: OnBlock | None = None,
+        should_stop: Callable[[], bool] | None = None,
+        progress: bool = False,
+        errors: Literal["raise", "report"] = "raise",
+    ) -> Ingest:
+        """Read sources that are not in the lake yet.
+
+        Parameters
+        ----------
+        sources : str, path or iterable of them
+            Files, folders and patterns; CSV (plain, gzip, zstd) and Parquet of any TLC era.
+        space, slot : Space and str, optional
+            Those of the lake; in a new lake ``Grid.new_york()`` and "30min". Others than the lake's are an error.
+        client : distributed.Client, optional
+            Its workers read; else those of the current client, else threads of this process.
+        block_size : str or int
+            Bytes of a task's share of a file, a multiple of 8 MiB. A task needs up to six times as much memory.
+        rules : Rules, optional
+            Which rows are kept. A source that was read under other rules is read again.
+        month : str, optional
+            Month of all sources, ``YYYY-MM``, instead of the one in their name.
+        on_block : callable, optional
+            Gets a dictionary for every finished block: source, start, stop, rows, kept, rejected, bytes, seconds,
+            total_bytes.
+        should_stop : callable, optional
+            Asked between blocks; once true, running blocks are finished, no other is started, and RunError is raised.
+        progress : bool
+            Show rows, bytes, rejects and time left.
+        errors : {"raise", "report"}
+            What to do, after all others are in the lake, about sources that cannot be read or have no valid row.
+
+        Returns
+        -------
+        Ingest
+            What became of every source.
+        """
+        if errors not in ("raise", "report"):
+            raise LakeError(f"errors is {errors!r}", 'use "raise" or "report"')
+        began = now()
+        size = block_bytes(block_size)
+        found = find_sources(sources, storage=self.storage, month=month)
+        _check_blocks(found[0], size)
+        layout = self._settle(space, slot, found)
+        jobs = [
+            Job(self.url, self.storage, source, rules or Rules(), layout.space_key, layout.slot_seconds)
+            for source in found
+        ]
+        from taxidask.compute import executor
+
+        with _shown(progress, on_block) as hook:
+            driver = Driver(jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop)
+            result = Ingest(driver.run(), now() - began)
+        if errors == "raise":
+            raise_failures(result)
+        return result
+
+    def _settle(self, space: Space | None, slot: Any, found: Sequence[Source]) -> Layout:
+        """The lake's layout, written if this is its first ingest, checked against what was asked for."""
+        seconds = None if slot is None else slot_seconds_of(slot)
+        layout = read_layout(self.url, self.storage)
+        chosen = load_space(self.url, layout.space_key, self.storage) if layout else space or Grid.new_york()
+        asked = chosen if space is None else space
+        _check_zones(asked, [(one.url, one.era.locations) for one in found])
+        if layout is None:
+            layout = write_layout(self.url, self.storage, chosen, seconds or 1800) or self._layout()
+        if asked.key != layout.space_key:
+            raise LakeError(
+                f"the lake {self.url} counts in {self.space!r}, not in {asked!r}",
+                "leave space out, use another lake, or count again: lake.recount(space=…)",
+            )
+        if seconds not in (None, layout.slot_seconds):
+            raise LakeError(
+                f"the lake {self.url} has slots of {layout.slot_seconds // 60:g} min, not {slot}",
+                "leave slot out, use another lake, or count again: lake.recount(slot=…)",
+            )
+        return layout
+
+    def recount(
+        self, *, space: Space | None = None, slot: str | pd.Timedelta | None = None, client: Client | None = None
+    ) -> pd.DataFrame:
+        """Count the lake's trips again in another space or slot; readers see the old counts until all are there.
+
+        Returns
+        -------
+        DataFrame
+            Per source: trips, and how many pickups and drop-offs lie in no cell.
+        """
+        layout = self._layout()
+        target = space or load_space(self.url, layout.space_key, self.storage)
+        seconds = layout.slot_seconds if slot is None else slot_seconds_of(slot)
+        manifests = self._manifests.counted()
+        _check_zones(target, [(one.url, one.locations) for one in manifests])
+        save_space(self.url, target, self.storage)
+        report = recount(self.url, self.storage, manifests, target.key, seconds, client=client)
+        new = (target.key, seconds) != (layout.space_key, layout.slot_seconds)
+        if new and write_layout(self.url, self.storage, target, seconds, over=layout) is None:
+            raise LakeError(
+                f"the lake {self.url} was given another space or slot meanwhile", "look at lake.space, try again"
+            )
+        return report
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    def trips(
+        self,
+        *,
+        start: Any = None,
+        end: Any = None,
+        where: Where = None,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> pd.DataFrame:
+        """Trips with a pickup in ``[start, end)``, in order of pickup.
+
+        Only the months, parts, row groups and columns that can hold what is asked for are read.
+
+        Parameters
+        ----------
+        start, end : str or Timestamp, optional
+            New York wall-clock time.
+        where : str or list of (column, op, value), optional
+            Conditions, like ``"fare_amount > 20 and passenger_count == 1"`` or ``[("fare_amount", ">", 20)]``.
+        columns : list of str, optional
+            Those wanted, in this order; all by default.
+        limit : int, optional
+            Rows at most: the first ones.
+        """
+        table = query_trips(
+            self.url, self.storage, self._manifests.counted(),
+            start=start, end=end, where=where, columns=columns, limit=limit,
+        )  # fmt: skip
+        return to_pandas(table)
+
+    def cube(self, *, start: Any = None, end: Any = None) -> Cube:
+        """Trips counted by slot, cell and direction.
+
+        Parameters
+        ----------
+        start, end : str or Timestamp, optional
+            Which slots: ``[start, end)``; by default the covered months, from the first to the last.
+
+        Returns
+        -------
+        Cube
+            Slots that no source covers are marked missing and hold zeros.
+        """
+        layout = self._layout()
+        space = load_space(self.url, layout.space_key, self.storage)
+        return cube_of(self.url, self.storage, self._manifests.counted(), space, layout.slot_seconds, start, end)
+
+    def rejects(
+        self,
+        source: str | os.PathLike[str] | None = None,
+        reason: str | Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> pd.DataFrame:
+        """Rows set aside: source, byte offset, raw line and reason.
+
+        Parameters
+        ----------
+        source : str or path, optional
+            Only of this source.
+        reason : str or list of str, optional
+            Only for these reasons.
+        limit : int, optional
+            Rows at most.
+        """
+        manifests = self._manifests.counted()
+        if source is not None:
+            url = absolute(source)
+            chosen = [one for one in manifests if one.url == url or one.url.rpartition("/")[2] == os.fspath(source)]
+            if not chosen:
+                raise LakeError(f"the lake {self.url} has no source {url}", "lake.sources() lists what it has")
+            manifests = chosen
+        reasons = None if reason is None else [reason] if isinstance(reason, str) else list(reason)
+        for one in reasons or ():
+            if one not in REASONS:
+                raise LakeError(f"there is no reason {one!r}", f"reasons are {', '.join(REASONS)}")
+        return to_pandas(query_rejects(self.url, self.storage, manifests, reasons=reasons, limit=limit))
+
+    def sources(self) -> pd.DataFrame:
+        """What the lake was made of: one row per source, with its rows, kept and rejected by reason."""
+        manifests = self._manifests.all()
+        visible = {one.url: one.content for one in counted(manifests, self._manifests.claimant)}
+        rows = []
+        for one in manifests:
+            if one.url not in visible and one.duplicate_of is None:
+                one = one.duplicate(self._manifests.claimant(one.content) or "")
+            note = ""
+            if one.duplicate_of is not None:
+                note = f"same content as {one.duplicate_of}, counted there"
+                if visible.get(one.duplicate_of) != one.content:
+                    note = f"counts nowhere since {one.duplicate_of} has other content: ingest it again"
+            rows.append(_row(one, note))
+        return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+
+    def __repr__(self) -> str:
+        try:
+            layout = read_layout(self.url, self.storage)
+            if layout is None:
+                return f"Lake {self.url}: empty"
+            manifests = self._manifests.counted()
+            space = load_space(self.url, layout.space_key, self.storage)
+        except StorageError as error:
+            return f"Lake {self.url}: {error}"
+        kept, rows = sum(one.kept for one in manifests), sum(one.rows for one in manifests)
+        days = [pd.Timestamp(day, unit="us") for one in manifests for day in (one.first, one.last) if day is not None]
+        span = f", {min(days):%Y-%m-%d} to {max(days):%Y-%m-%d}" if days else ""
+        return (
+            f"Lake {self.url}: {quantity(len(manifests), 'source')}, {kept:,} trips "
+            f"of {rows:,} rows{span}, slots of {layout.slot_seconds // 60} min, {space!r}"
+        )
+
+    def _repr_html_(self) -> str:
+        head = f"<p>{html.escape(repr(self))}</p>"
+        try:
+            return head + self.sources()[["url", "month", "rows", "kept", "rejected", "note"]]._repr_html_()  # type: ignore[operator]
+        except StorageError:
+            return head
+
+
+_COLUMNS: dict[str, str] = {
+    "url": "str", "month": "str", "era": "str", "rows": "int64", "kept": "int64", "rejected": "int64",
+    **dict.fromkeys(REASONS, "int64"), "unreadable": "int64", "bytes": "int64", "seconds": "float64",
+    "first": "datetime64[us]", "last": "datetime64[us]", "version": "str", "content": "str", "note": "str",
+}  # fmt: skip
+
+
+def _row(one: Manifest, note: str) -> dict[str, Any]:
+    moments = {name: pd.NaT if value is None else pd.Timestamp(value, unit="us") for name, value in
+               (("first", one.first), ("last", one.last))}  # fmt: skip
+    return {
+        **{name: getattr(one, name) for name in ("url", "month", "era", "rows", "kept", "bytes", "seconds")},
+        "rejected": sum(one.rejected.values()),
+        **{reason: one.rejected.get(reason, 0) for reason in REASONS},
+        "unreadable": sum(one.unreadable.values()),
+        **moments,
+        "version": one.version,
+        "content": one.content,
+        "note": note,
+    }
+
+
+def _check_zones(space: Space, sources: Sequence[tuple[str, str]]) -> None:
+    for url, locations in sources:
+        if locations == "zones" and isinstance(space, Grid):
+            raise LakeError(
+                f"{url} says where trips begin and end by taxi zone, which {space!r} cannot place",
+                "use the taxi zones: space=td.Zones('taxi_zones.geojson')",
+            )
+
+
+def _check_blocks(source: Source, size: int) -> None:
+    try:
+        source.blocks(size)
+    except ValueError as error:
+        raise LakeError(str(error), 'use "64MiB" or another multiple of 8 MiB') from error
+
+
+@contextlib.contextmanager
+def _shown(progress: bool, on_block: OnBlock | None) -> Iterator[OnBlock]:
+    """Who hears of finished blocks: a display, and the caller."""
+    from taxidask.progress import Progress
+
+    with Progress(progress) as show:
+
+        def tell(block: dict[str, Any]) -> None:
+            show(block)
+            if on_block is not None:
+                on_block(block)
+
+        yield tell

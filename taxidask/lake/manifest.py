@@ -1,0 +1,290 @@
+"""The lake's commit rule: names of its files, manifests that make a source's parts visible, claims on contents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from taxidask.errors import LakeError
+from taxidask.storage import MissingError, Storage, join
+from taxidask.trips.rules import Rules
+from taxidask.trips.sources import Source
+
+FORMAT = 1
+"""Version of the lake's layout; parts written under another are not mixed with these."""
+Bytes = bytes
+ROUNDS = 50  # of a conditional write against others that write the same object
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def part_id(source: Source, rules: Rules) -> str:
+    """Name of a source's parts: the source and everything that decides what is in them."""
+    inputs = {"version": source.version, "month": source.month, "rules": asdict(rules), "format": FORMAT}
+    return f"{_sha(source.url)[:16]}-{_sha(json.dumps(inputs, sort_keys=True))[:12]}"
+
+
+def work_folder(lake: str, part: str) -> str:
+    """Where the summaries and counts of a source's finished blocks wait for its manifest."""
+    return join(lake, "blocks", part)
+
+
+def cube_url(lake: str, count_key: str, part: str) -> str:
+    """Where a source's counts are, for one space and slot."""
+    return join(lake, "cube", count_key, f"{part}.parquet")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet file: its path below the lake, rows, bytes, and first and last pickup (microseconds since 1970)."""
+
+    path: str
+    rows: int
+    bytes: int
+    first: int | None = None
+    last: int | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the lake holds of one source. Readers see what manifests name and nothing else."""
+
+    url: str
+    id: str
+    version: str
+    size: int
+    month: str | None
+    era: str
+    locations: str
+    rules: dict[str, Any]
+    content: str
+    rows: int
+    kept: int
+    rejected: dict[str, int]
+    unreadable: dict[str, int]
+    outside: tuple[int, int]
+    count_key: str
+    bytes: int
+    seconds: float
+    first: int | None
+    last: int | None
+    parts: tuple[Part, ...] = ()
+    rejects: tuple[Part, ...] = ()
+    duplicate_of: str | None = None
+    format: int = FORMAT
+    storage_version: str = field(default="", compare=False)
+
+    def to_json(self) -> Bytes:
+        """As JSON, without what the storage knows itself."""
+        fields = asdict(self)
+        del fields["storage_version"]
+        return json.dumps(fields, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: Bytes, *, where: str, storage_version: str = "") -> Manifest:
+        """Read a manifest; an error names the file `where` it stood."""
+        try:
+            fields = json.loads(data)
+            if fields["format"] != FORMAT:
+                raise LakeError(
+                    f"{where} is of lake format {fields['format']}, this version reads {FORMAT}",
+                    "use the version of taxidask that wrote the lake",
+                )
+            for name in ("parts", "rejects"):
+                fields[name] = tuple(Part(**part) for part in fields[name])
+            fields["outside"] = tuple(fields["outside"])
+            return cls(**fields, storage_version=storage_version)
+        except (ValueError, KeyError, TypeError) as error:
+            raise LakeError(
+                f"{where} is no manifest: {error}", "delete it and ingest its source again; nothing else is affected"
+            ) from error
+
+    def duplicate(self, original: str) -> Manifest:
+        """The manifest of a second name of a content that already counts under `original`."""
+        return replace(
+            self,
+            duplicate_of=original,
+            parts=(),
+            rejects=(),
+            rows=0,
+            kept=0,
+            rejected={},
+            unreadable={},
+            outside=(0, 0),
+        )
+
+
+class Manifests:
+    """The manifests of a lake.
+
+    Parameters
+    ----------
+    lake : str
+        URL of the lake.
+    storage : Storage
+        Where it is.
+    """
+
+    def __init__(self, lake: str, storage: Storage) -> None:
+        self.lake = lake
+        self.storage = storage
+        self._known: dict[tuple[str, str], Manifest] = {}
+
+    def path(self, url: str) -> str:
+        """Where the manifest of a source is."""
+        return join(self.lake, "manifests", f"{_sha(url)}.json")
+
+    def claim_path(self, content: str) -> str:
+        """Where a content is claimed."""
+        return join(self.lake, "manifests", "by-content", f"{content}.json")
+
+    def get(self, url: str) -> Manifest | None:
+        """The manifest of a source, or None."""
+        return self._load(self.path(url))
+
+    def _load(self, path: str, version: str | None = None) -> Manifest | None:
+        try:
+            # The version first: a manifest that changes in between then fails a conditional write, and is read again.
+            version = version or self.storage.stat(path).version
+            if (path, version) not in self._known:
+                data = self.storage.read(path)
+                self._known[path, version] = Manifest.from_json(data, where=path, storage_version=version)
+            return self._known[path, version]
+        except MissingError:
+            return None
+
+    def all(self) -> list[Manifest]:
+        """Every manifest, by URL of its source."""
+        folder = join(self.lake, "manifests")
+        found = [stat for stat in self.storage.list(folder, depth=1) if stat.url.rpartition("/")[0] == folder]
+        known = {(stat.url, stat.version) for stat in found}
+        self._known = {key: value for key, value in self._known.items() if key in known}
+        if len(found) - len(self._known) > 4:
+            with ThreadPoolExecutor(8) as pool:
+                loaded = list(pool.map(lambda stat: self._load(stat.url, stat.version), found))
+        else:
+            loaded = [self._load(stat.url, stat.version) for stat in found]
+        return sorted((manifest for manifest in loaded if manifest is not None), key=lambda manifest: manifest.url)
+
+    def counted(self) -> list[Manifest]:
+        """The manifests whose rows count: each content once, by URL of its source."""
+        return counted(self.all(), self.claimant)
+
+    def claimant(self, content: str) -> str | None:
+        """URL of the source that claims a content."""
+        try:
+            return json.loads(self.storage.read(self.claim_path(content)))["url"]
+        except MissingError:
+            return None
+
+    def duplicate_holds(self, manifest: Manifest) -> bool:
+        """Whether the source a duplicate refers to still counts that content."""
+        return self._counts(manifest.duplicate_of or "", manifest.content) is not None
+
+    def claim(self, url: str, content: str) -> tuple[str, str | None]:
+        """Claim a content for a source.
+
+        Returns
+        -------
+        tuple of str and (str or None)
+            URL of the source that has it, which is another if that one counts it; and of the one that had claimed it
+            before without counting it.
+        """
+        path, body = self.claim_path(content), json.dumps({"url": url}).encode()
+        for _ in range(ROUNDS):
+            if self.storage.create(path, body):
+                return url, None
+            try:
+                version = self.storage.stat(path).version
+                holder = json.loads(self.storage.read(path))["url"]
+            except MissingError:
+                continue
+            if holder == url:
+                return url, None
+            if self._counts(holder, content):
+                return holder, None
+            # Its manifest never came, or came with another content since: whoever comes next takes it.
+            if self.storage.replace(path, body, version):
+                return url, holder
+        raise LakeError(f"the content {content} of {url} is claimed by others again and again", "ingest again")
+
+    def _counts(self, url: str, content: str) -> Manifest | None:
+        """The manifest of a source if it counts that content."""
+        there = self.get(url)
+        return there if there is not None and there.content == content and there.duplicate_of is None else None
+
+    def _demote(self, url: str, content: str, original: str) -> None:
+        """Make a source that counts a content a second name of another that claims it."""
+        if there := self._counts(url, content):
+            self.storage.replace(self.path(url), there.duplicate(original).to_json(), there.storage_version)
+
+    def commit(self, manifest: Manifest, *, check: Callable[[], None] | None = None) -> tuple[Manifest, bool]:
+        """Make a source visible, at once and instead of what was visible of it before.
+
+        Parameters
+        ----------
+        manifest : Manifest
+            What to make visible.
+        check : callable, optional
+            Raises if the source is of another version by now. Asked after looking at what it would replace: a driver
+            that was asleep meanwhile cannot put an old version over a newer one.
+
+        Returns
+        -------
+        tuple of Manifest and bool
+            What is visible now, and whether this call made it so: False when another driver was first.
+        """
+        path = self.path(manifest.url)
+        former: str | None = None
+        for _ in range(ROUNDS):
+            there = self.get(manifest.url)
+            if (
+                there is not None
+                and there.id == manifest.id
+                and (not there.duplicate_of or self.duplicate_holds(there))
+            ):
+                return there, False
+            if check is not None:
+                check()
+            holder, taken_from = self.claim(manifest.url, manifest.content)
+            former = taken_from or former
+            new = manifest if holder == manifest.url else manifest.duplicate(holder)
+            if there is None:
+                won = self.storage.create(path, new.to_json())
+            else:
+                won = self.storage.replace(path, new.to_json(), there.storage_version)
+            if not won:
+                continue
+            if new.duplicate_of is None:
+                # Two drivers may each have taken the content for theirs. Readers count only the claimant's, so the
+                # other has to become a second name: one driver looks at the claim after writing its manifest, the
+                # other at the manifest after writing both, so that one of them sees it.
+                holder = self.claimant(manifest.content) or manifest.url
+                if holder != manifest.url:
+                    self._demote(manifest.url, manifest.content, holder)
+                    return self.get(manifest.url) or new, True
+                if former is not None:
+                    self._demote(former, manifest.content, manifest.url)
+            return new, True
+        raise LakeError(f"the manifest of {manifest.url} is written by others again and again", "ingest again")
+
+
+def counted(manifests: Iterable[Manifest], claimant: Any) -> list[Manifest]:
+    """Leave out second names: of sources with the same content only the one that claims it counts."""
+    by_content: dict[str, list[Manifest]] = {}
+    for manifest in manifests:
+        if manifest.duplicate_of is None:
+            by_content.setdefault(manifest.content, []).append(manifest)
+    chosen = []
+    for content, same in by_content.items():
+        if len(same) > 1:
+            holder = claimant(content)
+            same = [manifest for manifest in same if manifest.url == holder] or same[:1]
+        chosen.append(same[0])
+    return sorted(chosen, key=lambda manifest: manifest.url)

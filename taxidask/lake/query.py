@@ -1,0 +1,142 @@
+"""Reading the lake: only the parts, row groups and columns that a query needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from taxidask.errors import LakeError
+from taxidask.storage import Storage, join
+from taxidask.trips.schema import REJECT_SCHEMA, TRIP_SCHEMA, trip_schema
+
+from .filters import Where, check_columns, naive, parse_where
+from .manifest import Manifest, Part
+
+DAY_US = 86_400_000_000
+READERS = 8  # parts read at the same time: most of the wait is for the storage
+_FORMAT = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True))
+
+
+def micros(name: str, value: Any, default: int) -> int:
+    """A moment as microseconds since 1970."""
+    if value is None:
+        return default
+    return int(naive(name, value).as_unit("us").to_numpy().astype("int64"))
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """A frame whose column types do not depend on its values: integers that may be missing stay integers."""
+    integers = {pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype()}
+    return table.to_pandas(types_mapper=integers.get, split_blocks=True, self_destruct=True)
+
+
+def query_trips(
+    lake: str,
+    storage: Storage,
+    manifests: Sequence[Manifest],
+    *,
+    start: Any = None,
+    end: Any = None,
+    where: Where = None,
+    columns: Sequence[str] | None = None,
+    limit: int | None = None,
+) -> pa.Table:
+    """Trips with a pickup in ``[start, end)`` for which `where` holds.
+
+    In order of pickup, then source, then their place in the source.
+    """
+    names = TRIP_SCHEMA.names if columns is None else [columns] if isinstance(columns, str) else list(columns)
+    check_columns(names, TRIP_SCHEMA)
+    schema = trip_schema(names)
+    condition, looked_at = parse_where(where, TRIP_SCHEMA)
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise LakeError(f"limit is {limit!r}", "give a number of rows, 0 or more")
+    parts = [part for manifest in manifests for part in manifest.parts if part.first is not None]
+    low = micros("start", start, min((part.first or 0 for part in parts), default=0))
+    high = micros("end", end, max((part.last or 0 for part in parts), default=-1) + 1)
+    if start is not None and end is not None and high < low:
+        raise LakeError(f"end {end} is before start {start}", "exchange them")
+    read = [name for name in TRIP_SCHEMA.names if name in {*names, *looked_at, "pickup_datetime"}]
+
+    def window(low: int, high: int) -> pa.Table:
+        return _window(lake, storage, parts, low, high, condition, read).select(names)
+
+    if limit is None:
+        return window(low, high).cast(schema)
+    tables, rows = [schema.empty_table()], 0
+    for one, other in _growing(parts, low, high):
+        if rows >= limit:
+            break
+        tables.append(window(one, other))
+        rows += tables[-1].num_rows
+    return pa.concat_tables(tables).slice(0, limit)
+
+
+def _growing(parts: list[Part], low: int, high: int) -> Iterator[tuple[int, int]]:
+    """Windows of time that grow, over what the parts hold: a query of few rows reads few."""
+    low = max(low, min((part.first or 0 for part in parts), default=high))
+    high = min(high, max((part.last or 0 for part in parts), default=low) + 1)
+    span = DAY_US
+    while low < high:
+        stop = min(low + span - low % DAY_US, high)
+        yield low, stop
+        low, span = stop, span * 2
+
+
+def _window(
+    lake: str,
+    storage: Storage,
+    parts: list[Part],
+    low: int,
+    high: int,
+    condition: pc.Expression | None,
+    columns: list[str],
+) -> pa.Table:
+    wanted = [part for part in parts if (part.first or 0) < high and (part.last or 0) >= low]
+    pickup = pc.field("pickup_datetime")
+    expression = (pickup >= pa.scalar(low, pa.timestamp("us"))) & (pickup < pa.scalar(high, pa.timestamp("us")))
+    expression = expression if condition is None else expression & condition
+
+    def read(part: Part) -> pa.Table:
+        with storage.open(join(lake, part.path), read_ahead=0, size=part.bytes) as file:
+            fragment = _FORMAT.make_fragment(pa.PythonFile(file, mode="r"))
+            return fragment.to_table(schema=TRIP_SCHEMA, columns=columns, filter=expression, use_threads=False)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        tables = list(pool.map(read, wanted))
+    table = pa.concat_tables([trip_schema(columns).empty_table(), *tables])
+    del tables
+    return table.take(pc.sort_indices(table["pickup_datetime"]))  # stable: equal times keep the order of the parts
+
+
+def query_rejects(
+    lake: str,
+    storage: Storage,
+    manifests: Sequence[Manifest],
+    *,
+    reasons: Sequence[str] | None = None,
+    limit: int | None = None,
+) -> pa.Table:
+    """Rows kept aside, by source and place in it."""
+    plain = pa.schema([field.with_type(pa.string()) if field.name == "reason" else field for field in REJECT_SCHEMA])
+    tables, rows = [plain.empty_table()], 0
+    for manifest in manifests:
+        if reasons is not None and not any(manifest.rejected.get(reason) for reason in reasons):
+            continue
+        for part in manifest.rejects:
+            if limit is not None and rows >= limit:
+                break
+            with storage.open(join(lake, part.path), read_ahead=0, size=part.bytes) as file:
+                fragment = _FORMAT.make_fragment(pa.PythonFile(file, mode="r"))
+                table = fragment.to_table(schema=plain, use_threads=False)
+            if reasons is not None:
+                table = table.filter(pc.is_in(table["reason"], pa.array(list(reasons), pa.string())))
+            tables.append(table)
+            rows += table.num_rows
+    return pa.concat_tables(tables).slice(0, limit)

@@ -1,0 +1,337 @@
+"""The work of an ingest, as tasks: read one block into parts, and make a source of finished blocks visible.
+
+Both are pure functions of small picklable arguments, so they run in threads, processes and pods alike. A task writes
+its own output and returns a small dictionary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xxhash
+
+from taxidask.errors import LakeError, SourceError
+from taxidask.space import Space
+from taxidask.storage import MissingError, Storage, join
+from taxidask.trips.read import read_block
+from taxidask.trips.rules import Rules
+from taxidask.trips.schema import PLACES
+from taxidask.trips.sources import Block, Source
+
+from .layout import load_space
+from .manifest import Manifest, Manifests, Part, cube_url, part_id, work_folder
+from .tally import Tally, merge, read_tally
+
+SECOND = "another driver read it at the same time"
+ROW_GROUP = 1 << 14  # rows: about a day of a 64 MiB block, so that a day's query reads two of thirty
+DICTIONARY = [
+    "vendor_id", "passenger_count", "rate_code_id", "store_and_fwd_flag", "pickup_location_id", "dropoff_location_id",
+    "payment_type", "fare_amount", "extra", "mta_tax", "tip_amount", "tolls_amount", "improvement_surcharge",
+    "congestion_surcharge", "airport_fee", "cbd_congestion_fee", "total_amount", "trip_distance",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of one source share."""
+
+    lake: str
+    storage: Storage
+    source: Source
+    rules: Rules
+    space_key: str
+    slot_seconds: int
+
+    @property
+    def part(self) -> str:
+        """Name of the source's parts."""
+        return part_id(self.source, self.rules)
+
+    @property
+    def count_key(self) -> str:
+        """Name of the space and slot that its trips are counted in."""
+        return f"{self.space_key}-{self.slot_seconds}s"
+
+    @property
+    def work(self) -> str:
+        """Where the summaries of its finished blocks are."""
+        return work_folder(self.lake, self.part)
+
+    def summary_url(self, start: int, stop: int) -> str:
+        """Where the summary of a block is: once it is there, the block is finished."""
+        return join(self.work, f"{start}-{stop}.json")
+
+    def counts_url(self, start: int, stop: int) -> str:
+        """Where the counts of a block wait to be added up."""
+        return join(self.work, f"{start}-{stop}.parquet")
+
+    def space(self) -> Space:
+        """The lake's space, loaded once in each process."""
+        return load_space(self.lake, self.space_key, self.storage)
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """Read the rows that start in ``[start, stop)``."""
+
+    job: Job
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class FinishTask:
+    """Make a source visible whose blocks are all finished."""
+
+    job: Job
+    ranges: tuple[tuple[int, int], ...]
+
+
+def run_task(task: BlockTask | FinishTask) -> dict[str, Any]:
+    """Run either task; a source that cannot be read is a result (``error``), so that it does not stop the others."""
+    try:
+        return ingest_block(task) if isinstance(task, BlockTask) else finish_source(task)
+    except SourceError as error:
+        return {"error": error}
+
+
+def ingest_block(task: BlockTask) -> dict[str, Any]:
+    """Read a block into parts of trips and rejects and its counts, then write its summary."""
+    began = time.monotonic()
+    job = task.job
+    space = job.space()
+    counts = Tally(job.slot_seconds, space.cells)
+    summary: dict[str, Any] = {
+        "start": task.start, "stop": task.stop, "rows": 0, "kept": 0, "rejected": {}, "unreadable": {}, "bytes": 0,
+        "content": [], "count_key": job.count_key, "parts": [], "rejects": [],
+    }  # fmt: skip
+    block = Block(job.source, task.start, task.stop)
+    results = read_block(block, storage=job.storage, rules=job.rules)
+    if job.source.splittable:
+        results = iter(list(results))  # there is one: the reader and its buffers are let go before it is written
+    for number, result in enumerate(results):
+        for name in ("rows", "kept", "bytes"):
+            summary[name] += getattr(result, name)
+        for name in ("rejected", "unreadable"):
+            for key, value in getattr(result, name).items():
+                summary[name][key] = summary[name].get(key, 0) + value
+        summary["content"] += result.content
+        name = f"{job.part}-{task.start:012d}-{task.stop:012d}-{number:04d}.parquet"
+        if result.rejects.num_rows:
+            path, data = f"rejects/{name}", _parquet([result.rejects], result.rejects.schema)
+            job.storage.write(join(job.lake, path), data)
+            summary["rejects"].append(asdict(Part(path, result.rejects.num_rows, len(data))))
+        trips = result.trips
+        del result
+        counts.add_trips(trips, space, job.source.era.locations)
+        _release_memory()
+        summary["parts"] += [asdict(part) for part in _write_trips(job, trips, name)]
+        del trips
+    job.storage.write(job.counts_url(task.start, task.stop), counts.to_bytes())
+    summary["outside"] = counts.outside
+    # Else rows of another version would be trusted should this one come back: on S3 equal bytes are equal versions.
+    _check_version(job)
+    summary["seconds"] = time.monotonic() - began
+    job.storage.write(job.summary_url(task.start, task.stop), json.dumps(summary).encode())
+    _release_memory()
+    return {name: summary[name] for name in ("start", "stop", "rows", "kept", "rejected", "bytes", "seconds")}
+
+
+def _check_version(job: Job) -> None:
+    source = job.source
+    now = job.storage.stat(source.url).version
+    if now != source.version:
+        raise SourceError(
+            f"{source.url} changed while it was read (version {source.version} became {now})",
+            "ingest it again once it is written; what the lake held of it is still there",
+        )
+
+
+def _release_memory() -> None:
+    """Give freed memory back to the system: allocators keep it, and blocks would pile up in each thread's share."""
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _write_trips(job: Job, trips: pa.Table, name: str) -> Iterator[Part]:
+    """Write trips sorted by pickup (rows of equal time in file order), a part for each month."""
+    trips = trips.combine_chunks()
+    order = pc.sort_indices(trips["pickup_datetime"])
+    pickups = trips["pickup_datetime"].take(order).combine_chunks().to_numpy(zero_copy_only=False)
+    months = pickups.astype("datetime64[M]")
+    edges = [0, *(np.flatnonzero(months[1:] != months[:-1]) + 1).tolist(), len(months)]
+    for low, high in pairwise(edges):
+        if low == high:
+            continue
+        year, month = str(months[low]).split("-")
+        slices = (trips.take(order.slice(at, min(ROW_GROUP, high - at))) for at in range(low, high, ROW_GROUP))
+        data = _parquet(slices, trips.schema)
+        path = f"trips/year={year}/month={month}/{name}"
+        job.storage.write(join(job.lake, path), data)
+        first, last = (int(pickups[at].astype("datetime64[us]").astype(np.int64)) for at in (low, high - 1))
+        yield Part(path, high - low, len(data), first, last)
+
+
+def _parquet(tables: Any, schema: pa.Schema) -> memoryview:
+    """Tables as one Parquet file, each as a row group: only one of them is held at a time."""
+    sink = pa.BufferOutputStream()
+    encodings = {
+        "use_dictionary": [name for name in schema.names if name in DICTIONARY],
+        "column_encoding": {name: "BYTE_STREAM_SPLIT" for name in schema.names if name in PLACES["points"]},
+    }
+    with pq.ParquetWriter(sink, schema, compression="zstd", compression_level=1, **encodings) as writer:
+        for table in tables:
+            writer.write_table(table)
+    return memoryview(sink.getvalue())
+
+
+def finish_source(task: FinishTask) -> dict[str, Any]:
+    """Check that the blocks are whole, add up their counts and write the manifest; then clear the work folder."""
+    began = time.monotonic()
+    job, source = task.job, task.job.source
+    manifests = Manifests(job.lake, job.storage)
+    _check_version(job)
+    try:
+        summaries = _summaries(job, task.ranges)
+        manifest = _manifest(job, summaries)
+        space = job.space()
+        tallies = ((lambda one=one: _tally_of(job, one, space)) for one in summaries)
+        tally = merge(tallies, job.slot_seconds, space.cells)
+    except MissingError as error:
+        # Another driver that was first cleared the work folder after its commit; nobody else does.
+        there = manifests.get(source.url)
+        if there is not None and there.id == job.part:
+            return outcome(there, note=SECOND)
+        raise LakeError(
+            f"blocks of {source.url} that were finished are gone: {error}", "ingest again: they are read again then"
+        ) from error
+    job.storage.write(cube_url(job.lake, job.count_key, job.part), tally.to_bytes())
+    seconds = manifest.seconds + time.monotonic() - began
+    new = replace(manifest, outside=tally.outside, seconds=seconds)
+    visible, won = manifests.commit(new, check=lambda: _check_version(job))
+    _clear(job, named(manifest) - named(visible))
+    return outcome(visible, note="" if won else SECOND)
+
+
+def named(manifest: Manifest) -> set[str]:
+    """Paths of the trips and rejects that a manifest makes visible."""
+    return {part.path for part in (*manifest.parts, *manifest.rejects)}
+
+
+def outcome(manifest: Manifest, *, note: str = "", skipped: bool = False) -> dict[str, Any]:
+    """What became of a source, small enough to send back."""
+    if manifest.duplicate_of:
+        second = f"same content as {manifest.duplicate_of}, counted there"
+        note = f"{note}; {second}" if note else second
+    fields = ("url", "month", "rows", "kept", "rejected", "unreadable", "outside", "bytes", "seconds", "duplicate_of")
+    return {name: getattr(manifest, name) for name in fields} | {"note": note, "skipped": skipped}
+
+
+def _summaries(job: Job, ranges: tuple[tuple[int, int], ...]) -> list[dict[str, Any]]:
+    """The blocks' summaries in file order; a block whose parts are gone is to be read again."""
+
+    def load(block: tuple[int, int]) -> dict[str, Any]:
+        summary = json.loads(job.storage.read(job.summary_url(*block)))
+        try:
+            for part in (*summary["parts"], *summary["rejects"]):
+                job.storage.stat(join(job.lake, part["path"]))
+        except MissingError:
+            job.storage.delete(job.summary_url(*block))
+            raise
+        return summary
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(load, ranges))
+
+
+def _manifest(job: Job, summaries: list[dict[str, Any]]) -> Manifest:
+    source = job.source
+    rejected: dict[str, int] = {}
+    unreadable: dict[str, int] = {}
+    for summary in summaries:
+        for total, name in ((rejected, "rejected"), (unreadable, "unreadable")):
+            for key, value in summary[name].items():
+                total[key] = total.get(key, 0) + value
+    rows, kept, size = (sum(summary[name] for summary in summaries) for name in ("rows", "kept", "bytes"))
+    parts = tuple(Part(**part) for summary in summaries for part in summary["parts"])
+    rejects = tuple(Part(**part) for summary in summaries for part in summary["rejects"])
+    checks = {
+        "rows": (rows, kept + sum(rejected.values())),
+        "kept rows": (kept, sum(part.rows for part in parts)),
+        "rejected rows": (sum(rejected.values()), sum(part.rows for part in rejects)),
+        "bytes": (source.size, size),
+    }
+    for what, (said, found) in checks.items():
+        if said != found:
+            raise LakeError(f"{source.url}: {said:,} {what} read, but {found:,} accounted for", "please report this")
+    ranges = [bytes.fromhex(digest) for summary in summaries for digest in summary["content"]]
+    return Manifest(
+        url=source.url,
+        id=job.part,
+        version=source.version,
+        size=source.size,
+        month=source.month,
+        era=source.era.name,
+        locations=source.era.locations,
+        rules=asdict(job.rules),
+        content=xxhash.xxh3_128_hexdigest(b"".join(ranges)),
+        rows=rows,
+        kept=kept,
+        rejected=rejected,
+        unreadable=unreadable,
+        outside=(0, 0),
+        count_key=job.count_key,
+        bytes=size,
+        seconds=sum(summary["seconds"] for summary in summaries),
+        first=min((part.first for part in parts if part.first is not None), default=None),
+        last=max((part.last for part in parts if part.last is not None), default=None),
+        parts=parts,
+        rejects=rejects,
+    )
+
+
+def _tally_of(job: Job, summary: dict[str, Any], space: Space) -> Tally:
+    if summary["count_key"] == job.count_key:
+        with contextlib.suppress(MissingError):
+            return read_tally(job.storage, job.counts_url(summary["start"], summary["stop"]))
+    # The lake was recounted since the block was read, or another driver cleared up.
+    return count_parts(job.lake, job.storage, [Part(**part) for part in summary["parts"]], space, job.slot_seconds,
+                       job.source.era.locations)  # fmt: skip
+
+
+def count_parts(
+    lake: str, storage: Storage, parts: list[Part], space: Space, slot_seconds: int, locations: str
+) -> Tally:
+    """Count the trips of parts anew, a few row groups at a time."""
+    counts = Tally(slot_seconds, space.cells)
+    columns = ["pickup_datetime", "dropoff_datetime", *PLACES[locations]]
+    for part in parts:
+        with storage.open(join(lake, part.path), read_ahead=0, size=part.bytes) as file:
+            reader = pq.ParquetFile(file, pre_buffer=True)
+            for group in range(0, reader.num_row_groups, 16):
+                groups = list(range(group, min(group + 16, reader.num_row_groups)))
+                counts.add_trips(reader.read_row_groups(groups, columns=columns), space, locations)
+    return counts
+
+
+def _clear(job: Job, unnamed: set[str]) -> None:
+    """Delete the work folder and parts that did not become visible; what stays after a crash here is harmless."""
+    work = [stat.url for stat in job.storage.list(job.work)]
+    summaries = [url for url in work if url.endswith(".json")]
+    rest = [url for url in work if not url.endswith(".json")] + [join(job.lake, path) for path in sorted(unnamed)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(job.storage.delete, summaries))  # all of them first: a summary vouches for the rest
+        list(pool.map(job.storage.delete, rest))

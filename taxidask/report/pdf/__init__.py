@@ -1,0 +1,1 @@
+"""A notebook as PDF: the nbconvert exporter, by way of Typst."""

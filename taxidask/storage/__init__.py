@@ -1,0 +1,11 @@
+"""URLs to bytes: local paths, ``s3://`` and ``memory://`` behind one small interface with conditional writes.
+
+Only for itself: backends, store. Tests: tests/storage.
+"""
+
+from __future__ import annotations
+
+from taxidask.storage.errors import MissingError
+from taxidask.storage.store import Stat, Storage, absolute, counted, default_storage, join, scheme
+
+__all__ = ["MissingError", "Stat", "Storage", "absolute", "counted", "default_storage", "join", "scheme"]

@@ -1,0 +1,340 @@
+"""The kinds of storage behind :mod:`taxidask.storage`: files, S3 and memory, each with conditional writes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import io
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import xxhash
+
+from taxidask.storage.errors import NoBucketError, service_code
+from taxidask.storage.requests import on_send
+
+MIB = 2**20
+READ_PART = 16 * MIB  # a longer range is fetched from S3 over several connections
+WRITE_PART = 64 * MIB  # a larger object goes to S3 as a multipart upload
+
+Entries = list[tuple[str, int, str]]  # path, size and version
+
+
+class ConditionLost(Exception):  # noqa: N818 - not an error: the answer "no" of a conditional write
+    """The object is not in the state a conditional write asked for."""
+
+
+class Backend:
+    """One kind of storage. Methods raise what the system below raises; `_call` explains it."""
+
+    def stat(self, path: str) -> tuple[int, str]:
+        raise NotImplementedError
+
+    def list(self, path: str, depth: int | None = None) -> Entries:
+        raise NotImplementedError
+
+    def read(self, path: str, start: int, stop: int | None) -> bytes:
+        raise NotImplementedError
+
+    def put(self, path: str, data: bytes | memoryview, *, absent: bool = False, version: str | None = None) -> None:
+        raise NotImplementedError
+
+    def delete(self, path: str) -> None:
+        raise NotImplementedError
+
+
+class _Local(Backend):
+    """Files: durable (fsync before and after the rename), whole (temporary file and rename), one writer at a time."""
+
+    def stat(self, path: str) -> tuple[int, str]:
+        return self._version(os.stat(path), path)  # noqa: PTH116
+
+    @staticmethod
+    def _version(info: os.stat_result, path: str) -> tuple[int, str]:
+        if (info.st_mode & 0o170000) == 0o040000:
+            raise IsADirectoryError(errno.EISDIR, "is a directory", path)
+        return info.st_size, f"{info.st_size}-{info.st_mtime_ns}-{info.st_ino}"
+
+    def list(self, path: str, depth: int | None = None) -> Entries:
+        found: Entries = []
+        above: dict[str, frozenset[tuple[int, int]]] = {path: frozenset()}  # of each folder, those it lies in
+        for folder, folders, names in os.walk(path, onerror=self._unless_missing, followlinks=True):
+            before = above.pop(folder)
+            try:
+                info = os.stat(folder)  # noqa: PTH116
+            except FileNotFoundError:  # a folder that has gone since
+                continue
+            me = info.st_dev, info.st_ino
+            if me in before:  # a link to a folder that it lies in
+                folders.clear()
+                continue
+            if depth is not None and len(before) + 1 >= depth:
+                folders.clear()
+            for name in folders:
+                above[os.path.join(folder, name)] = before | {me}  # noqa: PTH118
+            for name in names:
+                file = f"{folder.rstrip('/')}/{name}"
+                with contextlib.suppress(FileNotFoundError):  # a temporary file that has gone since
+                    found.append((file, *self.stat(file)))
+        return found
+
+    @staticmethod
+    def _unless_missing(error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise error
+
+    def read(self, path: str, start: int, stop: int | None) -> bytes:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            if start:
+                file.seek(start)
+            want = (os.fstat(file.fileno()).st_size if stop is None else stop) - start
+            data = file.read(max(want, 0)) or b""
+            while len(data) < want and (more := file.read(want - len(data))):
+                data += more
+            return data
+
+    def put(self, path: str, data: bytes | memoryview, *, absent: bool = False, version: str | None = None) -> None:
+        folder = os.path.dirname(path)  # noqa: PTH120
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+        temporary = f"{path}.tmp-{os.getpid()}-{os.urandom(6).hex()}"
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            with open(temporary, "xb", buffering=0) as file:  # noqa: PTH123
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
+                os.fsync(file.fileno())
+            # The lock of the folder makes look-and-rename one step among processes and threads.
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if absent and os.path.lexists(path):
+                raise ConditionLost
+            if version is not None:
+                try:
+                    if self.stat(path)[1] != version:
+                        raise ConditionLost
+                except FileNotFoundError:
+                    raise ConditionLost from None
+            os.rename(temporary, path)  # noqa: PTH104
+            os.fsync(handle)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+            os.close(handle)
+
+    def delete(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108
+
+
+class _Memory(Backend):
+    """fsspec's memory file system: one store per process, for tests and for trying things out."""
+
+    _lock = threading.RLock()
+
+    @property
+    def _fs(self) -> Any:
+        import fsspec
+
+        return fsspec.filesystem("memory")
+
+    def stat(self, path: str) -> tuple[int, str]:
+        data = self.read(path, 0, None)
+        return len(data), f"{len(data)}-{xxhash.xxh3_128_hexdigest(data)}"
+
+    def list(self, path: str, depth: int | None = None) -> Entries:
+        with self._lock:
+            prefix = f"/{path}/" if path else "/"
+            names = [name for name in self._fs.store if name.startswith(prefix)]
+            names = [name for name in names if depth is None or name[len(prefix) :].count("/") < depth]
+            return [(name.lstrip("/"), *self.stat(name.lstrip("/"))) for name in names]
+
+    def read(self, path: str, start: int, stop: int | None) -> bytes:
+        with self._lock:
+            data = self._fs.store.get(f"/{path}")
+            if data is None:
+                raise FileNotFoundError(errno.ENOENT, "no such object", path)
+            return data.getvalue()[start:stop]
+
+    def put(self, path: str, data: bytes | memoryview, *, absent: bool = False, version: str | None = None) -> None:
+        with self._lock:
+            there = f"/{path}" in self._fs.store
+            if (absent and there) or (version is not None and (not there or self.stat(path)[1] != version)):
+                raise ConditionLost
+            self._fs.pipe_file(f"/{path}", bytes(data))
+
+    def delete(self, path: str) -> None:
+        with self._lock:
+            self._fs.store.pop(f"/{path}", None)
+
+
+class _S3(Backend):
+    """An S3 service through s3fs's session and event loop; conditional writes are If-None-Match and If-Match."""
+
+    def __init__(self, endpoint: str | None, region: str | None) -> None:
+        from aiobotocore.session import AioSession
+        from s3fs import S3FileSystem
+
+        session = AioSession()
+        session.register("before-send.s3", on_send)
+        self._fs = S3FileSystem(
+            session=session,
+            endpoint_url=endpoint,
+            client_kwargs={"region_name": region} if region else {},
+            # One place retries, `_call`: here a failure comes back at once.
+            config_kwargs={
+                "retries": {"total_max_attempts": 1},
+                "connect_timeout": 5,
+                "read_timeout": 60,
+                "max_pool_connections": 32,
+            },
+            skip_instance_cache=True,
+            use_listings_cache=False,
+        )
+        self._fs.retries = 1
+
+    def _run(self, function: Callable[..., Any], *args: Any) -> Any:
+        from fsspec.asyn import sync
+
+        return sync(self._fs.loop, function, *args)
+
+    def _split(self, path: str) -> tuple[str, str]:
+        bucket, _, key = path.partition("/")
+        return bucket, key
+
+    def stat(self, path: str) -> tuple[int, str]:
+        bucket, key = self._split(path)
+        if not key:
+            raise IsADirectoryError(errno.EISDIR, "is a bucket", path)
+        try:
+            head = self._fs.call_s3("head_object", Bucket=bucket, Key=key)
+        except FileNotFoundError:
+            self._require(bucket)  # a HEAD does not say whether bucket or key is missing
+            raise
+        return head["ContentLength"], _s3_version(head["ContentLength"], head["ETag"])
+
+    def _require(self, bucket: str) -> None:
+        try:
+            self._fs.call_s3("head_bucket", Bucket=bucket)
+        except FileNotFoundError:
+            raise NoBucketError(bucket) from None
+
+    def list(self, path: str, depth: int | None = None) -> Entries:
+        bucket, key = self._split(path)
+        found: Entries = []
+        more: dict[str, str] = {}
+        while True:
+            prefix = f"{key.rstrip('/')}/" if key else ""
+            flat = {"Delimiter": "/"} if depth == 1 else {}
+            page = self._fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **flat, **more)
+            for item in page.get("Contents", ()):
+                if not item["Key"].endswith("/"):
+                    version = _s3_version(item["Size"], item["ETag"])
+                    found.append((f"{bucket}/{item['Key']}", item["Size"], version))
+            if not page.get("IsTruncated"):
+                return found
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def read(self, path: str, start: int, stop: int | None) -> bytes:
+        return self._run(self._read, *self._split(path), start, stop)
+
+    async def _read(self, bucket: str, key: str, start: int, stop: int | None) -> bytes:
+        import asyncio
+
+        if stop is None or stop - start <= READ_PART:
+            try:
+                answer = await self._get(bucket, key, start, stop)
+            except OSError as error:
+                if service_code(error) in ("InvalidRange", "416"):
+                    return b""
+                raise
+            return await answer["Body"].read()
+        first = await self._get(bucket, key, start, start + READ_PART)
+        size = int(first["ContentRange"].rpartition("/")[2])
+        stop = min(stop, size)
+        whole = io.BytesIO()
+        whole.truncate(0)
+        whole.seek(stop - start - 1)
+        whole.write(b"\0")
+        match = {"IfMatch": first["ETag"]}
+        with whole.getbuffer() as view:
+
+            async def fill(at: int, answer: Any = None) -> None:
+                end = min(at + READ_PART, stop)
+                answer = answer or await self._get(bucket, key, at, end, **match)
+                while at < end and (piece := await answer["Body"].read(MIB)):
+                    view[at - start : at - start + len(piece)] = piece
+                    at += len(piece)
+                if at < end:
+                    raise ConnectionError(f"the answer ended {end - at:,} bytes early")
+
+            parts = [fill(start, first)]
+            parts += [fill(at) for at in range(start + READ_PART, stop, READ_PART)]
+            for batch in range(0, len(parts), 8):
+                await asyncio.gather(*parts[batch : batch + 8])
+        return whole.getvalue()
+
+    async def _get(self, bucket: str, key: str, start: int, stop: int | None, **match: str) -> Any:
+        if start or stop is not None:
+            match["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+        return await self._fs._call_s3("get_object", Bucket=bucket, Key=key, **match)
+
+    def put(self, path: str, data: bytes | memoryview, *, absent: bool = False, version: str | None = None) -> None:
+        bucket, key = self._split(path)
+        match = {"IfNoneMatch": "*"} if absent else {}
+        if version is not None:
+            match["IfMatch"] = f'"{version.partition("-")[2]}"'
+        try:
+            if len(data) <= WRITE_PART or match:
+                self._fs.call_s3("put_object", Bucket=bucket, Key=key, Body=bytes(data), **match)
+            else:
+                self._fs.pipe_file(path, bytes(data), chunksize=WRITE_PART // 2)
+        except OSError as error:
+            code = service_code(error)
+            missing = version is not None and code in ("NoSuchKey", "404")
+            if missing or code in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409"):
+                raise ConditionLost from None
+            raise
+
+    def delete(self, path: str) -> None:
+        bucket, key = self._split(path)
+        self._fs.call_s3("delete_object", Bucket=bucket, Key=key)
+
+
+LOCAL, MEMORY = _Local(), _Memory()
+_S3_OF_PROCESS: dict[tuple[object, ...], _S3] = {}
+_S3_LOCK = threading.Lock()
+_AWS_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+)
+
+
+def s3(endpoint: str | None, region: str | None) -> _S3:
+    """The connection of this process: a session and its sockets do not survive a fork."""
+    # A hash, so that no secret is kept here.
+    key = (os.getpid(), endpoint, region, hash(tuple(os.environ.get(name) for name in _AWS_VARIABLES)))
+    with _S3_LOCK:
+        if key not in _S3_OF_PROCESS:
+            _S3_OF_PROCESS[key] = _S3(endpoint, region)
+        return _S3_OF_PROCESS[key]
+
+
+def _after_fork() -> None:
+    global _S3_LOCK
+    _S3_LOCK = threading.Lock()
+    _Memory._lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _s3_version(size: int, etag: str) -> str:
+    return f"{size}-{etag.strip(chr(34))}"

@@ -1,0 +1,142 @@
+"""What reading sources came to: rows kept and rejected, source by source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+import pandas as pd
+
+from taxidask.errors import SourceError, TaxidaskError
+from taxidask.words import quantity
+
+from .schema import REASONS
+
+
+@dataclass(frozen=True)
+class SourceIngest:
+    """What became of one source.
+
+    Attributes
+    ----------
+    url : str
+    month : str or None
+        None: `outside_month` was not checked, and the note says so.
+    rows, kept : int
+        Rows in the file and rows kept; both 0 for a second name of a content that counts elsewhere.
+    rejected : dict of int
+        Rows set aside, by reason. kept + rejected = rows.
+    unreadable : dict of int
+        Values that could not be read and became null, by column; their rows are kept.
+    outside : tuple of int
+        Kept pickups and drop-offs that lie in no cell of the lake's space.
+    bytes : int
+        Size of the file.
+    seconds : float
+        Work it took, of all its blocks together.
+    skipped : bool
+        It was in the lake already and unchanged: nothing was read but its head.
+    note : str
+        What is worth knowing, else empty.
+    duplicate_of : str or None
+        The source with the same content that counts instead.
+    error : TaxidaskError or None
+        Why it could not be read.
+    """
+
+    url: str
+    month: str | None = None
+    rows: int = 0
+    kept: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    unreadable: dict[str, int] = field(default_factory=dict)
+    outside: tuple[int, int] = (0, 0)
+    bytes: int = 0
+    seconds: float = 0.0
+    skipped: bool = False
+    note: str = ""
+    duplicate_of: str | None = None
+    error: TaxidaskError | None = None
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """What an ingest did, source by source in the order given."""
+
+    sources: list[SourceIngest]
+    seconds: float
+
+    @property
+    def rows(self) -> int:
+        """Rows in the files."""
+        return sum(source.rows for source in self.sources)
+
+    @property
+    def kept(self) -> int:
+        """Rows kept."""
+        return sum(source.kept for source in self.sources)
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Rows set aside, by reason; kept + rejected = rows."""
+        total = dict.fromkeys(REASONS, 0)
+        for source in self.sources:
+            for reason, count in source.rejected.items():
+                total[reason] = total.get(reason, 0) + count
+        return {reason: count for reason, count in total.items() if count}
+
+    @property
+    def bytes(self) -> int:
+        """Size of the files that were read; those skipped are not among them."""
+        return sum(source.bytes for source in self.sources if not source.skipped)
+
+    @property
+    def failed(self) -> list[SourceIngest]:
+        """Sources that could not be read."""
+        return [source for source in self.sources if source.error is not None]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row per source, with a column for each reason."""
+        rows = []
+        for source in self.sources:
+            row = {one.name: getattr(source, one.name) for one in fields(source)}
+            rejected, outside = row.pop("rejected"), row.pop("outside")
+            row["rejected"] = sum(rejected.values())
+            row |= {reason: rejected.get(reason, 0) for reason in REASONS}
+            row["unreadable"] = sum(row["unreadable"].values())
+            row |= {"outside_pickups": outside[0], "outside_dropoffs": outside[1]}
+            row["error"] = str(row["error"] or "")
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def __repr__(self) -> str:
+        new = [source for source in self.sources if not source.skipped and not source.error]
+        rate = f", {self.bytes / 2**20 / self.seconds:,.0f} MiB/s" if self.seconds and self.bytes else ""
+        lines = [
+            f"Ingest: {quantity(len(self.sources), 'source')}, {len(new)} read, "
+            f"{self.rows:,} rows, {self.kept:,} kept, {self.rows - self.kept:,} rejected, {self.seconds:,.1f} s{rate}"
+        ]
+        lines += [f"  rejected {count:,}: {reason}" for reason, count in self.rejected.items()]
+        lines += [
+            f"  {source.url}: {source.error or source.note}" for source in self.sources if source.error or source.note
+        ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        import html
+
+        table = self.to_pandas().drop(columns=["error"], errors="ignore")
+        head, *rest = repr(self).splitlines()
+        listed = "".join(f"<li>{html.escape(line.strip())}</li>" for line in rest)
+        return f"<p>{html.escape(head)}</p><ul>{listed}</ul>{table._repr_html_()}"  # type: ignore[operator]
+
+
+def raise_failures(result: Ingest) -> None:
+    """Raise what kept sources from being read, after the others are in the lake."""
+    failed = [source.error for source in result.failed if source.error is not None]
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        listed = "; ".join(str(error) for error in failed)
+        raise SourceError(
+            f"{len(failed)} of {len(result.sources)} sources cannot be used: {listed}", "the rest is in the lake"
+        )

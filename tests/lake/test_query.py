@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import contextlib
+import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taxidask.compute.executors import ThreadExecutor
+from taxidask.errors import LakeError
+from taxidask.lake import Lake, tasks
+from taxidask.lake.filters import parse_where
+from taxidask.sample import make_sample
+from taxidask.storage import Storage, counted
+from taxidask.trips import TRIP_SCHEMA, read_trips
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return make_sample(
+        tmp_path_factory.mktemp("source"), start="2015-01", months=3, trips_per_month=8000, seed=3, faults=0.05
+    )
+
+
+@pytest.fixture(scope="module")
+def lake(files, tmp_path_factory):
+    """Three months in row groups of 500 rows: about two a day."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "ROW_GROUP", 500)
+        lake = Lake(tmp_path_factory.mktemp("lake"))
+        lake.ingest(files, client=ThreadExecutor(2))
+    return lake
+
+
+@pytest.fixture(scope="module")
+def everything(files):
+    """What the lake should hold, in its order."""
+    frames = [read_trips(file)[0] for file in sorted(files)]
+    trips = pd.concat(frames, ignore_index=True).sort_values("pickup_datetime", kind="stable", ignore_index=True)
+    for name in trips.columns:
+        if pd.api.types.is_integer_dtype(TRIP_SCHEMA.field(name).type.to_pandas_dtype()):
+            trips[name] = trips[name].astype(f"Int{TRIP_SCHEMA.field(name).type.bit_width}")
+    return trips
+
+
+def test_all_trips_in_order(lake, everything):
+    pd.testing.assert_frame_equal(lake.trips(), everything)
+
+
+def test_columns_in_the_order_asked_for(lake, everything):
+    names = ["fare_amount", "pickup_datetime", "vendor_id"]
+    pd.testing.assert_frame_equal(lake.trips(columns=names), everything[names])
+    assert list(lake.trips(columns=["tip_amount"]).columns) == ["tip_amount"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("2015-02-03", "2015-02-04"),
+        ("2015-01-31 22:00", "2015-02-01 02:00"),
+        (None, "2015-01-02"),
+        (pd.Timestamp("2015-03-30 12:00"), None),
+        (datetime.date(2015, 2, 1), np.datetime64("2015-03-01")),
+        ("2014-01-01", "2014-06-01"),
+        ("2015-02-03", "2015-02-03"),
+    ],
+)
+def test_from_start_to_end(lake, everything, start, end):
+    keep = everything["pickup_datetime"] >= pd.Timestamp(start or "1970-01-01")
+    keep &= everything["pickup_datetime"] < pd.Timestamp(end or "2100-01-01")
+    pd.testing.assert_frame_equal(lake.trips(start=start, end=end), everything[keep].reset_index(drop=True))
+
+
+@pytest.mark.parametrize(
+    ("where", "query"),
+    [
+        ("fare_amount > 20 and passenger_count == 1", "fare_amount > 20 and passenger_count == 1"),
+        ([("fare_amount", ">", 20), ("passenger_count", "==", 1)], "fare_amount > 20 and passenger_count == 1"),
+        (("fare_amount", "<=", "7.5"), "fare_amount <= 7.5"),
+        ("not fare_amount < 20 or passenger_count in (5, 6)", "not fare_amount < 20 or passenger_count in (5, 6)"),
+        ([("passenger_count", "in", [2, 3])], "passenger_count in (2, 3)"),
+        ([("passenger_count", "not in", {1})], "passenger_count not in (1,)"),
+        ("10 < fare_amount <= 12.5", "10 < fare_amount <= 12.5"),
+        ("20 < fare_amount", "20 < fare_amount"),
+        ("tip_amount > fare_amount", "tip_amount > fare_amount"),
+        ("passenger_count > 1.5", "passenger_count > 1.5"),
+        ("passenger_count < 100000", "passenger_count < 100000"),
+        ("fare_amount > -1", "fare_amount > -1"),
+        ("vendor_id == 2", "vendor_id == '2'"),
+        ("vendor_id == '2'", "vendor_id == '2'"),
+        ("pickup_datetime >= '2015-03-15 06:00'", "pickup_datetime >= '2015-03-15 06:00'"),
+        ([("dropoff_datetime", "<", datetime.datetime(2015, 1, 2))], "dropoff_datetime < '2015-01-02'"),
+        ("pickup_location_id == None", "pickup_location_id.isnull()"),
+        ("pickup_location_id is not None", "pickup_location_id.notnull()"),
+        ("", None),
+        ([], None),
+    ],
+)
+def test_where(lake, everything, where, query):
+    columns = ["pickup_datetime", "dropoff_datetime", "fare_amount", "tip_amount", "passenger_count"]
+    expected = everything if query is None else everything.query(query)
+    if where == "":
+        with pytest.raises(LakeError, match="cannot be read"):
+            lake.trips(where=where)
+        return
+    pd.testing.assert_frame_equal(lake.trips(where=where, columns=columns), expected[columns].reset_index(drop=True))
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("fare_amont > 20", r"no column 'fare_amont'; did you mean fare_amount"),
+        ([("passengers", ">", 1)], r"no column 'passengers'; did you mean passenger_count"),
+        ("zzz == 1", r"no column 'zzz'; columns are vendor_id, pickup_datetime"),
+        ("fare_amount = 20", r"cannot be read.*; compare with =="),
+        ("fare_amount >", r"cannot be read"),
+        ("fare_amount > 'a lot'", r"fare_amount is a number; 'a lot' is not; compare it with a number like 20"),
+        ("fare_amount > True", r"fare_amount is a number; True is not"),
+        ("pickup_datetime > 20", r"pickup_datetime is a time; 20 is not"),
+        ("pickup_datetime > 'noon'", r"pickup_datetime 'noon' is no time; write it like"),
+        ("vendor_id == 1.5", r"vendor_id is text; 1.5 is not"),
+        ("fare_amount", r"'fare_amount' is not a condition"),
+        ("fare_amount + 1 > 2", r"is not a condition on a column"),
+        ("__import__('os').system('true') == 0", r"is not a condition"),
+        ("fare_amount > 20 & tip_amount > 1", r"is not a condition"),
+        ("1 < 2", r"'1 < 2' is not a condition"),
+        ("fare_amount in 5", r"is not a condition"),
+        ("fare_amount is 5", r"is not a condition"),
+        ("fare_amount < None", r"fare_amount < None has no meaning"),
+        ([("fare_amount", "~", 1)], r"there is no '~'; use == != < <= > >="),
+        ([("fare_amount", "in", 5)], r"5 is no list of values"),
+        ([("fare_amount", ">")], r"no \(column, op, value\)"),
+    ],
+)
+def test_what_is_wrong_with_where(lake, where, message):
+    with pytest.raises(LakeError, match=message):
+        lake.trips(where=where)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_condition_or_an_error(text):
+    with contextlib.suppress(LakeError):
+        parse_where(text, TRIP_SCHEMA)
+
+
+def test_wrong_options(lake):
+    with pytest.raises(LakeError, match=r"no column 'fare'; did you mean"):
+        lake.trips(columns=["fare"])
+    with pytest.raises(LakeError, match="end 2015-01-01 is before start 2015-02-01"):
+        lake.trips(start="2015-02-01", end="2015-01-01")
+    with pytest.raises(LakeError, match="has a time zone"):
+        lake.trips(start=pd.Timestamp("2015-01-01", tz="UTC"))
+    with pytest.raises(LakeError, match="limit is -1"):
+        lake.trips(limit=-1)
+
+
+def test_limit_gives_the_first(lake, everything):
+    for limit in (0, 1, 700, 10_000, 10**6):
+        pd.testing.assert_frame_equal(lake.trips(limit=limit), everything.head(limit))
+    some = lake.trips(where="fare_amount > 30", start="2015-01-10", limit=40)
+    expected = everything[(everything["fare_amount"] > 30) & (everything["pickup_datetime"] >= "2015-01-10")]
+    pd.testing.assert_frame_equal(some, expected.head(40).reset_index(drop=True))
+
+
+# --- what is read ----------------------------------------------------------------------------------------------------
+
+
+def read_by(lake, **query):
+    """Parts opened, and bytes of trips read."""
+    seen: list = []
+    with counted(Storage(), seen) as storage:
+        Lake(lake.url, storage=storage).trips(**query)
+    reads = [(url, size) for op, url, size in seen if op == "read" and "/trips/" in url]
+    return {url for url, _ in reads}, sum(size for _, size in reads)
+
+
+def test_a_query_reads_only_what_it_needs(lake):
+    parts, everything = read_by(lake)
+    assert len(parts) == 3
+    parts, day = read_by(lake, start="2015-02-10", end="2015-02-11")
+    assert len(parts) == 1, "one month's part"
+    assert day < everything / 8, "of its row groups two or three, besides the footer"
+    _, narrow = read_by(lake, start="2015-02-10", end="2015-02-11", columns=["fare_amount"])
+    assert narrow < day
+    _, column = read_by(lake, columns=["fare_amount"])
+    assert column < everything * 0.6, "footers of so small a lake are half of it"
+    parts, none = read_by(lake, start="2016-01-01")
+    assert (parts, none) == (set(), 0)
+    parts, _ = read_by(lake, limit=10)
+    assert len(parts) == 1, "the first day is enough"
+    _, impossible = read_by(lake, where="passenger_count > 50")
+    footers = read_by(lake, columns=["pickup_datetime"], where="passenger_count > 50")[1]
+    assert impossible == footers, "no row group can hold such a row"
+
+
+# --- empty -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_lake_gives_empty_tables(tmp_path):
+    lake = Lake(tmp_path / "none")
+    trips = lake.trips(where="fare_amount > 2")
+    assert list(trips.columns) == TRIP_SCHEMA.names
+    assert len(trips) == 0
+    assert trips.dtypes["pickup_datetime"] == "datetime64[us]"
+    assert list(lake.rejects().columns) == ["source", "offset", "line", "reason"]
+    assert list(lake.sources().columns[:3]) == ["url", "month", "era"]
+    assert len(lake.rejects()) == len(lake.sources()) == 0
+    assert "empty" in repr(lake)
+    with pytest.raises(LakeError, match=r"there is no lake at .*; ingest into it first"):
+        lake.cube()
+
+
+def test_no_row_matches(lake):
+    frame = lake.trips(where="fare_amount > 400", columns=["fare_amount", "passenger_count"])
+    assert len(frame) == 0
+    assert list(frame.dtypes.astype(str)) == ["float64", "Int16"]

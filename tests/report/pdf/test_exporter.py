@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from taxidask.errors import ReportError
+from taxidask.report import build
+from taxidask.report.building import execute
+from taxidask.report.pdf.exporter import HEADER, TypstPDFExporter, asset
+from taxidask.storage.requests import take
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><rect width="10" height="10"/></svg>'
+
+
+def shown(data: dict, **metadata: object):
+    return new_output("display_data", data=data, metadata=metadata)
+
+
+def export(*cells, **traits: object) -> str:
+    """The text of the pages."""
+    notebook = new_notebook(cells=list(cells))
+    pdf, resources = TypstPDFExporter(execute_if_needed=False, **traits).from_notebook_node(notebook)
+    assert pdf.startswith(b"%PDF-")
+    assert resources["output_extension"] == ".pdf"
+    return text_of(pdf)
+
+
+def text_of(pdf: bytes) -> str:
+    if shutil.which("pdftotext") is None:
+        pytest.skip("needs pdftotext (poppler-utils)")
+    command = ["pdftotext", "-layout", "-", "-"]
+    return subprocess.run(command, input=pdf, capture_output=True, check=True, timeout=30).stdout.decode()
+
+
+def test_code_is_hidden_unless_its_cell_says_otherwise() -> None:
+    cells = [
+        new_code_cell("hidden = 1"),
+        new_code_cell("visible = 2", metadata={"tags": ["show-input"]}),
+        new_code_cell("gone = 3", metadata={"tags": ["remove-cell"]}),
+        new_code_cell("x", metadata={"tags": ["remove-output"]}, outputs=[new_output("stream", text="no such line")]),
+        new_code_cell("y", outputs=[new_output("stream", text="a line that stays")]),
+    ]
+    text = export(*cells)
+    assert "visible = 2" in text
+    assert "hidden" not in text
+    assert "gone" not in text
+    assert "no such line" not in text
+    assert "a line that stays" in text
+    assert "hidden = 1" in export(*cells, exclude_input=False)
+
+
+def test_every_kind_of_output_is_shown() -> None:
+    table = "<table><thead><tr><th>zone</th></tr></thead><tbody><tr><td>Astoria</td></tr></tbody></table>"
+    outputs = [
+        new_output("stream", name="stdout", text="\x1b[31mred\x1b[0m words"),
+        shown({"text/html": table, "text/plain": "plain table"}),
+        shown({"text/html": "<div><p>only html</p></div>"}),
+        shown({"text/markdown": "**bold** words"}),
+        shown({"text/latex": r"$\frac{1}{2}$"}),
+        shown({"text/plain": "plain & simple"}),
+        shown({"image/png": PIXEL}, **{"image/png": {"caption": "A pixel.", "alt": "one red point"}}),
+        shown({"image/svg+xml": SVG}),
+        shown({"application/javascript": "alert(1)"}),
+        new_output("error", ename="ValueError", evalue="bad value", traceback=["Traceback", "ValueError: bad value"]),
+    ]
+    text = export(new_code_cell("x", outputs=outputs))
+    for expected in ("red words", "Astoria", "only html", "bold words", "plain & simple", "A pixel.", "bad value"):
+        assert expected in text
+    assert "Figure 1." in text
+    assert "plain table" not in text
+    assert "alert" not in text
+
+
+def test_a_header_cell_makes_the_title_and_the_running_head() -> None:
+    told = {"title": "Demand #1", "subtitle": "May", "details": [["Run", "run-7"], ["Files", "3"]], "created": 1e9}
+    header = new_code_cell("h", outputs=[shown({HEADER: told, "text/plain": "no"})])
+    text = export(header, new_markdown_cell("first page"), new_markdown_cell("\n\n".join(["word"] * 200)))
+    assert text.count("Demand #1") >= 2
+    assert text.count("run-7") >= 2
+    assert "May" in text
+    assert "5/5" in text.replace(" ", "")
+    assert "\nno\n" not in text
+
+
+def test_the_same_notebook_gives_the_same_bytes() -> None:
+    told = {"title": "T", "created": 1_000_000_000}
+    notebook = new_notebook(cells=[new_code_cell("h", outputs=[shown({HEADER: told})])])
+    first, second = (TypstPDFExporter(execute_if_needed=False).from_notebook_node(notebook)[0] for _ in range(2))
+    assert first == second
+
+
+def test_pictures_that_cannot_be_drawn_do_not_spoil_the_rest() -> None:
+    broken = base64.b64encode(b"\x89PNG\r\n\x1a\nthis is no picture").decode()
+    nothing = base64.b64encode(b"GIF").decode()
+    text = export(
+        new_markdown_cell("before ![alternative](attachment:a.png)", attachments={"a.png": {"image/png": broken}}),
+        new_code_cell(
+            "x", outputs=[shown({"image/png": broken, "text/plain": "<Figure>"}), shown({"image/png": nothing})]
+        ),
+        new_code_cell("y", outputs=[shown({"image/svg+xml": "<svg><broken"})]),
+        new_markdown_cell("after"),
+    )
+    assert "before alternative" in text
+    assert "cannot be drawn: <Figure>" in text
+    assert "after" in text
+
+
+def test_very_long_output_is_cut_with_its_count() -> None:
+    text = export(new_code_cell("x", outputs=[new_output("stream", text="line\n" * 5000)]))
+    assert "4,600 more lines" in text
+
+
+def test_a_wide_table_stays_on_the_page() -> None:
+    cells = "".join(f"<td>value {n}</td>" for n in range(14))
+    text = export(new_code_cell("x", outputs=[shown({"text/html": f"<table><tr>{cells}</tr></table>"})]))
+    assert "value" in text
+
+
+def test_a_notebook_is_executed_by_this_python_in_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code = "import os, sys\nprint(sys.executable, os.environ['TOKEN'], os.listdir())\nraise_nothing = 1"
+    notebook = execute(new_notebook(cells=[new_code_cell(code)]), variables={"TOKEN": "given"})
+    assert notebook.cells[0].outputs[0].text.startswith(f"{sys.executable} given ")
+
+
+def test_what_the_kernel_asks_s3_for_counts_here() -> None:
+    code = "from taxidask.storage.requests import Requests, add; add(Requests(3, 4))"
+    take()
+    execute(new_notebook(cells=[new_code_cell(code)]))
+    assert take() == (3, 4)
+
+
+def test_a_failing_cell_is_named_with_its_error() -> None:
+    cells = [new_markdown_cell("# x"), new_code_cell("a = 1"), new_code_cell("# why\n1 / 0"), new_code_cell("b = 2")]
+    with pytest.raises(ReportError, match=r"failed in cell 3 \(# why\): ZeroDivisionError: division by zero"):
+        execute(new_notebook(cells=cells))
+
+
+def test_a_cell_that_takes_too_long_is_stopped() -> None:
+    cells = [new_code_cell("a = 1"), new_code_cell("import time; time.sleep(60)")]
+    with pytest.raises(ReportError, match=r"longer than 2 s: cell 2 \(import time; time.sleep\(60\)\)"):
+        execute(new_notebook(cells=cells), timeout=2)
+
+
+def test_a_kernel_that_dies_is_an_error() -> None:
+    with pytest.raises(ReportError, match=r"kernel died in cell 1 \(import os; os._exit\(1\)\)"):
+        execute(new_notebook(cells=[new_code_cell("import os; os._exit(1)")]))
+
+
+def test_a_template_with_a_fault_is_an_error_that_shows_the_place(tmp_path: Path) -> None:
+    template = tmp_path / "bad.typ"
+    template.write_text("#let report(body) = nonsense(", encoding="utf-8")
+    with pytest.raises(ReportError, match=r"could not be typeset: .*unclosed delimiter"):
+        export(new_markdown_cell("x"), template_file=str(template))
+
+
+# -- the report itself -----------------------------------------------------------------------------------------------
+
+
+def test_build_writes_the_report_of_a_run(published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = build(store=published.store, lake=published.lake, run_id=published.run, out="sub/report.pdf")
+    assert path == str(tmp_path / "sub" / "report.pdf")
+    text = text_of(Path(path).read_bytes())
+    sources = published.lake.sources()
+    kept, rejected, rows = (int(sources[name].sum()) for name in ("kept", "rejected", "rows"))
+    assert f"{rows:,} rows were read; {kept:,} are trips" in text.replace("\n", " ")
+    for number in (rows, kept, rejected):
+        assert f"{number:,}" in text
+    assert published.run in text
+    for section in ("Data", "Demand", "Forecast", "Fares", "How this report came about", "Mean of four weeks"):
+        assert section in text
+    assert "Figure 8." in text
+    assert "Error" not in text.replace("Errors", "").replace("Error\n", "")
+
+
+def test_build_of_a_run_that_is_not_there(published, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="there is no run other"):
+        build(store=published.store, lake=published.lake, run_id="other", out=tmp_path / "x.pdf")
+    assert not (tmp_path / "x.pdf").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--execute"]], ids=["as it is", "--execute"])
+def test_nbconvert_knows_the_exporter_and_settings_are_relative_to_the_shell(tmp_path, published, more) -> None:
+    (tmp_path / "notebooks").mkdir()
+    cells = [
+        new_code_cell("from taxidask.report import open_run, sections\nrun = open_run()\nsections.header(run)"),
+        new_code_cell("sections.sources_table(run)"),
+    ]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / "small.ipynb")
+    shutil.copytree(published.lake.url, tmp_path / "lake")
+    environment = os.environ | {"TAXIDASK_LAKE": "lake", "TAXIDASK_STORE": published.store.url}
+    done = subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "taxidask-pdf", *more, "notebooks/small.ipynb"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = text_of((tmp_path / "notebooks" / "small.pdf").read_bytes())
+    assert published.run in text
+    assert str(tmp_path / "lake") in text
+
+
+def test_the_reports_files_are_found_and_the_notebook_holds_no_outputs() -> None:
+    notebook = nbformat.read(asset("report.ipynb"), as_version=4)
+    nbformat.validate(notebook)
+    assert all(not cell.outputs and cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")
+    assert "let report(" in asset("template.typ").read_text(encoding="utf-8")
+    with pytest.raises(ReportError, match="install taxidask again"):
+        asset("no-such-file")
