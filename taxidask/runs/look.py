@@ -41,8 +41,9 @@ def runs_table(items: list[dict[str, Any]], *, now: float | None = None) -> pd.D
     """
     rows = []
     for item in items:
-        stages = item.get("stages") or {}
-        begun = sorted((record.get("started") or "", name) for name, record in stages.items() if record.get("started"))
+        stages: dict[str, Any] = item.get("stages") or {}
+        begun = [name for name in STAGES if (stages.get(name) or {}).get("started")]
+        begun.sort(key=lambda name: stages[name]["started"])  # of those of one second the later stage is last
         ended = [record["ended"] for record in stages.values() if record.get("ended")]
         progress = item.get("progress") or {}
         rows.append(
@@ -51,7 +52,7 @@ def runs_table(items: list[dict[str, Any]], *, now: float | None = None) -> pd.D
                 "state": driver_state(item, _timeout(item), time.time() if now is None else now),
                 "created": item.get("created") or "",
                 "took": lasted(seconds_between(item.get("created"), max(ended, default=None))),
-                "stage": begun[-1][1] if begun else "",
+                "stage": begun[-1] if begun else "",
                 "trips": int((stages.get("ingest") or {}).get("rows") or progress.get("rows") or 0),
                 "lake": (item.get("settings") or {}).get("lake") or "",
                 "error": item.get("error") or "",

@@ -56,7 +56,7 @@ def test_zone_trips_without_zones_have_no_tariff(zoned: pd.DataFrame) -> None:
 
 
 def test_demand_goes_to_demand(monkeypatch: pytest.MonkeyPatch) -> None:
-    import taxidask.demand
+    import taxidask.backtests
 
     asked: dict[str, Any] = {}
 
@@ -64,7 +64,7 @@ def test_demand_goes_to_demand(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.update(options, model=model, cube=cube)
         return "a table"
 
-    monkeypatch.setattr(taxidask.demand, "backtest_demand", fake)
+    monkeypatch.setattr(taxidask.backtests, "backtest_demand", fake)
     cube = td.Cube(np.zeros((2, 600, 2), np.int32), start="2015-01-01", space=td.Grid.new_york())
     model = td.DemandModel()
     assert td.backtest(model, cube, folds=2) == "a table"
@@ -102,8 +102,6 @@ def test_a_fold_without_trips(march: pd.DataFrame) -> None:
 
 
 def test_the_function_is_no_module() -> None:
-    import taxidask.fare
-    import taxidask.fare.backtests
+    import taxidask.backtests
 
-    assert callable(taxidask.fare.backtest)
-    assert td.backtest is taxidask.fare.backtest
+    assert td.backtest is taxidask.backtests.backtest

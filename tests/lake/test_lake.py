@@ -15,7 +15,7 @@ import pytest
 
 import taxidask as td
 from taxidask.compute.executors import ThreadExecutor
-from taxidask.errors import LakeError, RunError, SourceError, StorageError
+from taxidask.errors import CubeError, LakeError, RunError, SourceError, StorageError
 from taxidask.lake import Lake, tasks
 from taxidask.sample import make_sample
 from taxidask.storage import Storage, counted, join
@@ -215,7 +215,7 @@ def test_a_lake_has_one_space_and_one_slot(lake, files):
         ingest(lake, files, space=td.Grid.new_york())
     with pytest.raises(LakeError, match=r"slots of 60 min, not 15min.*recount"):
         ingest(lake, files, slot="15min")
-    with pytest.raises(LakeError, match="does not divide a day"):
+    with pytest.raises(CubeError, match="a day is no whole number of slots"):
         ingest(lake, files, slot="7min")
     assert len(lake.sources()) == 2
 

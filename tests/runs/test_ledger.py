@@ -174,7 +174,7 @@ def test_tables_and_descriptions_show_dead_runs(store: Any, settings: Settings) 
     ledger.start_stage("ingest", "inputs")
     ledger.end_stage("ingest", state="done", rows=12, detail="1 source")
     store.update_run(item["id"], {"heartbeat": time.time() - 1000}, expect={})
-    table = runs_table(store)
+    table = runs_table(store.list_runs())
     assert table.loc[0, ["id", "state", "trips"]].to_list() == [item["id"], "dead", 12]
     text = describe(find(store, item["id"]))
     assert f"taxidask runs resume {item['id']}" in text

@@ -112,7 +112,7 @@ def test_a_failed_run_says_where_and_goes_on_from_another_folder(
     assert (item["state"], item["stages"]["ingest"]["state"], item["stages"]["demand"]["state"]) == (
         *("failed", "done", "failed"),
     )
-    assert runs_table(store).loc[0, ["state", "stage"]].to_list() == ["failed", "demand"]
+    assert runs_table(store.list_runs()).loc[0, ["state", "stage"]].to_list() == ["failed", "demand"]
     text = describe(find(store, item["id"]))
     for words in ("give it more days", "left out b.csv", "core seconds", f"taxidask runs resume {item['id']}"):
         assert words in text

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from taxidask import storage as storage_module
 from taxidask.errors import StorageError
 from taxidask.storage import MissingError, Storage, absolute, counted, join, scheme
+from taxidask.storage import store as storage_module
 
 KINDS = ["file", "memory", "s3"]
 
