@@ -7,6 +7,7 @@ taxidask/, with all that is in it. Imports inside functions count, those under `
 from __future__ import annotations
 
 import ast
+import graphlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,32 +68,18 @@ def room_imports(edges: dict[str, set[str]]) -> dict[str, set[str]]:
 
 def circle(edges: dict[str, set[str]]) -> list[str]:
     """Names that import each other in a circle, the first found; empty if there is none."""
-    done: set[str] = set()
-
-    def visit(name: str, path: list[str]) -> list[str]:
-        if name in path:
-            return path[path.index(name) :]
-        if name in done:
-            return []
-        for target in sorted(edges.get(name, ())):
-            if found := visit(target, [*path, name]):
-                return found
-        done.add(name)
-        return []
-
-    for name in sorted(edges):
-        if found := visit(name, []):
-            return found
+    try:
+        graphlib.TopologicalSorter(edges).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
     return []
 
 
 def floors(rooms: dict[str, set[str]]) -> dict[str, int]:
-    """How high a room lies: one above the highest that it imports."""
+    """How high a room lies, from the ground up: one above the highest that it imports."""
     height: dict[str, int] = {}
-    while len(height) < len(rooms):
-        for name, below in rooms.items():
-            if name not in height and below <= height.keys():
-                height[name] = 1 + max((height[one] for one in below), default=-1)
+    for name in graphlib.TopologicalSorter(rooms).static_order():
+        height[name] = 1 + max((height[one] for one in rooms[name]), default=-1)
     return height
 
 
@@ -101,7 +88,7 @@ def draw() -> str:
     rooms = room_imports(imports())
     height = floors(rooms)
     reach: dict[str, set[str]] = {}
-    for name in sorted(rooms, key=height.__getitem__):
+    for name in height:
         reach[name] = rooms[name].union(*(reach[below] for below in rooms[name]))
     lines = []
     for floor in range(max(height.values()), -1, -1):

@@ -11,22 +11,26 @@ DAY = 86_400
 LONGEST_SPAN = 30 * 366 * DAY
 """Seconds a cube spans at most unless asked for: trips are published since 2009, and a wrong date would fill memory."""
 
-_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 def parse_bytes(text: str | int) -> int:
-    """A size in bytes from text such as ``"64MiB"``.
+    """A size in bytes from text such as ``"64MiB"`` or ``"4G"``, as Dask reads it.
 
     Examples
     --------
-    >>> parse_bytes("64MiB")
-    67108864
+    >>> parse_bytes("64MiB"), parse_bytes("4G")
+    (67108864, 4000000000)
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(text))
-    if not match or match[2].lower() not in _UNITS:
-        raise SettingsError(f"{text!r} is no size in bytes", "write a number and one of KiB, MiB, GiB, e.g. 64MiB")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+    from dask.utils import parse_bytes as parse  # a quarter of a second, which most commands need not wait for
+
+    try:
+        size = parse(text) if re.search(r"\d", str(text)) else 0  # Dask takes "MiB" for one and "" for a byte
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise SettingsError(f"{text!r} is no size in bytes", "write a number and a unit, e.g. 64MiB or 4GB")
+    return int(size)
 
 
 def parse_seconds(text: str | float) -> float:

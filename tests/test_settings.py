@@ -52,7 +52,7 @@ def test_lists_in_variables_are_commas_or_json(monkeypatch: pytest.MonkeyPatch) 
         ({"lakes": "x"}, "'lakes' in the arguments is no setting; did you mean 'lake'"),
         ({"slot": "7min"}, "slot '7min' does not divide a day"),
         ({"block_size": "9MiB"}, "no multiple of 8MiB"),
-        ({"block_size": "0MiB"}, "no multiple of 8MiB"),
+        ({"block_size": "0MiB"}, "no size in bytes"),
         ({"horizon": 0}, "horizon from argument is 0"),
         ({"compute": "yarn"}, "compute 'yarn' is not known"),
         ({"store": "postgres://me:secret@host/db"}, r"…@host/db holds a password"),
@@ -90,5 +90,7 @@ def test_sizes_and_times() -> None:
     assert parse_bytes("1.5GiB") == 3 << 29
     assert parse_bytes(8) == 8
     assert parse_seconds("2h") == 7200
-    with pytest.raises(SettingsError, match="no size in bytes"):
-        parse_bytes("64 potatoes")
+    assert parse_bytes("4G") == 4 * 10**9, "as Dask reads it"
+    for nonsense in ("64 potatoes", "", "MiB", "-1", "0.5", "1e400", "nan"):
+        with pytest.raises(SettingsError, match="no size in bytes"):
+            parse_bytes(nonsense)

@@ -14,6 +14,7 @@ from distributed import Client
 
 from taxidask.compute import node
 from taxidask.errors import ComputeError
+from taxidask.units import parse_bytes
 
 START_SECONDS = 60.0
 MEMORY_SHARE = 0.9
@@ -28,7 +29,7 @@ def size(workers: int | None = None, memory: str | int | None = None) -> tuple[i
     idle worker's memory. No more than two, so that a worker that dies costs two blocks at most.
     """
     from dask.system import CPU_COUNT
-    from dask.utils import format_bytes, parse_bytes
+    from dask.utils import format_bytes
     from distributed.system import MEMORY_LIMIT
 
     count = workers or max(1, CPU_COUNT // 2)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from taxidask.errors import LakeError, RunError, SourceError, TaxidaskError
+from taxidask.errors import RunError, SourceError, TaxidaskError
 from taxidask.storage import join
 from taxidask.trips.outcome import SourceIngest
 
@@ -209,18 +208,3 @@ def _with(result: SourceIngest, **changes: Any) -> SourceIngest:
 def _describe(task: BlockTask | FinishTask) -> str:
     url = task.job.source.url
     return f"{url}, bytes {task.start:,} to {task.stop:,}" if isinstance(task, BlockTask) else f"the manifest of {url}"
-
-
-def block_bytes(size: str | int) -> int:
-    """Bytes of a block from a number or text like "64MiB"."""
-    from dask.utils import parse_bytes
-
-    try:
-        return parse_bytes(size)
-    except ValueError as error:
-        raise LakeError(f"block_size {size!r} is no size", 'write it like "64MiB"') from error
-
-
-def now() -> float:
-    """A clock that only goes forward, in seconds."""
-    return time.monotonic()

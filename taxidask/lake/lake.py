@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,11 +21,12 @@ from taxidask.trips.outcome import Ingest, raise_failures
 from taxidask.trips.rules import Rules
 from taxidask.trips.schema import REASONS
 from taxidask.trips.sources import Source, find_sources
+from taxidask.units import parse_bytes
 from taxidask.words import quantity
 
 from .cube import cube_of
 from .filters import Where
-from .ingest import Driver, OnBlock, block_bytes, now
+from .ingest import Driver, OnBlock
 from .layout import Layout, load_space, read_layout, save_space, write_layout
 from .manifest import Manifest, Manifests, counted
 from .query import query_rejects, query_trips, to_pandas
@@ -139,8 +141,8 @@ class Lake:
         """
         if errors not in ("raise", "report"):
             raise LakeError(f"errors is {errors!r}", 'use "raise" or "report"')
-        began = now()
-        size = block_bytes(block_size)
+        began = time.monotonic()
+        size = parse_bytes(block_size)
         found = find_sources(sources, storage=self.storage, month=month)
         _check_blocks(found[0], size)
         layout = self._settle(space, slot, found)
@@ -152,7 +154,7 @@ class Lake:
 
         with _shown(progress, on_block) as hook:
             driver = Driver(jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop)
-            result = Ingest(driver.run(), now() - began)
+            result = Ingest(driver.run(), time.monotonic() - began)
         if errors == "raise":
             raise_failures(result)
         return result
