@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import deque
@@ -130,11 +131,11 @@ class _Lines(_Screen):
         self._file, self._label = file, label
 
     def show(self, text: str, share: float) -> None:  # noqa: ARG002 - the text says it
-        print(f"{self._label}: {text}", file=self._file, flush=True)
+        say(f"{self._label}: {text}", self._file)
 
     def close(self, text: str) -> None:
         if text:
-            print(text, file=self._file, flush=True)
+            say(text, self._file)
 
 
 class _Terminal(_Screen):
@@ -211,3 +212,9 @@ def _time(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def say(text: str, file: IO[str] | None = None) -> None:
+    """Say a line to whoever watches (by default on stderr); that nobody can be told is no reason to stop the work."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=file or sys.stderr, flush=True)

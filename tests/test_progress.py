@@ -54,7 +54,7 @@ def test_a_slow_start_does_not_haunt_the_time_left():
 
 
 def test_a_terminal_gets_a_bar():
-    script = f"from taxidask.compute import Progress\nwith Progress() as show:\n    for _ in range(9): show({BLOCK})"
+    script = f"from taxidask.progress import Progress\nwith Progress() as show:\n    for _ in range(9): show({BLOCK})"
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"}
     subprocess.run([sys.executable, "-c", script], stderr=theirs, check=True, timeout=60, env=environment)

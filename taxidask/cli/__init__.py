@@ -13,8 +13,9 @@ import sys
 import cyclopts
 
 from taxidask.cli import clusters, models, runs, services, trips  # noqa: F401  (each adds its commands)
-from taxidask.cli.base import DONE, FAILED, WRONG_USE, app, say
+from taxidask.cli.base import DONE, FAILED, WRONG_USE, app
 from taxidask.errors import SettingsError, TaxidaskError
+from taxidask.progress import say
 from taxidask.storage.errors import explained
 
 

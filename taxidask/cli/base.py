@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from cyclopts import App, Parameter
 
 import taxidask
 from taxidask.errors import SettingsError
+from taxidask.progress import say
 from taxidask.settings import Settings, resolve
 
 DONE, FAILED, WRONG_USE, LEFT_OUT = 0, 1, 2, 3
@@ -45,10 +45,6 @@ def with_settings(function: Callable[..., int]) -> Callable[..., int]:
     function.__signature__ = inspect.Signature(own + options)  # type: ignore[attr-defined]
     function.__annotations__ = {p.name: p.annotation for p in own + options}
     return function
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def settings_of(**overrides: Any) -> Settings:

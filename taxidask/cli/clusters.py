@@ -8,8 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from taxidask.cli.base import DONE, Json, cluster_app, dumps, say, settings_of, terminate
+from taxidask.cli.base import DONE, Json, cluster_app, dumps, settings_of, terminate
 from taxidask.errors import SettingsError
+from taxidask.progress import say
 
 Namespace = Annotated[str | None, Parameter(help="Kubernetes namespace [settings: namespace].")]
 

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 import taxidask
-from taxidask.cli.base import DONE, Json, Lake, app, check_out, dumps, say, settings_of, table
+from taxidask.cli.base import DONE, Json, Lake, app, check_out, dumps, settings_of, table
 from taxidask.errors import SettingsError
+from taxidask.progress import say
 
 
 @app.command

@@ -18,7 +18,6 @@ from taxidask.cli.base import (
     dumps,
     finish,
     runs_app,
-    say,
     settings_of,
     store_app,
     store_of,
@@ -26,6 +25,7 @@ from taxidask.cli.base import (
     terminate,
     with_settings,
 )
+from taxidask.progress import say
 from taxidask.settings import Settings
 
 

@@ -16,13 +16,13 @@ from taxidask.cli.base import (
     app,
     check_out,
     dumps,
-    say,
     settings_of,
     table,
     trips_app,
     with_settings,
 )
 from taxidask.errors import LakeError, SettingsError, SourceError
+from taxidask.progress import say
 from taxidask.settings import resolve
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from taxidask.cube.slots import slot_seconds_of
-from taxidask.errors import LakeError, StorageError
+from taxidask.errors import LakeError, SettingsError, StorageError
 from taxidask.space import Grid, Space
 from taxidask.storage import Storage, absolute, default_storage
 from taxidask.trips.outcome import Ingest, raise_failures
@@ -142,7 +142,10 @@ class Lake:
         if errors not in ("raise", "report"):
             raise LakeError(f"errors is {errors!r}", 'use "raise" or "report"')
         began = time.monotonic()
-        size = parse_bytes(block_size)
+        try:
+            size = parse_bytes(block_size)
+        except SettingsError as error:
+            raise LakeError(f"block_size {error.message}", error.remedy) from error
         found = find_sources(sources, storage=self.storage, month=month)
         _check_blocks(found[0], size)
         layout = self._settle(space, slot, found)

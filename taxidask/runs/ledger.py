@@ -20,6 +20,8 @@ from taxidask.settings import Settings
 STAGES = ("ingest", "demand", "fare", "publish", "report")
 UNFINISHED = ("starting", "running", "failed", "interrupted")
 LIVELY = ("starting", "running")
+LEASE_SHARE = 0.75
+"""Of the heartbeat timeout: how old its own last heartbeat may be before a driver lets go."""
 
 # What decides a run's numbers. Where it runs and how it is cut into tasks does not.
 _SAME_JOB = (
@@ -57,8 +59,10 @@ class Ledger:
     """One driver's hold on one run.
 
     A thread writes a heartbeat and looks for a cancellation. Every write is conditional on this driver still owning
-    the run; when the condition fails, or the store has been out of reach for the whole heartbeat timeout, the driver
-    lets go, because another may have taken over.
+    the run; when the condition fails, another has taken over. Each heartbeat that was written is a lease: others may
+    take over once it is older than the timeout, so this driver lets go when it is older than three quarters of it,
+    whatever the store does meanwhile; the clock is looked at whenever somebody asks, not only by the thread, which may
+    be waiting for a call that hangs.
 
     Every write notes what the run has cost so far, as `spent` says (at once: the heartbeat asks it too): a driver that
     is killed takes only what it used since its last heartbeat with it.
@@ -75,6 +79,8 @@ class Ledger:
         self._spent = spent
         self._writing = threading.RLock()  # else a figure could be written over a later one
         self._reason: str | None = None
+        self._trouble = ""
+        self._leased(float(item["heartbeat"]))
         self._progress: dict[str, Any] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{self.id}", daemon=True)
@@ -91,28 +97,38 @@ class Ledger:
 
     def _beat(self) -> None:
         pause = min(2.0, self._timeout / 6)
-        written = checked = time.monotonic()
-        while not self._done.wait(pause):
+        while not self._done.wait(pause) and not self.should_stop():
             try:
+                if self._age() >= self._timeout / 6:
+                    self._write({"progress": dict(self._progress)})
                 item = self.store.get_run(self.id)
                 if item is None or item["owner"] != self._owner:
                     self._let_go("taken over")
-                    return
-                if item.get("cancel"):
+                elif item.get("cancel"):
                     self._let_go("cancelled")
-                if time.monotonic() - written >= self._timeout / 6:
-                    with self._writing:
-                        changes = {"heartbeat": time.time(), "progress": dict(self._progress), **self._cost()}
-                        if not self.store.update_run(self.id, changes, expect={"owner": self._owner}):
-                            self._let_go("taken over")
-                            return
-                    written = time.monotonic()
-                checked = time.monotonic()
-            except Exception as error:  # whatever it is, without heartbeats another may take over
-                if time.monotonic() - checked > self._timeout:
-                    told = error.message if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
-                    self._let_go(f"out of touch with the store: {told}")
-                    return
+                self._trouble = ""
+            except Exception as error:  # whatever it is, the lease goes on running out
+                self._trouble = error.message if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+
+    def _write(self, changes: dict[str, Any]) -> None:
+        """Write with a heartbeat, if this driver still owns the run."""
+        with self._writing:
+            beat = time.time()  # of before the write: what others read is never younger than the lease
+            if self.store.update_run(
+                self.id, {**self._cost(), **changes, "heartbeat": beat}, expect={"owner": self._owner}
+            ):
+                self._leased(beat)
+            else:
+                self._let_go("taken over")
+
+    def _leased(self, beat: float) -> None:
+        self._beat_at = beat, time.monotonic() - max(0.0, time.time() - beat)
+
+    def _age(self) -> float:
+        """Seconds since the last heartbeat that is known to be written, by the clock that went further: one may have
+        been set back, the other stands still while a machine sleeps."""
+        beat, steady = self._beat_at
+        return max(time.time() - beat, time.monotonic() - steady)
 
     def _let_go(self, reason: str) -> None:
         self._reason = self._reason or reason
@@ -124,15 +140,17 @@ class Ledger:
     @property
     def reason(self) -> str | None:
         """Why this driver has to stop, or None."""
+        if self._reason is None and (age := self._age()) > LEASE_SHARE * self._timeout:
+            self._let_go(f"out of touch with the store for {age:.0f} s" + (self._trouble and f": {self._trouble}"))
         return self._reason
 
     def should_stop(self) -> bool:
-        return self._reason is not None
+        return self.reason is not None
 
     def check(self) -> None:
         """Raise RunError when this driver has to stop."""
-        if self._reason:
-            raise RunError(f"run {self.id} was {self._reason}", f"go on with: taxidask run --resume {self.id}")
+        if reason := self.reason:
+            raise RunError(f"run {self.id} was {reason}", f"go on with: taxidask run --resume {self.id}")
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -140,11 +158,9 @@ class Ledger:
         return {} if self._spent is None else {"cost": self._spent()}
 
     def _update(self, changes: dict[str, Any]) -> None:
-        with self._writing:
-            changes = {**self._cost(), **changes, "updated": _stamp(time.time()), "heartbeat": time.time()}
-            if not self.store.update_run(self.id, changes, expect={"owner": self._owner}):
-                self._let_go("taken over")
-                self.check()
+        self._write({**changes, "updated": _stamp(time.time())})
+        if self._reason == "taken over":
+            self.check()
 
     def note(self, **values: Any) -> None:
         """Write something about the run as a whole."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from taxidask.compute import connect
 from taxidask.compute.workers import repeated
 from taxidask.errors import RunError, SettingsError
+from taxidask.progress import say as say_line
 from taxidask.results import Store, open_store
 from taxidask.runs import cost
 from taxidask.runs.ledger import STAGES, Ledger, open_run, unknown_run
@@ -114,10 +114,6 @@ def _say_nothing(_: str) -> None:
     pass
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def run(
     settings: Settings | None = None,
     *,
@@ -159,7 +155,7 @@ def run(
     settings = placed(settings)
     if resume in (None, "last") and not settings.sources:
         raise SettingsError("the settings name no sources", "pass sources, e.g. taxidask run --sources 'trips/*.csv'")
-    say: Callable[[str], None] = _say if progress else _say_nothing
+    say: Callable[[str], None] = say_line if progress else _say_nothing
     store = open_store(settings.store)
     if settings.store.startswith("sqlite"):
         store.create()
@@ -237,4 +233,4 @@ def _close(ledger: Ledger, state: str, error: str) -> None:
     try:
         ledger.close(state, error=error)
     except Exception as second:
-        _say(f"could not note the end of run {ledger.id} in the store: {second}")
+        say_line(f"could not note the end of run {ledger.id} in the store: {second}")

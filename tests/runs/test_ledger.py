@@ -156,16 +156,55 @@ def test_a_driver_out_of_touch_with_the_store_lets_go(
 ) -> None:
     item, _ = open_run(store, settings, None, quiet)
 
-    def unreachable(_: str) -> dict:
+    def unreachable(*_: Any, **__: Any) -> dict:
         raise StoreError("the store does not answer")
 
     with Ledger(store, item, 1.2) as ledger:
         monkeypatch.setattr(store, "get_run", unreachable)
+        monkeypatch.setattr(store, "update_run", unreachable)
         deadline = time.monotonic() + 8
         while not ledger.should_stop():
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert "out of touch" in str(ledger.reason)
+        assert "out of touch with the store" in str(ledger.reason)
+        assert "the store does not answer" in str(ledger.reason)
+
+
+@pytest.mark.parametrize("call", ["get_run", "update_run"])
+def test_a_driver_whose_store_hangs_lets_go_before_another_may_take_over(
+    store: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    timeout = 2.0
+    item, _ = open_run(store, settings, None, quiet)
+    released = threading.Event()
+    real = getattr(store, call)
+
+    def hang(*given: Any, **options: Any) -> Any:
+        if threading.current_thread().name.startswith("heartbeat"):
+            released.wait(30)
+        return real(*given, **options)
+
+    with Ledger(store, item, timeout) as ledger:
+        monkeypatch.setattr(store, call, hang)
+        while not ledger.should_stop():
+            beat = float(store.get_run(item["id"])["heartbeat"]) if call == "update_run" else item["heartbeat"]
+            assert time.time() - beat < timeout, "another driver may have taken over by now"
+            time.sleep(0.02)
+        with pytest.raises(RunError, match=r"out of touch with the store for \d+ s"):
+            ledger.check()
+        released.set()
+
+
+def test_a_clock_that_is_set_back_does_not_lengthen_the_lease(
+    store: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+    ledger = Ledger(store, item, 60.0)
+    assert not ledger.should_stop()
+    steady, wall = time.monotonic(), time.time()
+    monkeypatch.setattr(time, "monotonic", lambda: steady + 50)
+    monkeypatch.setattr(time, "time", lambda: wall - 3600)
+    assert ledger.should_stop()
 
 
 def test_tables_and_descriptions_show_dead_runs(store: Any, settings: Settings) -> None:

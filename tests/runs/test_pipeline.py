@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,20 @@ def test_a_failed_run_says_where_and_goes_on_from_another_folder(
     assert run.cost["bytes"] == 1000  # read in the first attempt
     assert run.cost["core_seconds"] >= item["cost"]["core_seconds"]
     assert store.get_run(item["id"])["error"] is None
+
+
+def test_a_run_whose_last_lines_nobody_can_read_is_done(
+    stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stderr", gone)
+        run = td.run(settings())
+        with contextlib.suppress(BrokenPipeError):
+            gone.close()
+    assert run.state == "done"
+    assert td.open_store(f"sqlite:///{tmp_path / 'taxidask.db'}").get_run(run.id)["state"] == "done"
 
 
 def test_resume_refuses_another_job_and_lets_it_run_elsewhere(stages: Stages) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 from taxidask.errors import ComputeError
+from taxidask.progress import say
 
 POLL_SECONDS = 0.5
 REMOVAL_SECONDS = 30.0
@@ -156,7 +156,6 @@ class Deadline:
 
 def show(status: Status, file: IO[str] | None = None) -> None:
     """Print every change as a line, with what the step before took."""
-    out: Any = file or sys.stderr
     said: dict[str, str] = {}
 
     def line(now: Status) -> None:
@@ -166,8 +165,6 @@ def show(status: Status, file: IO[str] | None = None) -> None:
         said[text] = now.why
         after = time.monotonic() - now.began
         reason = f": {now.why}" if now.why and now.waiting_for else ""
-        print(
-            f"cluster: {'waiting for ' if now.waiting_for else ''}{text}{reason} ({after:.0f} s)", file=out, flush=True
-        )
+        say(f"cluster: {'waiting for ' if now.waiting_for else ''}{text}{reason} ({after:.0f} s)", file)
 
     status.listen(line)
