@@ -48,18 +48,27 @@ def unseen(data: RunData, trips: pd.DataFrame) -> pd.DataFrame:
     return frame.dropna(subset=["paid", "price"]).reset_index(drop=True)
 
 
+def bars(fares: pd.Series) -> tuple[pd.Series, np.ndarray]:
+    """What a histogram of fares shows, and its edges: of 1 or 2 USD, to where a hundredth lies above, which is in the
+    last bar."""
+    top = max(5.0, float(np.ceil(fares.quantile(0.99) / 5) * 5))
+    width = 1.0 if top <= 80 else 2.0
+    edges = np.arange(0, top + width, width)
+    return fares.clip(upper=edges[-1]), edges
+
+
 def distribution(trips: pd.DataFrame) -> Figure | Text:
     """How often which fare is paid, and what is paid by hour of the day."""
     fares = trips["fare_amount"].dropna()
     if fares.empty:
         return Text("*No trip has a fare.*")
-    top = float(np.ceil(fares.quantile(0.99) / 5) * 5)
+    shown, edges = bars(fares)
     hours = pd.DatetimeIndex(trips.loc[fares.index, "pickup_datetime"]).hour
     by_hour = fares.groupby(np.asarray(hours)).quantile(np.array([0.25, 0.5, 0.75])).rename("fare").reset_index()
     by_hour.columns = ["hour", "share", "fare"]
     table = by_hour.pivot_table(values="fare", index="hour", columns="share").reindex(range(24))
     with canvas(2.3, ncols=2) as (sheet, (left, right)):
-        left.hist(fares.clip(upper=top), bins=np.arange(0, top + 1, 1.0 if top <= 80 else 2.0), color=PICKUP)
+        left.hist(shown, bins=edges, color=PICKUP)
         middle = float(fares.median())
         left.axvline(middle, color="black", lw=0.8, ls="--")
         left.annotate(
@@ -82,8 +91,8 @@ def distribution(trips: pd.DataFrame) -> Figure | Text:
         right.legend(loc="lower right")
         return Figure(
             sheet,
-            caption=f"Fares (without tip and tolls) of {len(fares):,} trips. The hundredth part above {top:.0f} USD "
-            "stands in the last bar.",
+            caption=f"Fares (without tip and tolls) of {len(fares):,} trips. Those above {edges[-1]:.0f} USD, at most "
+            "a hundredth, stand in the last bar.",
             alt=f"Histogram of fares with the median at {middle:.2f} USD; line of the median fare by hour",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from taxidask.cube.slots import slot_name
 from taxidask.report.display import Figure, Text
 from taxidask.results.summary import percent, slot_of
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette: told apart by everybody
 PICKUP, DROPOFF, BASE, ALERT, GREY = "#0072B2", "#D55E00", "#7A7A7A", "#CC3311", "#4D4D4D"
 WIDTH = 6.5  # inches between A4's margins
+HOUR = pd.Timedelta("1h")
 DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -152,9 +155,20 @@ def _whole_days(cube: Cube) -> pd.DataFrame:
     return days.asfreq("D")
 
 
+def hourly(cube: Cube) -> pd.Series:
+    """Pickups of the whole city in every hour whose slots all have data; a slot that reaches over several hours, or
+    over a part of one, counts evenly in all of its time."""
+    slot = round(cube.slot.total_seconds())
+    step = math.gcd(slot, 3600)
+    steps = slot // step
+    share = np.repeat(_observed(cube)["pickups"].to_numpy() / steps, steps)
+    times = pd.date_range(cube.start, periods=len(share), freq=pd.Timedelta(seconds=step))
+    return pd.Series(share, index=times).resample("h").sum(min_count=3600 // step).dropna()
+
+
 def rhythm(cube: Cube) -> Figure | Text:
     """Mean pickups per hour by hour of day and by weekday."""
-    hours = _observed(cube)["pickups"].resample("h").sum(min_count=max(1, int(pd.Timedelta("1h") / cube.slot))).dropna()
+    hours = hourly(cube)
     if hours.empty:
         return Text("*There is no hour with data in all its slots.*")
     when = pd.DatetimeIndex(hours.index)
@@ -193,7 +207,8 @@ def rhythm(cube: Cube) -> Figure | Text:
         return Figure(
             sheet,
             caption=f"Mean pickups per hour over {days_seen:,} days with data, New York time. "
-            f"Busiest: {DAYS[peak[0]]} from {peak[1]}:00.",
+            f"Busiest: {DAYS[peak[0]]} from {peak[1]}:00."
+            + (f" Within a slot of {slot_name(cube.slot)} all hours count alike." if cube.slot > HOUR else ""),
             alt="Left, two lines of mean pickups by hour, for weekdays and the weekend; right, the same as a heat map "
             "of hour and weekday",
         )

@@ -108,10 +108,15 @@ def slot_of(times: pd.Series) -> str:
     --------
     >>> slot_of(pd.Series(pd.date_range("2015-01-01", periods=3, freq="30min")))
     '30 min'
+    >>> slot_of(pd.Series(pd.date_range("2015-01-01", periods=3, freq="450s")))
+    '450 s'
     """
     steps = times.drop_duplicates().sort_values().diff().dropna()
-    minutes = int(steps.min().total_seconds() // 60) if len(steps) else 0
-    return "slot" if not minutes else "hour" if minutes == 60 else f"{minutes} min"
+    if steps.empty:
+        return "slot"
+    seconds = int(steps.min().total_seconds())
+    words = {3600: "hour", 86_400: "day"}
+    return words.get(seconds) or (f"{seconds} s" if seconds % 60 else f"{seconds // 60} min")
 
 
 def stages(run: Mapping[str, Any]) -> pd.DataFrame:

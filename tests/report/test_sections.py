@@ -187,6 +187,37 @@ def test_missing_slots_are_gaps_not_zeros() -> None:
     figures.demand_map(cube)
 
 
+@pytest.mark.parametrize("slot", ["90s", "7.5min", "30min", "45min", "60min", "120min", "1D"])
+def test_a_steady_hundred_an_hour_is_a_hundred_whatever_the_slot(slot: str) -> None:
+    import numpy as np
+
+    length = pd.Timedelta(slot)
+    scale = 48  # so that the count of any of these slots is whole
+    counts = np.full(
+        (round(pd.Timedelta("6D") / length), 1, 2), round(100 * scale * (length / pd.Timedelta("1h"))), np.int32
+    )
+    grid = td.Grid(1, 1, west=0, south=0, east=1, north=1)
+    cube = td.Cube(counts, start="2015-01-01", slot=slot, space=grid)
+    hours = figures.hourly(cube)
+    assert len(hours) == 6 * 24
+    assert np.allclose(hours, 100 * scale)
+    gap = np.zeros(len(counts), bool)
+    gap[0] = True
+    gone = figures.hourly(td.Cube(counts, start="2015-01-01", slot=slot, space=grid, missing=gap))
+    assert 6 * 24 - len(gone) == -(-length // pd.Timedelta("1h"))
+    assert np.allclose(gone, 100 * scale)
+
+
+@pytest.mark.parametrize("top", [12.0, 79.0, 81.0, 84.0, 86.0, 500.0])
+def test_the_bars_of_fares_hold_every_fare(top: float) -> None:
+    import numpy as np
+
+    paid = pd.Series(np.concatenate([np.linspace(2.5, top, 990), np.full(10, 3 * top)]))
+    shown, edges = fares.bars(paid)
+    assert np.histogram(shown, edges)[0].sum() == len(paid)
+    assert edges[-1] >= paid.quantile(0.99)
+
+
 def test_zones_are_drawn_too(data) -> None:
     import numpy as np
 
