@@ -201,7 +201,7 @@ class Store(ABC):
         total, items = codec.demand_items(
             times, city, slot=cube.slot, space_key=space_key, cells=[CITY], missing=missing
         )
-        written = self._publish(items, total)
+        written = self._publish(items, total, run=None)
         # whole days, as a day's item is replaced whole
         begin = 0
         if days is not None:
@@ -215,7 +215,7 @@ class Store(ABC):
             cells=wanted.tolist(),
             missing=None if missing is None else np.asarray(missing)[begin:],
         )
-        return written + self._publish(items, total, progress=progress)
+        return written + self._publish(items, total, run=None, progress=progress)
 
     def get_demand(self, space_key: str, cell: int | str = CITY, start: Any = None, end: Any = None) -> pd.DataFrame:
         """Counted trips as time, pickups, dropoffs; NaN in slots without data, `end` is left out."""
@@ -225,10 +225,10 @@ class Store(ABC):
     # -- models --------------------------------------------------------------------------------------------------------
 
     def put_card(self, kind: str, card: Mapping[str, Any], *, run: str | None = None) -> None:
-        """Publish a model's card as the latest of its kind, and as that of `run` if one is given."""
+        """Publish a model's card as the latest of its kind, which stays, and as that of `run` if one is given."""
         body = plain(card, f"card {kind}")
-        runs = [None] if run is None else [run, None]
-        self._publish(({**keys.card_key(kind, r)._asdict(), "card": body} for r in runs), len(runs))
+        for owner in (run, None) if run is not None else (None,):
+            self._publish(iter([{**keys.card_key(kind, owner)._asdict(), "card": body}]), 1, run=owner)
 
     def get_card(self, kind: str, *, run: str | None = None) -> dict[str, Any] | None:
         """The latest card of a kind, or that of a run; None when there is none."""
@@ -273,7 +273,7 @@ class Store(ABC):
             kept = {item["sk"] for item in items}
             pk = keys.ingest_pk(lake_url)
             self._delete([Key(pk, item["sk"]) for item in list(self._query(pk)) if item["sk"] not in kept])
-        return self._publish(iter(items), len(items))
+        return self._publish(iter(items), len(items), run=None)
 
     def get_ingest(self, lake_url: str) -> pd.DataFrame:
         """One row per source of a lake, by URL; rejects stay a dict of reasons."""
@@ -284,7 +284,7 @@ class Store(ABC):
 
     def put_latest(self, latest: Mapping[str, Any]) -> None:
         """Publish what the Overview shows first: run, lake, space, spans and the like."""
-        self._publish(iter([{"pk": LATEST, "sk": LATEST, "latest": plain(latest, "latest")}]), 1)
+        self._publish(iter([{"pk": LATEST, "sk": LATEST, "latest": plain(latest, "latest")}]), 1, run=None)
 
     def get_latest(self) -> dict[str, Any]:
         """What was published last; empty when nothing has been."""
@@ -345,8 +345,9 @@ class Store(ABC):
     # -- shared --------------------------------------------------------------------------------------------------------
 
     def _publish(
-        self, items: Iterable[Item], total: int, *, run: str | None = None, progress: Progress | None = None
+        self, items: Iterable[Item], total: int, *, run: str | None, progress: Progress | None = None
     ) -> int:
+        """Write items that expire with `run`, or stay (None)."""
         return self._put((self._finish(item, run) for item in items), total, progress) if total else 0
 
     def _finish(self, item: Item, run: str | None) -> Item:

@@ -507,10 +507,13 @@ def test_what_has_run_out_is_not_read(store, run_item, make_forecast):
     old, new = "20160101T000000Z-aaaaaa", "29990101T000000Z-aaaaaa"
     store.put_forecast(make_forecast(), model="demand", run=old)
     store.put_metrics(old, "demand", pd.DataFrame({"mae": [1.5]}))
+    store.put_card("demand", {"metrics": {"mae": 1.5}}, run=old)
     store.create_run({**run_item, "id": old})
     store.create_run({**run_item, "id": new})
     assert store.get_forecast(SPACE, 0).empty
     assert store.get_metrics(old, "demand").empty
+    assert store.get_card("demand", run=old) is None
+    assert store.get_card("demand") == {"metrics": {"mae": 1.5}}, "the latest stays"
     assert store.get_run(old) is None
     assert [run["id"] for run in store.list_runs()] == [new]
     assert store.get_run(new) == {**run_item, "id": new}
@@ -522,6 +525,8 @@ def test_a_store_can_be_sent_elsewhere_and_used_after_close(store):
     store.put_latest({"n": 1})
     store.close()
     copy = pickle.loads(pickle.dumps(store))
+    assert type(copy) is type(store)
+    assert copy.ttl_days == store.ttl_days
     assert copy.get_latest() == store.get_latest() == {"n": 1}
     assert repr(copy) == repr(store)
     copy.close()
