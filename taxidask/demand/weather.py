@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from taxidask.clock import wall_clocks
 from taxidask.errors import ModelError
 
 COLUMNS = {
@@ -23,16 +24,16 @@ def align_weather(weather: pd.DataFrame, times: pd.DatetimeIndex) -> np.ndarray:
     Parameters
     ----------
     weather : DataFrame
-        One row per hour, by a `DatetimeIndex` or a column `time` or `pickup_dt` (New York wall-clock time), with the
-        columns `temp_F`, `liq_precp_1hr`, `snow_depth_in`, `wind_spd` and `visib_mile`. Others are left aside. It must
-        cover every slot, those to be forecast too (there a weather forecast belongs); an hour that is not there or
-        holds no value is filled from up to 3 hours before, or after.
+        One row per hour, by a `DatetimeIndex` or a column `time` or `pickup_dt` (New York wall-clock time; times with a
+        zone are converted), with the columns `temp_F`, `liq_precp_1hr`, `snow_depth_in`, `wind_spd` and `visib_mile`.
+        Others are left aside. It must cover every slot, those to be forecast too (there a weather forecast belongs);
+        what an hour does not hold is filled, column by column, from up to 3 hours before, or after.
     times : DatetimeIndex
 
     Raises
     ------
     ModelError
-        If a column or an hour is missing.
+        If a column is missing, or an hour of one, or a time cannot be read.
     """
     if not isinstance(weather, pd.DataFrame):
         raise ModelError(f"weather is a {type(weather).__name__}", "give a DataFrame with one row per hour")
@@ -40,30 +41,38 @@ def align_weather(weather: pd.DataFrame, times: pd.DatetimeIndex) -> np.ndarray:
     if not isinstance(index, pd.DatetimeIndex):
         name = next((name for name in ("time", "pickup_dt") if name in weather.columns), None)
         if name is None:
-            raise ModelError(
-                "weather has no times", "give it a DatetimeIndex or a column `time` (New York wall-clock time)"
-            )
-        index = pd.DatetimeIndex(weather[name])
+            raise ModelError("weather has no times", "give it a DatetimeIndex or a column `time`")
+        index = pd.Index(weather[name])
+    hours = wall_clocks(pd.Series(index))
+    if hours.isna().any():
+        value = index[int(np.flatnonzero(hours.isna())[0])]
+        raise ModelError(f"weather has a time {value!r}, which is none", 'write them like "2015-01-31 14:00"')
     absent = [name for name in COLUMNS if name not in weather.columns]
     if absent:
         wanted = ", ".join(f"{name} ({unit})" for name, unit in COLUMNS.items())
         raise ModelError(f"weather has no column {', '.join(absent)}", f"its columns must be {wanted}")
-    values = weather[list(COLUMNS)].astype("float64").set_axis(pd.DatetimeIndex(index), axis=0)
-    values = values[~values.index.duplicated(keep="last")].sort_index().dropna(how="all").ffill()
-    out = np.full((len(times), len(COLUMNS)), np.nan, np.float32)
-    if len(values):
-        keys = np.asarray(pd.DatetimeIndex(values.index).as_unit("ns").asi8)
-        wanted_at = np.asarray(times.as_unit("ns").asi8)
-        before = np.searchsorted(keys, wanted_at, "right") - 1
-        after = np.minimum(before + 1, len(keys) - 1)
-        limit = CARRY.as_unit("ns").value
-        use = np.where((before >= 0) & (wanted_at - keys[np.maximum(before, 0)] <= limit), before, after)
-        near = np.abs(keys[use] - wanted_at) <= limit
-        out[near] = values.to_numpy(np.float32)[use[near]]
-    bad = np.flatnonzero(np.isnan(out).any(1))
-    if len(bad):
+    try:
+        numbers = weather[list(COLUMNS)].astype("float64")
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"weather holds what is no number: {error}", "leave unknown values empty") from error
+    values = numbers.set_axis(pd.DatetimeIndex(hours).as_unit("ns"), axis=0)
+    values = values[~values.index.duplicated(keep="last")].sort_index()
+    wanted_at = times.as_unit("ns")
+    out = np.stack([_carried(values[name].dropna(), wanted_at) for name in COLUMNS], axis=1)
+    bad = np.isnan(out)
+    if bad.any():
+        slots = np.flatnonzero(bad.any(1))
+        lacking = [name for name, lacks in zip(COLUMNS, bad.any(0), strict=True) if lacks]
+        which = "" if len(lacking) == len(COLUMNS) else f" ({', '.join(lacking)})"
         raise ModelError(
-            f"weather is missing for {len(bad):,} of {len(times):,} slots, from {times[bad[0]]} to {times[bad[-1]]}",
+            f"weather is missing for {len(slots):,} of {len(times):,} slots, "
+            f"from {times[slots[0]]} to {times[slots[-1]]}{which}",
             "add those hours (for slots to be forecast: from a weather forecast), or fit a model without weather",
         )
     return out
+
+
+def _carried(values: pd.Series, times: pd.DatetimeIndex) -> np.ndarray:
+    """One column at each of `times`: the last value of up to 3 hours before, else the next of up to 3 hours after."""
+    before = values.reindex(times, method="ffill", tolerance=CARRY)
+    return before.fillna(values.reindex(times, method="bfill", tolerance=CARRY)).to_numpy(np.float32)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from taxidask.clock import wall_clock
 from taxidask.errors import ModelError
 
 
@@ -78,12 +79,9 @@ class Quote:
 def moment_of(at: Any) -> pd.Timestamp:
     """A time as given to `FareModel.quote`, as New York wall-clock time."""
     try:
-        moment = pd.Timestamp(at)
-        if moment is pd.NaT:
-            raise ValueError
+        return wall_clock(at)
     except (ValueError, TypeError) as error:
         raise ModelError(f"at={at!r} is no time", 'give New York time, as in at="2015-06-01 17:30"') from error
-    return moment.tz_convert("America/New_York").tz_localize(None) if moment.tz is not None else moment
 
 
 def place_columns(end: str, place: Any, *, zoned: bool, locatable: bool) -> dict[str, Any]:

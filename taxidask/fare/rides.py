@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from taxidask.clock import wall_clocks
 from taxidask.errors import ModelError
 from taxidask.trips.rules import Rules
 
@@ -204,41 +205,9 @@ class Centers:
 
 
 def _times(column: pd.Series[Any]) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
-    if not pd.api.types.is_datetime64_any_dtype(column.dtype):
-        if pd.api.types.is_numeric_dtype(column.dtype):  # seconds of what? Not a time as published
-            column = pd.Series(pd.NaT, index=column.index, dtype="datetime64[s]")
-        else:
-            column = _parsed(column)
-    if getattr(column.dtype, "tz", None) is not None:
-        column = column.dt.tz_convert("America/New_York").dt.tz_localize(None)
+    column = wall_clocks(column)
     good = column.dt.year.between(2000, 2100).to_numpy()  # False for what is no time
     return column.to_numpy().astype("datetime64[s]"), good
-
-
-def _parsed(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Times of texts and objects: as published at once, all others one by one."""
-    if pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
-        quick = pd.to_datetime(column, errors="coerce", format="%Y-%m-%d %H:%M:%S")
-        other = quick.isna() & column.notna()
-        if other.any():
-            quick[other] = pd.to_datetime(
-                column[other].astype(object).map(_plain_time), errors="coerce", format="mixed"
-            )
-        return quick
-    return pd.to_datetime(column.astype(object).map(_plain_time), errors="coerce", format="mixed")
-
-
-def _plain_time(value: Any) -> Any:
-    """One object as something `to_datetime` takes without failing for its neighbours."""
-    if isinstance(value, (bytes, int, float, bool, complex)):
-        return None
-    try:
-        moment = pd.Timestamp(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    if moment is pd.NaT:
-        return None
-    return moment.tz_convert("America/New_York").tz_localize(None) if moment.tz is not None else moment
 
 
 def _numbers(trips: pd.DataFrame, name: str) -> NDArray[np.float64]:

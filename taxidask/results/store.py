@@ -344,9 +344,7 @@ class Store(ABC):
 
     # -- shared --------------------------------------------------------------------------------------------------------
 
-    def _publish(
-        self, items: Iterable[Item], total: int, *, run: str | None, progress: Progress | None = None
-    ) -> int:
+    def _publish(self, items: Iterable[Item], total: int, *, run: str | None, progress: Progress | None = None) -> int:
         """Write items that expire with `run`, or stay (None)."""
         return self._put((self._finish(item, run) for item in items), total, progress) if total else 0
 

@@ -8,7 +8,7 @@ import taxidask as td
 from taxidask.demand.calendar import holiday_days, slots_per_day
 from taxidask.demand.features import History, neighbour_table
 from taxidask.demand.tasks import feature_names
-from taxidask.demand.weather import align_weather
+from taxidask.demand.weather import COLUMNS, align_weather
 
 
 def history(cube: td.Cube, **options) -> History:
@@ -138,3 +138,36 @@ def test_weather_that_is_not_there(weather):
         align_weather(weather.drop(columns="pickup_dt"), times)
     with pytest.raises(td.TaxidaskError, match="is a list"):
         align_weather([1], times)
+    with pytest.raises(td.TaxidaskError, match=r"no number: .*'30\.0s'"):
+        align_weather(weather.assign(temp_F="30.0s"), times)
+    with pytest.raises(td.TaxidaskError, match="has a time 'noon', which is none"):
+        align_weather(weather.assign(pickup_dt="noon"), times)
+
+
+def test_weather_with_a_zone_becomes_new_yorks(weather):
+    times = pd.date_range("2015-01-01", periods=96, freq="30min")
+    there = align_weather(weather, times)
+    local = weather["pickup_dt"].dt.tz_localize("America/New_York")
+    written = local.dt.tz_convert("UTC").map(pd.Timestamp.isoformat)
+    for given in (local, local.dt.tz_convert("UTC"), local.dt.tz_convert("Asia/Tokyo"), written, written.astype("str")):
+        np.testing.assert_array_equal(align_weather(weather.assign(pickup_dt=given), times), there)
+    np.testing.assert_array_equal(align_weather(weather.set_index(pd.DatetimeIndex(local)), times), there)
+
+
+@pytest.mark.parametrize("name", ["temp_F", "visib_mile"])
+def test_no_column_is_carried_further_than_three_hours(weather, name):
+    times = pd.date_range("2015-01-01", periods=96, freq="30min")
+    short = weather.copy()
+    short.loc[10:14, name] = np.nan  # nothing from 10:00 until 15:00
+    found = align_weather(short, times)[:, list(COLUMNS).index(name)]
+    np.testing.assert_array_equal(found[18:26], [9] * 7 + [15])  # 12:00 is three hours on, 12:30 is not
+    np.testing.assert_array_equal(found[26:32], [15] * 6)
+    short.loc[10:18, name] = np.nan
+    with pytest.raises(
+        td.TaxidaskError,
+        match=rf"missing for 7 of 96 slots, from 2015-01-01 12:30:00 to 2015-01-01 15:30:00 \({name}\)",
+    ):
+        align_weather(short, times)
+    short.loc[:18, name] = np.nan
+    with pytest.raises(td.TaxidaskError, match=rf"from 2015-01-01 00:00:00 to 2015-01-01 15:30:00 \({name}\)"):
+        align_weather(short, times)
