@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from taxidask.cube.slots import slot_seconds_of
 from taxidask.results.store import DEMAND_DAYS
 from taxidask.settings import Settings
+from taxidask.units import DAY
 
 #: CSV bytes that one core turns into lake parts each second; measured by benchmarks/read.py on a 2-core machine.
 INGEST_BYTES_PER_CORE_SECOND = 60e6
@@ -69,7 +71,7 @@ def requests(*, blocks: int, sources: int) -> tuple[int, int]:
 def estimate(settings: Settings, *, bytes_to_read: int, blocks: int, sources: int, cells: int, cores: float) -> Cost:
     """The cost of a run before it starts."""
     puts, gets = requests(blocks=blocks, sources=sources) if settings.lake.startswith("s3://") else (0, 0)
-    days = -(-settings.horizon // 48) + 1
+    days = -(-settings.horizon * slot_seconds_of(settings.slot) // DAY) + 1
     core_seconds = bytes_to_read / INGEST_BYTES_PER_CORE_SECOND + FIXED_CORE_SECONDS * max(1, cores)
     # items: every cell's days of forecast and of demand, and the city's days of at most a month a source
     writes = cells * (days + DEMAND_DAYS) + 31 * sources if settings.store.startswith("dynamodb://") else 0

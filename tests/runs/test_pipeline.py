@@ -12,7 +12,7 @@ import pytest
 
 import taxidask as td
 from taxidask.errors import ReportError, RunError, SettingsError, SourceError, StorageError
-from taxidask.runs import meter, pipeline
+from taxidask.runs import cost, meter, pipeline
 from taxidask.runs.look import describe, find, runs_table
 from taxidask.runs.stages import Job, Stage
 
@@ -171,6 +171,13 @@ def test_the_same_relative_names_in_another_folder_are_another_job(
     second = td.run(settings(store=store), resume="last", progress=False)
     keys = {item["id"]: item["settings_key"] for item in td.open_store(store).list_runs()}
     assert keys[first.id] != keys[second.id]
+
+
+@pytest.mark.parametrize(("slot", "horizon"), [("15min", 2880), ("30min", 1440), ("60min", 720), ("1D", 30)])
+def test_the_estimate_counts_days_whatever_the_slot(slot: str, horizon: int) -> None:
+    settings = td.Settings(store="dynamodb://taxidask", slot=slot, horizon=horizon)
+    guess = cost.estimate(settings, bytes_to_read=10**9, blocks=15, sources=1, cells=600, cores=2)
+    assert guess.writes == 600 * (31 + 28) + 31
 
 
 def test_pods_cost_what_they_ask_for() -> None:
