@@ -14,17 +14,22 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from taxidask.errors import SettingsError
-from taxidask.units import CONTENT_RANGE, parse_bytes, parse_seconds
+from taxidask.errors import CubeError, SettingsError
+from taxidask.units import CONTENT_RANGE, parse_bytes, parse_seconds, parse_slot
 
 PREFIX = "TAXIDASK_"
 FILE = "taxidask.toml"
 
 
 def _listed(value: Any) -> Any:
-    """A single text as a list of one; text that looks like JSON, as variables hold it, parsed."""
+    """A single text as a list of one, commas and all; a list in JSON, as variables hold it, parsed. "[0-9]*.csv" is no
+    JSON but the pattern of a name."""
     if isinstance(value, str):
-        return json.loads(value) if value.lstrip().startswith("[") else [part for part in value.split(",") if part]
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            parsed = None
+        return parsed if isinstance(parsed, list) else [value] if value else []
     if isinstance(value, os.PathLike):
         return [os.fspath(value)]
     return (
@@ -81,7 +86,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     sources: Annotated[list[str], BeforeValidator(_listed)] = Field(
-        default=[], description="CSV or Parquet files of trips: paths, folders, globs or s3:// URLs."
+        default=[],
+        description="CSV or Parquet files of trips: paths, folders, globs or s3:// URLs; in a variable, several are a JSON list.",
     )
     lake: str = Field(default="lake", description="Folder or s3:// URL of the lake.")
     store: str = Field(
@@ -147,9 +153,10 @@ class Settings(BaseModel):
     @field_validator("slot")
     @classmethod
     def _slot(cls, value: str) -> str:
-        seconds = parse_seconds(value)
-        if seconds < 60 or 86400 % seconds:
-            raise SettingsError(f"slot {value!r} does not divide a day", "use 15min, 30min, 60min, …")
+        try:
+            parse_slot(value)
+        except CubeError as error:
+            raise SettingsError(f"slot: {error.message}", error.remedy) from error
         return value
 
     @field_validator("compute")

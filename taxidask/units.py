@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from taxidask.errors import SettingsError
+from taxidask.errors import CubeError, SettingsError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CONTENT_RANGE = 8 << 20  # a source's content is hashed in ranges of this many bytes
 DAY = 86_400
@@ -45,3 +49,52 @@ def parse_seconds(text: str | float) -> float:
     if not match or (match[2] or "s") not in _SECONDS:
         raise SettingsError(f"{text!r} is no length of time", "write a number and one of s, min, h, d, e.g. 20min")
     return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def parse_slot(slot: str | pd.Timedelta) -> pd.Timedelta:
+    """Return a slot's length, checked: whole seconds, and a day is a whole number of slots.
+
+    Examples
+    --------
+    >>> parse_slot("30min")
+    Timedelta('0 days 00:30:00')
+    >>> parse_slot("7min")
+    Traceback (most recent call last):
+    taxidask.errors.CubeError: a day is no whole number of slots of '7min'; use a slot such as 15min, 30min, 60min or 1D
+    """
+    import pandas as pd  # a third of a second, which whoever only looks at settings need not wait for
+
+    remedy = "use a slot such as 15min, 30min, 60min or 1D"
+    try:
+        length = pd.Timedelta(slot)
+    except (ValueError, TypeError) as error:
+        raise CubeError(f"{slot!r} is no length of a slot", remedy) from error
+    if pd.isna(length) or length <= pd.Timedelta(0) or length % pd.Timedelta(seconds=1):
+        raise CubeError(f"{slot!r} is no length of a slot", remedy)
+    if pd.Timedelta(days=1) % length:
+        raise CubeError(f"a day is no whole number of slots of {slot!r}", remedy)
+    return length.as_unit("s")
+
+
+def slot_name(slot: pd.Timedelta) -> str:
+    """Return a slot's length as text that `parse_slot` reads.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> slot_name(pd.Timedelta("0.5h")), slot_name(pd.Timedelta("90s")), slot_name(pd.Timedelta("1D"))
+    ('30min', '90s', '1440min')
+    """
+    seconds = int(slot.total_seconds())
+    return f"{seconds}s" if seconds % 60 else f"{seconds // 60}min"
+
+
+def slot_seconds_of(slot: str | pd.Timedelta) -> int:
+    """Return a slot's length in seconds, checked as `parse_slot` does.
+
+    Examples
+    --------
+    >>> slot_seconds_of("30min")
+    1800
+    """
+    return int(parse_slot(slot).total_seconds())

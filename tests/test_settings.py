@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import taxidask as td
 from taxidask.errors import SettingsError
-from taxidask.settings import Settings, parse_bytes, parse_seconds, resolve
+from taxidask.settings import Settings, resolve
+from taxidask.units import parse_bytes, parse_seconds
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +40,27 @@ def test_load_settings_prints_where_each_value_came_from(capsys: pytest.CaptureF
     assert "default" in said
 
 
-def test_lists_in_variables_are_commas_or_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TAXIDASK_SOURCES", "a.csv,b.csv")
+@pytest.mark.parametrize(
+    ("given", "sources"),
+    [
+        ('["a.csv", "b,c.csv"]', ["a.csv", "b,c.csv"]),
+        ("trips/a,b.csv", ["trips/a,b.csv"]),
+        ("[0-9]*.csv", ["[0-9]*.csv"]),
+        ("[0]", "sources"),
+        ('{"a": 1}', ['{"a": 1}']),
+        ("", []),
+    ],
+)
+def test_a_text_is_one_source_unless_it_is_a_list_in_json(given: str, sources: Any) -> None:
+    if isinstance(sources, list):
+        assert resolve({"sources": given})[0].sources == sources
+    else:
+        with pytest.raises(SettingsError, match=sources):
+            resolve({"sources": given})
+
+
+def test_lists_in_variables_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXIDASK_SOURCES", '["a.csv", "b.csv"]')
     monkeypatch.setenv("TAXIDASK_REGIONS", '[{"name": "us-east-1", "lake": "s3://east/lake"}]')
     settings, _ = resolve({})
     assert settings.sources == ["a.csv", "b.csv"]
@@ -50,7 +71,9 @@ def test_lists_in_variables_are_commas_or_json(monkeypatch: pytest.MonkeyPatch) 
     ("given", "message"),
     [
         ({"lakes": "x"}, "'lakes' in the arguments is no setting; did you mean 'lake'"),
-        ({"slot": "7min"}, "slot '7min' does not divide a day"),
+        ({"slot": "7min"}, "slot: a day is no whole number of slots of '7min'"),
+        ({"slot": "1800"}, "slot: '1800' is no length of a slot"),
+        ({"slot": "soon"}, "slot: 'soon' is no length of a slot"),
         ({"block_size": "9MiB"}, "no multiple of 8MiB"),
         ({"block_size": "0MiB"}, "no size in bytes"),
         ({"horizon": 0}, "horizon from argument is 0"),

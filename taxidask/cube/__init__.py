@@ -1,6 +1,6 @@
 """Trips counted by slot, cell and direction.
 
-Only for itself: adding. Tests: tests/cube.
+Only for itself: adding, slots. Tests: tests/cube.
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from taxidask.cube.adding import MAX_COUNT, add_counts
-from taxidask.cube.slots import moment_text, parse_slot, slot_name, slot_start
+from taxidask.cube.slots import moment_text, slot_start
 from taxidask.errors import CubeError
 from taxidask.space import Space
+from taxidask.units import parse_slot, slot_name
 from taxidask.words import quantity
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from taxidask.cube.slots import slot_name
 from taxidask.demand.bands import Bands
 from taxidask.demand.forecast import Forecast
 from taxidask.demand.tasks import Parcel, ask_demand, feature_names, fit_demand, load_boosters, pack, run_task, tail_of
 from taxidask.demand.training import Group, Options, slots_needed
 from taxidask.errors import ModelError
+from taxidask.units import slot_name
 
 if TYPE_CHECKING:
     from distributed import Client

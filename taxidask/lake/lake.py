@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from taxidask.cube.slots import slot_seconds_of
 from taxidask.errors import LakeError, SettingsError, StorageError
 from taxidask.space import Grid, Space
 from taxidask.storage import Storage, absolute, default_storage
@@ -21,7 +20,7 @@ from taxidask.trips.outcome import Ingest, raise_failures
 from taxidask.trips.rules import Rules
 from taxidask.trips.schema import REASONS
 from taxidask.trips.sources import Source, find_sources
-from taxidask.units import parse_bytes
+from taxidask.units import parse_bytes, slot_seconds_of
 from taxidask.words import quantity
 
 from .cube import cube_of

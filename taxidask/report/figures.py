@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from taxidask.cube.slots import slot_name
 from taxidask.report.display import Figure, Text
 from taxidask.results.summary import percent, slot_of
+from taxidask.units import slot_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from taxidask.cube.slots import slot_seconds_of
 from taxidask.results.store import DEMAND_DAYS
 from taxidask.settings import Settings
-from taxidask.units import DAY
+from taxidask.units import DAY, slot_seconds_of
 
 #: CSV bytes that one core turns into lake parts each second; measured by benchmarks/read.py on a 2-core machine.
 INGEST_BYTES_PER_CORE_SECOND = 60e6

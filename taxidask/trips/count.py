@@ -13,7 +13,6 @@ import xxhash
 
 from taxidask.compute.executors import executor
 from taxidask.cube import add_counts
-from taxidask.cube.slots import slot_seconds_of
 from taxidask.errors import CubeError, RunError, SourceError
 from taxidask.progress import Progress
 from taxidask.space import Grid, Space
@@ -22,7 +21,7 @@ from taxidask.trips.blockcounts import BlockCounts
 from taxidask.trips.read import count_block
 from taxidask.trips.rules import Rules, month_bounds
 from taxidask.trips.sources import RANGE_BYTES, Block, Source, find_sources
-from taxidask.units import DAY, LONGEST_SPAN
+from taxidask.units import DAY, LONGEST_SPAN, slot_seconds_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taxidask.cube import MAX_COUNT, Cube, add_counts
-from taxidask.cube.slots import parse_slot, slot_name
 from taxidask.errors import CubeError
 from taxidask.space import Grid
+from taxidask.units import parse_slot, slot_name
 
 settings.register_profile("steady", deadline=None)  # compiling and a busy machine make single examples slow
 settings.load_profile("steady")
