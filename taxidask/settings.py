@@ -87,7 +87,7 @@ class Settings(BaseModel):
 
     sources: Annotated[list[str], BeforeValidator(_listed)] = Field(
         default=[],
-        description="CSV or Parquet files of trips: paths, folders, globs or s3:// URLs; in a variable, several are a JSON list.",
+        description="CSV or Parquet files of trips: paths, folders, globs or s3:// URLs; several in a variable: JSON.",
     )
     lake: str = Field(default="lake", description="Folder or s3:// URL of the lake.")
     store: str = Field(
