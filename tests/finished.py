@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pdfs import text_of
 
 import taxidask as td
 
@@ -58,17 +60,11 @@ def _card(finished: Finished, kind: str) -> dict[str, Any]:
 
 
 def _report(finished: Finished) -> list[str]:
-    """The lines of its report up to the table of its stages, but for those that name the run and its places, and for
-    the single numbers at axes, of which pdftotext leaves out now this one, now that."""
-    command = ["pdftotext", "-raw", str(finished.report), "-"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    lines = [" ".join(line.split()) for line in text.partition("Stages of run")[0].splitlines()]
-    own = (finished.run["id"], "Started ", "Lake ")
-    return [
-        line
-        for line in lines
-        if len(line) > 4 and line not in finished.lake.url and not any(word in line for word in own)
-    ]
+    """The lines of its report up to the table of its stages, but for those that name the run, its start and its lake,
+    whose URL may take several lines."""
+    text = text_of(finished.report.read_bytes()).partition("Stages of run")[0]
+    lines = re.sub(r"^Started .*?^(?=Trips )", "", text, flags=re.MULTILINE | re.DOTALL).splitlines()
+    return [line for line in lines if finished.run["id"] not in line]
 
 
 def assert_same_numbers(mine: Finished, theirs: Finished) -> None:

@@ -32,11 +32,13 @@ def changed(document: dict[str, Any], where: str, value: Any) -> dict[str, Any]:
     return made
 
 
+@pytest.mark.program("go")
 def test_eksctl_knows_every_field_of_the_cluster(folder: Path) -> None:
     [config] = documents(folder / "cluster.yaml")
     assert schemas.eksctl(config) == []
 
 
+@pytest.mark.program("go")
 @pytest.mark.parametrize(
     ("where", "value"),
     [
@@ -55,11 +57,13 @@ def test_a_wrong_field_of_the_cluster_is_found(folder: Path, where: str, value: 
     assert schemas.eksctl(changed(config, where, value))
 
 
+@pytest.mark.program("go")
 @pytest.mark.parametrize("number", range(3))
 def test_karpenter_knows_every_field_of_the_nodes(folder: Path, number: int) -> None:
     assert schemas.karpenter(documents(folder / "nodes.yaml")[number]) == []
 
 
+@pytest.mark.program("go")
 @pytest.mark.parametrize(
     ("number", "where", "value"),
     [

@@ -140,7 +140,7 @@ with td.connect(Settings(workers=1)) as first:
                 if item == 2:
                     os.kill(first._node.process.pid, signal.SIGKILL)
     except td.TaxidaskError as error:
-        print(error)
+        print(error, flush=True)
 os._exit(0)
 """)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from finished import COMMAND, Finished, assert_same_numbers, run
 from oracle import slow_cube, slow_read
+from pdfs import text_of
 
 import taxidask as td
 
@@ -98,9 +99,7 @@ def test_models_beat_their_baselines(local: Finished) -> None:
 
 
 def test_report_shows_the_numbers_of_the_run(local: Finished, truth: dict[str, tuple]) -> None:
-    text = subprocess.run(
-        ["pdftotext", "-layout", local.report, "-"], capture_output=True, text=True, check=True
-    ).stdout
+    text = text_of(local.report.read_bytes())
     kept = sum(len(kept) for kept, _, _ in truth.values())
     rejected = sum(len(rejects) for _, rejects, _ in truth.values())
     for figure in (kept + rejected, kept, rejected):

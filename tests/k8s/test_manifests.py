@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -32,8 +31,6 @@ def documents(folder: str) -> list[dict[str, Any]]:
 
 @cache
 def rendered(overlay: str) -> list[dict[str, Any]]:
-    if not shutil.which("kubectl"):
-        pytest.skip("needs kubectl, which is not here: ../shared/kube/up installs it")
     command = ["kubectl", "kustomize", str(K8S / "overlays" / overlay)]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert answer.returncode == 0, answer.stderr
@@ -139,6 +136,7 @@ def test_overlay_names_both_regions_for_doctor(overlay: str, monkeypatch: pytest
     assert other.lake not in (None, given["TAXIDASK_LAKE"])
 
 
+@pytest.mark.program("kubectl")
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_overlay_renders_with_one_tagged_image(overlay: str) -> None:
     objects = rendered(overlay)
@@ -154,6 +152,7 @@ def test_overlay_renders_with_one_tagged_image(overlay: str) -> None:
     assert all(o["metadata"].get("namespace") == "taxidask" for o in objects if o["kind"] not in cluster_wide)
 
 
+@pytest.mark.program("kubectl")
 def test_eks_has_roles_and_no_credentials() -> None:
     objects = rendered("eks")
     assert not [o for o in objects if o["kind"] == "Secret"]
@@ -169,6 +168,7 @@ def test_eks_has_roles_and_no_credentials() -> None:
         assert roles[name] == f"arn:aws:iam::111122223333:role/taxidask-{name}"
 
 
+@pytest.mark.program("kubectl")
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_nothing_may_talk_unless_it_is_said(overlay: str) -> None:
     policies = [o for o in rendered(overlay) if o["kind"] == "NetworkPolicy"]

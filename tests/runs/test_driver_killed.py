@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from pdfs import text_of
 
 import taxidask as td
 from taxidask.runs.ledger import STAGES
@@ -90,8 +91,8 @@ def numbers(home: Path) -> dict[str, Any]:
     latest = store.get_latest()
     run = latest["run"]
     span = (pd.Timestamp(latest["forecast_start"]), pd.Timestamp(latest["forecast_end"]))
-    pdf = subprocess.run(["pdftotext", "-layout", home / "report.pdf", "-"], capture_output=True, text=True, check=True)
-    lines = [" ".join(line.split()).replace(run, "Run") for line in pdf.stdout.splitlines()]
+    text = text_of((home / "report.pdf").read_bytes())
+    lines = [" ".join(line.split()).replace(run, "Run") for line in text.splitlines()]
     return {
         "trips": lake.trips(),
         "rejects": lake.rejects(),

@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from pdfs import text_of
 
 from taxidask.errors import ReportError
 from taxidask.report import build
@@ -32,13 +33,6 @@ def export(*cells, **traits: object) -> str:
     assert pdf.startswith(b"%PDF-")
     assert resources["output_extension"] == ".pdf"
     return text_of(pdf)
-
-
-def text_of(pdf: bytes) -> str:
-    if shutil.which("pdftotext") is None:
-        pytest.skip("needs pdftotext (poppler-utils)")
-    command = ["pdftotext", "-layout", "-", "-"]
-    return subprocess.run(command, input=pdf, capture_output=True, check=True, timeout=30).stdout.decode()
 
 
 def test_code_is_hidden_unless_its_cell_says_otherwise() -> None:

@@ -3,14 +3,13 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import typst as compiler
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pdfs import text_of
 
 from taxidask.report.pdf import markdown, tables, typst
 from taxidask.report.pdf.exporter import asset
@@ -24,16 +23,6 @@ HEAD = '#import "template.typ": data-table\n'
 def compiled(*expressions: str, files: dict[str, bytes] | None = None) -> bytes:
     source = HEAD + "\n".join(f"#{expression}" for expression in expressions)
     return typst.compile_pdf(source, {"template.typ": asset("template.typ").read_bytes(), **(files or {})})
-
-
-def drawn_text(*expressions: str) -> str:
-    """The text of the compiled document, as Typst's own introspection sees it."""
-    pdf = compiled(*expressions)
-    if shutil.which("pdftotext") is None:
-        pytest.skip("needs pdftotext (poppler-utils)")
-    return subprocess.run(
-        ["pdftotext", "-layout", "-", "-"], input=pdf, capture_output=True, check=True, timeout=30
-    ).stdout.decode()
 
 
 def typst_strings(source: str) -> str:
@@ -249,7 +238,7 @@ def test_text_of_a_table_survives_to_the_page() -> None:
     import pandas as pd
 
     frame = pd.DataFrame({"#name $": ['"quoted" \\ *x* _y_', "@ref <tag>"], "USD": [1.25, -3.5]})
-    shown = drawn_text(*(table.to_typst() for table in tables.from_html(frame.to_html())))
+    shown = text_of(compiled(*(table.to_typst() for table in tables.from_html(frame.to_html()))))
     for text in ("#name $", '"quoted" \\ *x* _y_', "@ref <tag>", "1.25", "-3.50"):
         assert text in shown
 
