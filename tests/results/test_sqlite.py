@@ -235,7 +235,7 @@ def test_a_full_disk(sqlite):
 def test_what_has_run_out_is_removed_by_the_next_publication(sqlite, run_item):
     sqlite.ttl_days = 1
     sqlite.create_run({**run_item, "id": "20160101T000000Z-aaaaaa"})
-    sqlite.create_run({**run_item, "id": f"{time.strftime('%Y%m%dT%H%M%S')}Z-aaaaaa"})
+    sqlite.create_run({**run_item, "id": f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-aaaaaa"})
     sqlite.put_latest({})
     assert sqlite._connect().execute("SELECT count(*) FROM items WHERE pk = 'runs'").fetchone() == (1,)
 
