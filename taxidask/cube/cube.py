@@ -66,7 +66,7 @@ class Cube:
     >>> cube = Cube([[[1, 0], [2, 1]], [[0, 0], [3, 4]]], start="2015-01-01", slot="30min", space=grid)
     >>> cube
     Cube: 2 slots of 30min from 2015-01-01 00:00 to 2015-01-01 01:00, 2 cells (Grid 1 × 2), 6 pickups, 5 dropoffs
-    >>> cube.to_pandas()
+    >>> print(cube.to_pandas().to_string())
                      time  cell  pickups  dropoffs  missing
     0 2015-01-01 00:00:00     0        1         0    False
     1 2015-01-01 00:00:00     1        2         1    False
