@@ -16,7 +16,7 @@ _EPOCH = np.datetime64("2009-01-01", "s")
 TIME = ["hour", "weekday", "hour_of_week", "day_of_year", "day", "passengers"]
 PLACE = [
     *("straight", "grid", "along", "across", "bearing"),
-    *("x0", "y0", "x1", "y1", "along0", "across0", "along1", "across1"),
+    *("along0", "across0", "along1", "across1"),
     *(f"{name}{end}" for name in AIRPORTS for end in (0, 1)),
     "flat",
 ]
@@ -80,7 +80,6 @@ def _place(rides: Rides) -> dict[str, NDArray]:
         "bearing": np.degrees(np.arctan2(across, along)),
         "flat": flat_fare(rides),
     }
-    columns |= {"x0": x0, "y0": y0, "x1": x1, "y1": y1}
     columns |= {"along0": along0, "across0": across0, "along1": along1, "across1": across1}
     for name, (west, south, east, north) in AIRPORTS.items():
         x, y = ((west + east) / 2 - _MIDDLE[0]) * MILES_EAST, ((south + north) / 2 - _MIDDLE[1]) * MILES_NORTH

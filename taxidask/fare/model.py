@@ -15,7 +15,7 @@ from taxidask.errors import ModelError
 from taxidask.fare.features import feature_names, features
 from taxidask.fare.naive import day_prices, naive_fare
 from taxidask.fare.rides import Centers, Rides, as_frame, read_rides, where_given
-from taxidask.fare.training import MIN_ROWS, Band, Learned, Lesson, Options, learn
+from taxidask.fare.training import MIN_ROWS, Band, Learned, Lesson, Options, learn, reach
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -74,7 +74,7 @@ class FareModel:
         interval: float = 0.8,
         space: Space | None = None,
         rounds: int = 300,
-        learning_rate: float = 0.12,
+        learning_rate: float = 0.2,
         leaves: int = 63,
         max_rows: int = 1_500_000,
         seed: int = 0,
@@ -206,7 +206,9 @@ class FareModel:
         toll = np.clip(units["tolls"], 0, None) * of.crossing if "tolls" in units else np.zeros(len(rides))
         toll[toll < 0.005] = 0.0
         fare = np.clip(units["fare"], 0, None)
-        low, high = Band(**self.card["band"]).apply(fare + toll / of.unit, units["low"], units["high"])
+        middle = fare + toll / of.unit
+        edges = [middle + units[name] * reach(middle) for name in ("low", "high")]
+        low, high = Band(**self.card["band"]).apply(middle, *edges)
         usd = of.flag + fare * of.unit
         edges = [of.flag + np.clip(edge, 0, None) * of.unit for edge in (low, high)]
         return np.column_stack([usd, toll, usd + toll, *edges])

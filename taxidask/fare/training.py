@@ -20,9 +20,11 @@ from taxidask.models import metrics
 
 MIN_ROWS = 1_000
 _TAIL_SHARE, _TAIL_ROWS = 0.2, 60_000
-_BAND_ROWS = 300_000  # the edges of a band need fewer rides than its middle
+_MOST_ROWS = 300_000  # the edges of a band and tolls need fewer rides than its middle
+_CHECK_ROWS = 30_000  # that say how many rounds are of use
 _HUBER = 15.0  # units, about 7 USD: beyond, an error is a detour or a slip and counts in proportion only
-_PATIENCE = 30
+_PATIENCE = 15
+_REACH = 10.0  # units, added so that the shortest trip has a band too
 _BINS = 4
 
 
@@ -32,7 +34,7 @@ class Options:
 
     interval: float = 0.8
     rounds: int = 300
-    learning_rate: float = 0.12
+    learning_rate: float = 0.2
     leaves: int = 63
     max_rows: int = 1_500_000
     seed: int = 0
@@ -136,43 +138,55 @@ def learn(lesson: Lesson, options: Options) -> Learned:
     tolls = np.where(known, lesson.tolls, 0.0)
     units = (lesson.fare - lesson.flag) / lesson.unit
     price = units + tolls / lesson.unit
-    learnt, checked, tested = np.arange(first), np.arange(first, half), np.arange(half, n)
-
-    texts: dict[str, str] = {}
-    rounds: dict[str, int] = {}
-    predicted: dict[str, NDArray[np.float64]] = {"tolls": np.zeros(tail)}
-    alpha = (1 - options.interval) / 2
-    every = np.ones(n, bool)
-    jobs: list[tuple[str, NDArray[np.float64], dict[str, Any], int, NDArray[np.bool_]]] = [
-        ("fare", units, {"objective": "huber", "alpha": _HUBER}, options.max_rows, every),
-        ("low", price, {"objective": "quantile", "alpha": alpha}, _BAND_ROWS, every),
-        ("high", price, {"objective": "quantile", "alpha": 1 - alpha}, _BAND_ROWS, every),
-    ]
+    learnt, tested = np.arange(first), np.arange(half, n)
+    checked = first + _spread(np.arange(half - first), _CHECK_ROWS)
+    trainer = _Trainer(lesson, learnt, checked, options)
+    few = _spread(learnt, _MOST_ROWS)
+    boosters = {"fare": trainer.boost(units, {"objective": "huber", "alpha": _HUBER}, learnt)}
     if known.any():
-        jobs.append(("tolls", tolls / lesson.crossing, {"objective": "regression"}, _BAND_ROWS, known))
-    for name, target, objective, most, told in jobs:
-        rows, check = learnt[told[learnt]], checked[told[checked]]
-        booster = _boost(lesson, target, objective, _spread(rows, most), _spread(check, 30_000), options)
-        rounds[name] = booster.num_trees()
-        predicted[name] = booster.predict(lesson.x[first:], num_threads=options.num_threads or 0)
-        texts[name] = booster.model_to_string(num_iteration=booster.num_trees())
-    unit, crossing = lesson.unit[first:], lesson.crossing[first:]
-    toll = np.clip(predicted["tolls"], 0, None) * crossing
-    middle = np.clip(predicted["fare"], 0, None) + toll / unit
-    low, high, paid = predicted["low"], predicted["high"], price[first:]
-    cut = len(checked)
-    early = Band.calibrate(paid[:cut], middle[:cut], low[:cut], high[:cut], options.interval)
-    edges = early.apply(middle[cut:], low[cut:], high[cut:])
-    flag = lesson.flag[tested]
+        told = _spread(learnt[known[learnt]], _MOST_ROWS)
+        boosters["tolls"] = trainer.boost(tolls / lesson.crossing, {"objective": "regression"}, told, known)
+
+    def ask(name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        return boosters[name].predict(lesson.x[rows], num_threads=options.num_threads or 0)
+
+    # The edges of the band are learned as distances from its middle: little is then left to learn about the price.
+    wanted = np.concatenate([few, np.arange(first, n)])
+    fare = np.full(n, np.nan)
+    fare[wanted] = np.clip(ask("fare", wanted), 0, None)
+    middle = fare.copy()
+    if "tolls" in boosters:
+        toll = np.clip(ask("tolls", wanted), 0, None) * lesson.crossing[wanted]
+        middle[wanted] += toll / lesson.unit[wanted]
+    alpha = (1 - options.interval) / 2
+    for name, share in (("low", alpha), ("high", 1 - alpha)):
+        boosters[name] = trainer.boost((price - middle) / reach(middle), {"objective": "quantile", "alpha": share}, few)
+
+    kept = np.arange(first, n)
+    low, high = (middle[kept] + ask(name, kept) * reach(middle[kept]) for name in ("low", "high"))
+    paid, between = price[kept], middle[kept]
+    cut = half - first
+    early = Band.calibrate(paid[:cut], between[:cut], low[:cut], high[:cut], options.interval)
+    edges = early.apply(between[cut:], low[cut:], high[cut:])
+    flag, unit = lesson.flag[tested], lesson.unit[tested]
     measured = measure(
         lesson.fare[tested],
-        flag + np.clip(predicted["fare"][cut:], 0, None) * unit[cut:],
+        flag + fare[tested] * unit,
         lesson.naive[tested],
         lesson.fare[tested] + tolls[tested],
-        *(flag + np.clip(edge, 0, None) * unit[cut:] for edge in edges),
+        *(flag + np.clip(edge, 0, None) * unit for edge in edges),
     )
-    band = Band.calibrate(paid, middle, low, high, options.interval)
-    return Learned(texts, rounds, band, measured)
+    return Learned(
+        {name: booster.model_to_string() for name, booster in boosters.items()},
+        {name: booster.num_trees() for name, booster in boosters.items()},
+        Band.calibrate(paid, between, low, high, options.interval),
+        measured,
+    )
+
+
+def reach(middle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """In what the edges of a band are told: the dearer a trip, the farther its price may be from the expected one."""
+    return middle + _REACH
 
 
 def measure(
@@ -203,44 +217,57 @@ def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return rows[np.arange(most, dtype=np.int64) * len(rows) // most]
 
 
-def _boost(
-    lesson: Lesson,
-    target: NDArray[np.float64],
-    objective: dict[str, Any],
-    rows: NDArray[np.int64],
-    check: NDArray[np.int64],
-    options: Options,
-) -> Any:
-    from taxidask.models.boosting import lightgbm as lgb
+class _Trainer:
+    """Boosters of several targets on the same rides, whose features are sorted into bins once."""
 
-    few = len(rows) < 20_000
-    parameters = {
-        **objective,
-        "metric": "l1" if objective["objective"] == "huber" else objective["objective"],
-        "learning_rate": options.learning_rate,
-        "num_leaves": min(options.leaves, 31) if few else options.leaves,
-        "min_data_in_leaf": 20 if few else 60,
-        "lambda_l2": 1.0,
-        "feature_fraction": 0.8,
-        "bagging_fraction": 0.8,
-        "bagging_freq": 1,
-        "max_bin": 127,
-        "cat_smooth": 20.0,
-        "seed": options.seed,
-        "deterministic": True,  # together with row-wise histograms: the same model for any number of threads
-        "force_row_wise": True,
-        "num_threads": options.num_threads or 0,
-        "verbosity": -1,
-    }
-    bins = {"verbosity": -1, "max_bin": parameters["max_bin"], "num_threads": parameters["num_threads"]}
-    data = lgb.Dataset(
-        lesson.x[rows],
-        target[rows],
-        feature_name=lesson.names,
-        categorical_feature=categorical(lesson.names),
-        params=bins,
-    )
-    held = data.create_valid(lesson.x[check], target[check])
-    stop = lgb.early_stopping(_PATIENCE, verbose=False, min_delta=0.0)
-    booster = lgb.train(parameters, data, options.rounds, valid_sets=[held], callbacks=[stop])
-    return lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
+    def __init__(self, lesson: Lesson, learnt: NDArray[np.int64], checked: NDArray[np.int64], options: Options) -> None:
+        from taxidask.models.boosting import lightgbm as lgb
+
+        self._learnt, self._checked, self._options = learnt, checked, options
+        self._bins = {
+            "verbosity": -1,
+            "max_bin": 127,
+            "bin_construct_sample_cnt": 50_000,
+            "num_threads": options.num_threads or 0,
+        }
+        columns: Any = {"feature_name": lesson.names, "categorical_feature": categorical(lesson.names)}
+        self._data = lgb.Dataset(lesson.x[learnt], params=self._bins, **columns).construct()
+        self._held = lgb.Dataset(lesson.x[checked], reference=self._data, params=self._bins, **columns).construct()
+
+    def boost(
+        self,
+        target: NDArray[np.float64],
+        objective: dict[str, Any],
+        rows: NDArray[np.int64],
+        told: NDArray[np.bool_] | None = None,
+    ) -> Any:
+        """Fit one target on these of the rides learnt; where it is `told`, held-out rides say how many rounds."""
+        from taxidask.models.boosting import lightgbm as lgb
+
+        # Few rides are soon learnt by heart: smaller and slower steps, each on a share of them.
+        options, few = self._options, len(rows) < 20_000
+        parameters = {
+            **objective,
+            **self._bins,
+            "metric": "l1" if objective["objective"] == "huber" else objective["objective"],
+            "learning_rate": options.learning_rate / 2 if few else options.learning_rate,
+            "num_leaves": min(options.leaves, 31) if few else options.leaves,
+            "min_data_in_leaf": 20 if few else 60,
+            "lambda_l2": 1.0,
+            "bagging_fraction": 0.8 if few else 1.0,
+            "bagging_freq": 1 if few else 0,
+            "feature_fraction": 0.8,
+            "cat_smooth": 20.0,
+            "seed": options.seed,
+            "deterministic": True,  # together with row-wise histograms: the same model for any number of threads
+            "force_row_wise": True,
+        }
+        data, held, check = self._data, self._held, self._checked
+        if told is not None and not told[check].all():
+            held, check = held.subset(np.flatnonzero(told[check]).tolist()).construct(), check[told[check]]
+        if len(rows) < len(self._learnt):
+            data = data.subset(np.searchsorted(self._learnt, rows).tolist()).construct()
+        data.set_label(target[rows])
+        held.set_label(target[check])
+        stop = lgb.early_stopping(2 * _PATIENCE if few else _PATIENCE, verbose=False, min_delta=0.0)
+        return lgb.train(parameters, data, options.rounds, valid_sets=[held], callbacks=[stop])
