@@ -18,10 +18,50 @@ from typing import Any
 
 import llvmlite
 import numba
+from numba.core import event
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+HERE = "this process"
 _PACKAGE = Path(__file__).resolve().parent
 _IMPORT = re.compile(r"^[ \t]*from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(\([^)]*\)|.+)", re.MULTILINE)
+
+
+_followers: set[Callable[[str, bool], None]] = set()
+
+
+def follow(hook: Callable[[str, bool], None]) -> None:
+    """Have ``hook(where, busy)`` called as a process begins and ends to compile; not where a kept function is read."""
+    _followers.add(hook)
+
+
+def unfollow(hook: Callable[[str, bool], None]) -> None:
+    """Call it no more."""
+    _followers.discard(hook)
+
+
+def tell(where: str, busy: bool) -> None:
+    """Say that a process compiles, or has done: this one does so by itself, for another one whoever heard of it."""
+    for hook in tuple(_followers):
+        hook(where, busy)
+
+
+class _Watch(event.Listener):
+    """numba compiles what a function calls meanwhile, and one function at a time: only the outermost are told of."""
+
+    depth = 0
+
+    def on_start(self, event: Any) -> None:  # noqa: ARG002
+        self.depth += 1
+        if self.depth == 1:
+            tell(HERE, True)
+
+    def on_end(self, event: Any) -> None:  # noqa: ARG002
+        self.depth -= 1
+        if self.depth == 0:
+            tell(HERE, False)
+
+
+event.register("numba:compile", _Watch())
 
 
 def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:

@@ -13,12 +13,15 @@ from typing import IO, Any
 WINDOW_SECONDS = 30.0
 """The speed shown is that of this long a while: the first seconds, with their compiling, do not haunt the rest."""
 
+COMPILING = "compiling, once"
+
 
 class Progress:
     """A line that grows with every finished block.
 
     On a terminal it is a bar; in a notebook a line that is replaced; elsewhere a plain line every few seconds, so that
-    a log stays readable. It goes to stderr and, if not `enabled`, nowhere.
+    a log stays readable. A first call waits for functions to be compiled: while they are, here or on a worker, the line
+    says so. It goes to stderr and, if not `enabled`, nowhere.
 
     Parameters
     ----------
@@ -55,13 +58,18 @@ class Progress:
         self._file = sys.stderr if file is None else file
         self._clock = clock
         self.rows = self.rejected = self.bytes = self.total_bytes = 0
+        self._compiling: set[str] = set()  # the processes that do
+        self._told = False
         self._screen: _Screen = _Lines(self._file)
 
     def __enter__(self) -> Progress:
         self._began = self._shown = self._clock()
         self._past: deque[tuple[float, int]] = deque([(self._began, 0)])
         if self.enabled:
+            from taxidask.compiled import follow
+
             self._screen = _screen(self._file, self.label)
+            follow(self._hear)
         return self
 
     def __call__(self, block: Mapping[str, Any]) -> None:
@@ -82,10 +90,23 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         if not self.enabled:
             return
+        from taxidask.compiled import unfollow
+
+        unfollow(self._hear)
         seconds = self._clock() - self._began
         rate = f", {_size(self.bytes / seconds)}/s" if seconds > 0 and self.bytes else ""
         what = "done in" if kind is None else "stopped after"
         self._screen.close(f"{self.label}: {self._counts()}{rate}, {what} {_time(seconds)}" if self.rows else "")
+
+    def _hear(self, where: str, busy: bool) -> None:
+        """Say so while a process that works for this call compiles: it is what a first call waits for."""
+        (self._compiling.add if busy else self._compiling.discard)(where)
+        if self._screen.live:
+            share = self.bytes / max(self.total_bytes, self.bytes, 1)
+            self._screen.show(self._text(self._clock()) if self.rows else COMPILING if busy else "starting", share)
+        elif busy and not self._told:
+            self._told = True
+            self._screen.show(COMPILING, 0.0)
 
     @property
     def speed(self) -> float:
@@ -106,6 +127,8 @@ class Progress:
         share = f"{min(self.bytes / self.total_bytes, 1):.0%} of {_size(self.total_bytes)}" if self.total_bytes else ""
         parts = [share, f"{self.rows:,} rows", f"{self.rejected:,} rejected", f"{_size(self.speed)}/s"]
         parts.append(f"{_time(left)} left" if left is not None else f"{_time(now - self._began)} so far")
+        if self._compiling:
+            parts.append(COMPILING)
         return ", ".join(part for part in parts if part)
 
 

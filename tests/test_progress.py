@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from taxidask.progress import Progress
+from taxidask.compiled import tell
+from taxidask.progress import COMPILING, Progress, _Screen
 
 BLOCK = {"rows": 1000, "rejected": {"malformed": 4, "bad_datetime": 6}, "bytes": 10_000_000, "total_bytes": 100_000_000}
 
@@ -79,3 +80,54 @@ def test_a_notebook_gets_one_line_that_is_replaced(monkeypatch):
         show(BLOCK)
     assert shown[0].startswith("ingest: 10% of 100.0 MB, 1,000 rows")
     assert "done in" in shown[-1]
+
+
+def test_it_tells_while_a_worker_compiles(monkeypatch):
+    shown = []
+
+    class Screen(_Screen):
+        def show(self, text, share):
+            shown.append(text)
+
+        def close(self, text):
+            shown.append(text)
+
+    monkeypatch.setattr("taxidask.progress._screen", lambda *_: Screen())
+    with Progress(file=io.StringIO(), clock=itertools.count(0.0, 1.0).__next__) as show:
+        tell("a worker", True)
+        tell("another", True)
+        show(BLOCK)
+        tell("a worker", False)
+        tell("another", False)
+    tell("a worker", True)
+    assert shown[:2] == [COMPILING] * 2
+    assert [COMPILING in text for text in shown] == [True, True, True, True, False, False]
+
+
+LOCATE = """
+import sys, taxidask as td
+from taxidask.compute import executor
+from taxidask.compiled import tell
+from taxidask.progress import COMPILING, Progress, _Screen
+
+def locate(lon):
+    return int(td.Grid.new_york().locate(lon, 40.75))
+
+with td.connect() if sys.argv[1] == "workers" else __import__("contextlib").nullcontext() as client:
+    with Progress(label="look"):
+        print(executor(client).submit(locate, -73.98).result())
+"""
+
+
+@pytest.mark.parametrize("where", ["threads", "workers"])
+def test_what_is_compiled_is_told_and_what_is_kept_is_not(where, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(LOCATE)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+    told = []
+    for _ in range(2):
+        command = [sys.executable, str(script), where]
+        done = subprocess.run(command, check=True, timeout=120, env=environment, capture_output=True, text=True)
+        assert int(done.stdout) > 0
+        told.append([line for line in done.stderr.splitlines() if "compiling" in line])
+    assert told == [["look: compiling, once"], []]

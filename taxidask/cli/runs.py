@@ -25,7 +25,7 @@ from taxidask.cli.base import (
     terminate,
     with_settings,
 )
-from taxidask.progress import say
+from taxidask.progress import Progress, say
 from taxidask.settings import Settings
 
 
@@ -70,7 +70,8 @@ def demo(
     else:
         say(f"making {trips:,} trips of March 2015, one in a hundred of them faulty …")
         source.parent.mkdir(parents=True, exist_ok=True)
-        taxidask.make_sample(str(source.parent), start="2015-03", trips_per_month=trips, seed=1)
+        with Progress(label="sample"):
+            taxidask.make_sample(str(source.parent), start="2015-03", trips_per_month=trips, seed=1)
     settings = Settings(
         sources=[str(source)],
         lake=str(folder / "lake"),

@@ -22,7 +22,7 @@ from taxidask.cli.base import (
     with_settings,
 )
 from taxidask.errors import LakeError, SettingsError, SourceError
-from taxidask.progress import say
+from taxidask.progress import Progress, say
 from taxidask.settings import resolve
 
 
@@ -50,9 +50,10 @@ def sample(
     faults
         Share of all faulty rows together, 0 to 1.
     """
-    files = taxidask.make_sample(
-        str(folder), start=start, months=months, trips_per_month=trips_per_month, seed=seed, faults=faults
-    )
+    with Progress(label="sample"):
+        files = taxidask.make_sample(
+            str(folder), start=start, months=months, trips_per_month=trips_per_month, seed=seed, faults=faults
+        )
     print(dumps(files) if json else "\n".join(files))
     return DONE
 

@@ -28,6 +28,8 @@ COLLECT_SECONDS = 30.0
 INLINE_BYTES = 64 << 10
 """A function whose pickle is larger is sent to each worker once instead of with each task."""
 STOP_SECONDS = 10.0
+COMPILING = "taxidask-compiling"
+"""The topic of the events by which workers say that they compile."""
 
 _halted: set[str] = set()  # in a worker: the maps of which no task may start any more
 
@@ -64,6 +66,8 @@ class DaskExecutor(Executor):
     @contextlib.contextmanager
     def _session(self) -> Iterator[Session]:
         with worker_client() if self._inside else contextlib.nullcontext():
+            if not self._inside:
+                self._client.subscribe_topic(COMPILING, _hear)
             yield _Workers(self._client)
 
 
@@ -205,8 +209,27 @@ def _run(version: str, token: str, fn: Callable[[Any], Any], box: _Box) -> tuple
     """The task's result, and the requests to S3 that its process has not told of yet; a task that fails tells none."""
     if version != __version__:
         raise ComputeError(f"a worker has taxidask {__version__}, the driver {version}", "install the same on both")
+    from taxidask.compiled import follow  # numba, which a driver that only asks for a fit need not load
+
+    follow(_report)
     result = Skipped() if token in _halted else fn(box.item)
     return result, take()
+
+
+def _report(where: str, busy: bool) -> None:
+    """In a worker: tell the scheduler, and through it the driver, that this process compiles."""
+    from taxidask.compiled import HERE
+
+    if where == HERE:
+        worker = get_worker()
+        worker.log_event(COMPILING, {"where": worker.address, "busy": busy})
+
+
+def _hear(event: tuple[float, dict[str, Any]]) -> None:
+    """In the driver: pass on what a worker told."""
+    from taxidask.compiled import tell
+
+    tell(event[1]["where"], event[1]["busy"])
 
 
 def _halt(token: str) -> None:

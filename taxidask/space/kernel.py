@@ -237,9 +237,11 @@ def _locate_in_zones(kernel, lon, lat, out):
             out[i] = cell
 
 
-@kernel
 def locate_points(kernel, lon, lat, out):
-    """Write the cell of every point (longitudes, latitudes) into `out` (int32): -1 for none, NaN too."""
+    """Write the cell of every point (longitudes, latitudes) into `out` (int32): -1 for none, NaN too.
+
+    Not itself compiled, so that of grid and zones only what is met is.
+    """
     if kernel.kind == GRID:
         _locate_in_grid(kernel, lon, lat, out)
     else:
