@@ -74,7 +74,7 @@ class FareModel:
         interval: float = 0.8,
         space: Space | None = None,
         rounds: int = 300,
-        learning_rate: float = 0.2,
+        learning_rate: float = 0.12,
         leaves: int = 63,
         max_rows: int = 1_500_000,
         seed: int = 0,

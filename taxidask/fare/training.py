@@ -23,7 +23,7 @@ _TAIL_SHARE, _TAIL_ROWS = 0.2, 60_000
 _MOST_ROWS = 300_000  # the edges of a band and tolls need fewer rides than its middle
 _CHECK_ROWS = 30_000  # that say how many rounds are of use
 _HUBER = 15.0  # units, about 7 USD: beyond, an error is a detour or a slip and counts in proportion only
-_PATIENCE = 15
+_PATIENCE = 25
 _REACH = 10.0  # units, added so that the shortest trip has a band too
 _BINS = 4
 
@@ -34,7 +34,7 @@ class Options:
 
     interval: float = 0.8
     rounds: int = 300
-    learning_rate: float = 0.2
+    learning_rate: float = 0.12
     leaves: int = 63
     max_rows: int = 1_500_000
     seed: int = 0
