@@ -1,6 +1,6 @@
 """Points located per CPU second (all is single-threaded), beside the usual ways to do it, measured in the same run.
 
-    python benchmarks/space.py taxi_zones.geojson [yellow_tripdata_2015-01.csv]
+    python benchmarks/space.py [yellow_tripdata_2015-01.csv]
 
 Peers get the points that they manage in a few seconds. Answers must agree: `np.searchsorted` in every point, a compiled
 ray-cast over all zones in every point, matplotlib's paths (which round) in all but a few.
@@ -105,12 +105,11 @@ def search(grid: td.Grid) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("zones", help="the taxi zones as GeoJSON")
     parser.add_argument("csv", nargs="?", help="a month with coordinates; its pickups are the points")
     arguments = parser.parse_args()
 
     start = time.process_time()
-    zones = td.Zones(arguments.zones)
+    zones = td.Zones()
     zones.kernel()
     print(f"set-up of {zones.cells} zones: {time.process_time() - start:.2f} s of CPU time")
     zones_bounds, grid = zones.bounds, td.Grid.new_york()

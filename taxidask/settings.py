@@ -100,7 +100,9 @@ class Settings(BaseModel):
     worker_cpus: float = Field(default=1.0, gt=0, le=256, description="Cores of one worker pod on Kubernetes.")
     block_size: str = Field(default="64MiB", description="Bytes of a source that one task reads; a multiple of 8MiB.")
     space: str = Field(
-        default="new_york", description="new_york (a grid of 24 x 25 cells), or the URL of zones as GeoJSON."
+        default="auto",
+        description="new_york (a grid of 24 x 25 cells), zones (the TLC's 263), the URL of zones as GeoJSON, or auto: "
+        "the lake's own; a new lake gets zones as soon as one of its sources names zones, else the grid.",
     )
     slot: str = Field(default="30min", description="Length of a time slot.")
     horizon: int = Field(default=48, ge=1, le=10_000, description="Slots to forecast.")

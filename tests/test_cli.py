@@ -176,6 +176,29 @@ def test_runs_of_an_empty_store(capsys: pytest.CaptureFixture[str]) -> None:
     assert "holds no run yet" in capsys.readouterr().err
 
 
+def test_a_quote_between_places_by_name_id_or_point(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    td.FareModel(rounds=5, num_threads=1).fit(td.read_trips(sample)[0]).save("lake/models/fare")
+    when = ("--at", "2015-03-20 10:00")
+    assert call("quote", "--pickup", "jfk airport", "--dropoff", "-73.985,40.758", *when, "--json") == 0
+    quote = json.loads(capsys.readouterr().out)
+    assert (quote["pickup"], quote["dropoff"], quote["tariff"]) == ("JFK Airport (132)", "(-73.9850, 40.7580)", 52.0)
+    assert call("quote", "--pickup", "132", "--dropoff", "Midtown Center", *when) == 0
+    assert "JFK Airport (132) to Midtown Center (161)" in capsys.readouterr().out
+    assert call("quote", "--pickup", "JFK", "--dropoff", "161", *when) == 2
+    assert "did you mean JFK Airport (132, Queens)?" in capsys.readouterr().err
+
+
+def test_an_ingest_says_which_space_it_chose(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("ingest", str(sample), "--json") == 0
+    said = capsys.readouterr()
+    assert "a new lake, counted in Grid(24, 25" in said.err
+    [source] = json.loads(said.out)
+    assert source["space"].startswith("Grid(24, 25")
+    assert source["space_reason"] == "trips begin and end at points"
+    assert call("ingest", str(sample), "--space", "zones") == 1
+    assert "counts in Grid(24, 25" in capsys.readouterr().err
+
+
 def test_a_lakes_own_slot_is_the_default(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     td.Lake("lake").ingest(str(sample), slot="60min")
     assert call("ingest", str(sample), "--json") == 0
@@ -209,7 +232,6 @@ def test_what_is_wrong_is_said_without_a_traceback(sample: Path, capsys: pytest.
     for code, word, *arguments in [
         (2, "name no sources", "run"),
         (1, "file", "sample", "file", "--start", "2015-03", "--trips-per-month", "10"),
-        (2, "LON,LAT", "quote", "--pickup", "here", "--dropoff", "-73.9,40.7", "--at", "2015-03-01"),
         (2, "neither .csv nor .parquet", "trips", "query", "--out", "day.xlsx"),
         (1, "there is no lake at", "trips", "query", "--lake", "nowhere"),
         (2, "'lots' is no size", "ingest", "trips_2015-03.csv", "--worker-memory", "lots"),

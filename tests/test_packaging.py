@@ -3,7 +3,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,21 @@ def test_no_file_names_a_package_registry() -> None:
         if f and f != b"tests/test_packaging.py" and registry.search((ROOT / f.decode()).read_bytes())
     ]
     assert named == []
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_a_package_carries_the_taxi_zones(kind: str, tmp_path: Path) -> None:
+    builders = pytest.importorskip(f"hatchling.builders.{kind}", reason="the build backend hatchling is not installed")
+    builder = getattr(builders, f"{kind.capitalize()}Builder")
+    [package] = builder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    if kind == "wheel":
+        with zipfile.ZipFile(package) as file:
+            content = file.read("taxidask/space/taxi_zones.geojson.zst")
+    else:
+        with tarfile.open(package) as file:
+            [inside] = [one for one in file.getnames() if one.endswith("/taxidask/space/taxi_zones.geojson.zst")]
+            content = file.extractfile(inside).read()
+    assert content == (ROOT / "taxidask" / "space" / "taxi_zones.geojson.zst").read_bytes()
 
 
 def test_import_stays_light() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import gzip
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -26,20 +25,9 @@ MONTHS = ("2009-01", "2012-01", "2014-01", "2015-01", "2016-01", "2016-08", "201
 """One of each layout."""
 
 
-def blocks_of_city() -> dict[str, object]:
-    """263 zones as squares, made the way the true ones come: as GeoJSON."""
-    features = []
-    for number in range(1, 264):
-        x, y = -74.3 + 0.03 * (number % 20), 40.5 + 0.03 * (number // 20)
-        ring = [[x, y], [x + 0.03, y], [x + 0.03, y + 0.03], [x, y + 0.03], [x, y]]
-        geometry = {"type": "MultiPolygon", "coordinates": [[ring]]}
-        features.append({"type": "Feature", "properties": {"LocationID": number}, "geometry": geometry})
-    return {"type": "FeatureCollection", "features": features}
-
-
 def work(folder: Path) -> None:
     """What a worker does to a source, for every kind there is."""
-    zones, grid, storage = Zones.from_geojson(json.dumps(blocks_of_city())), Grid.new_york(), default_storage()
+    zones, grid, storage = Zones(), Grid.new_york(), default_storage()
     zones.neighbours(0)
     for month in MONTHS:
         [file] = make_sample(str(folder), start=month, trips_per_month=2000, faults=0.05)

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 import taxidask
 from taxidask.cli.base import DONE, Json, Lake, app, check_out, dumps, settings_of, table
-from taxidask.errors import SettingsError
+from taxidask.errors import SettingsError, SpaceError
 from taxidask.progress import say
 
 
@@ -79,14 +79,6 @@ def forecast(
     return table(frame if cell is None else frame[frame["cell"] == cell], json, out)
 
 
-def _point(text: str, name: str) -> tuple[float, float]:
-    try:
-        lon, lat = (float(part) for part in text.split(","))
-    except ValueError:
-        raise SettingsError(f"--{name} {text!r} is no point", "write LON,LAT in degrees, e.g. -73.99,40.75") from None
-    return lon, lat
-
-
 @app.command
 def quote(
     *,
@@ -99,21 +91,23 @@ def quote(
 ) -> int:
     """The fare to expect of a trip, before it is made.
 
-    Example: `taxidask quote --pickup -73.99,40.75 --dropoff -73.78,40.64 --at '2015-06-01 08:00'`
+    Example: `taxidask quote --pickup 'JFK Airport' --dropoff -73.99,40.75 --at '2015-06-01 08:00'`
 
     Parameters
     ----------
     pickup
-        LON,LAT in degrees.
+        LON,LAT in degrees, or a taxi zone's name or id: `-73.78,40.64`, `'JFK Airport'` or `132`.
     dropoff
-        LON,LAT in degrees.
+        LON,LAT in degrees, or a taxi zone's name or id: `-73.99,40.75`, `'Midtown Center'` or `161`.
     at
         New York wall-clock time.
     """
     from taxidask.storage import absolute, join
 
-    ends = {"pickup": _point(pickup, "pickup"), "dropoff": _point(dropoff, "dropoff")}
     model = taxidask.FareModel.load(join(absolute(settings_of(lake=lake).lake), "models", "fare"))
-    result = model.quote(**ends, at=at, passengers=passengers)
+    try:
+        result = model.quote(pickup=pickup, dropoff=dropoff, at=at, passengers=passengers)
+    except SpaceError as error:
+        raise SettingsError(error.message, error.remedy) from error
     print(dumps(vars(result)) if json else result)
     return DONE

@@ -70,7 +70,7 @@ def ingest(*files: str, json: Json = False, **given: Any) -> int:
     files
         Paths, folders, globs or s3:// URLs.
     """
-    from taxidask.runs.stages import left_out, rules_of, space_of
+    from taxidask.runs.stages import left_out, rules_of
     from taxidask.units import parse_bytes
 
     settings, origin = resolve(given | ({"sources": list(files)} if files else {}))
@@ -79,8 +79,8 @@ def ingest(*files: str, json: Json = False, **given: Any) -> int:
     with taxidask.connect(settings) as client:
         result = taxidask.Lake(settings.lake).ingest(
             settings.sources,
+            space=settings.space,
             # what nobody set is the lake's own
-            space=None if origin["space"] == "default" else space_of(settings),
             slot=None if origin["slot"] == "default" else settings.slot,
             client=client,
             block_size=parse_bytes(settings.block_size),
@@ -90,7 +90,8 @@ def ingest(*files: str, json: Json = False, **given: Any) -> int:
         )
     if len(result.failed) == len(result.sources):
         raise result.failed[0].error or SourceError("no source could be read")
-    print(result.to_pandas().to_json(orient="records") if json else result)
+    records = result.to_pandas().assign(space=repr(result.space.space), space_reason=result.space.reason)
+    print(records.to_json(orient="records") if json else result)
     notes = left_out(result)
     for note in notes:
         say(f"left out: {note}")

@@ -10,7 +10,7 @@ import pandas as pd
 from taxidask.errors import ModelError
 from taxidask.fare.model import FareModel
 from taxidask.fare.naive import naive_fare
-from taxidask.fare.rides import as_frame, read_rides, where_given
+from taxidask.fare.rides import as_frame
 from taxidask.fare.training import MIN_ROWS, measure
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def backtest_fare(
         if isinstance(value, bool) or int(value) != value or value < 1:
             raise ModelError(f"{name}={value!r} is not a whole number of at least 1", "give such a number")
     frame = as_frame(trips)
-    rides = read_rides(frame, where_given(frame, model.space), space=model.space, centers=model._centers, target=True)
+    _, _, rides = model.lessons(frame)
     order = np.flatnonzero(rides.usable)
     order = order[np.argsort(rides.time[order], kind="stable")]
     time = rides.time[order]
@@ -76,11 +76,10 @@ def backtest_fare(
         predicted = fresh.predict(frame.iloc[order[begin:end]])
         actual = rides.take(order[begin:end])
         tolls = np.nan_to_num(actual.tolls) if fresh.card["data"]["tolls_known"] else 0.0
-        naive = naive_fare(actual) if np.isfinite(actual.lon0).any() else np.full(end - begin, np.nan)
         score = measure(
             actual.fare,
             predicted["fare"].to_numpy(),
-            naive,
+            naive_fare(actual),
             actual.fare + tolls,
             predicted["low"].to_numpy(),
             predicted["high"].to_numpy(),

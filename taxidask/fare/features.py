@@ -23,15 +23,15 @@ PLACE = [
 ZONES = ["zone0", "zone1"]
 
 
-def feature_names(places: str, *, centers: bool) -> list[str]:
+def feature_names(places: str) -> list[str]:
     """Names of the columns of `features`, in order.
 
     Examples
     --------
-    >>> feature_names("zones", centers=False)
-    ['hour', 'weekday', 'hour_of_week', 'day_of_year', 'day', 'passengers', 'zone0', 'zone1']
+    >>> [name for name in feature_names("zones") if name not in feature_names("points")]
+    ['zone0', 'zone1']
     """
-    return [*TIME, *(PLACE if places == "points" or centers else []), *(ZONES if places == "zones" else [])]
+    return [*TIME, *PLACE, *(ZONES if places == "zones" else [])]
 
 
 def categorical(names: list[str]) -> list[int]:
@@ -41,9 +41,7 @@ def categorical(names: list[str]) -> list[int]:
 
 def features(rides: Rides, names: list[str]) -> NDArray[np.float32]:
     """A row of features per ride: miles, hours, days since 2009; NaN where unknown."""
-    columns = _time(rides)
-    if "straight" in names:
-        columns |= _place(rides)
+    columns = _time(rides) | _place(rides)
     if "zone0" in names:
         columns |= {"zone0": rides.zone0, "zone1": rides.zone1}
     out = np.empty((len(rides), len(names)), np.float32)

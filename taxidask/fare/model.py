@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from taxidask.errors import ModelError
 from taxidask.fare.features import feature_names, features
 from taxidask.fare.naive import day_prices, naive_fare
-from taxidask.fare.rides import Centers, Rides, as_frame, read_rides, where_given
+from taxidask.fare.rides import IDS, POINTS, Centers, Rides, as_frame, given, read_rides, where_given, zones_of
 from taxidask.fare.training import MIN_ROWS, Band, Learned, Lesson, Options, learn, reach
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class FareModel:
     interval : float
         Share of prices the band is made to hold.
     space : Zones, optional
-        For trips with zone ids: their centres tell how far apart zones are. Without it the ids are mere names, and
-        the tariff cannot be told. The centres are saved with the model. A lake's space may be given as it is: a Grid
-        is not needed, as its trips have points.
+        The zones of trips with zone ids, and of places given by id or name: their centres tell how far apart zones
+        are, and are saved with the model. By default the TLC's. A lake's space may be given as it is: a Grid is not
+        needed, as its trips have points.
     rounds : int
         Trees of a booster at most; how many are of use is found on held-out trips.
     learning_rate, leaves : float, int
@@ -81,8 +81,8 @@ class FareModel:
         num_threads: int | None = None,
     ) -> None:
         self.options = Options(interval, rounds, learning_rate, leaves, max_rows, seed, num_threads)
-        self.space = _zones(space)
-        self._centers = Centers.from_zones(self.space) if self.space is not None else None
+        self.space = _checked(space)
+        self._centers: Centers | None = None
         self._card: dict[str, Any] | None = None
         self._texts: dict[str, str] = {}
         self._boosters: dict[str, Any] | None = None
@@ -101,10 +101,14 @@ class FareModel:
 
     def unfitted(self) -> FareModel:
         """A model of the same options that has learned nothing."""
-        options = self.options.to_dict()
-        model = FareModel(**options, space=self.space)
-        model._centers = self._centers
-        return model
+        return FareModel(**self.options.to_dict(), space=self.space)
+
+    def lessons(self, trips: pd.DataFrame) -> tuple[str, Zones | None, Rides]:
+        """What `fit` makes of trips: whether their places are "points" or "zones", the zones, and the rides."""
+        places = where_given(trips)
+        zones = zones_of(self.space) if places == "zones" else None
+        centers = Centers.from_zones(zones) if zones is not None else None
+        return places, zones, read_rides(trips, places, space=zones, centers=centers, target=True)
 
     def fit(self, trips: Any, *, client: Client | None = None, created: str | None = None) -> FareModel:
         """Learn from trips.
@@ -126,8 +130,7 @@ class FareModel:
             Itself.
         """
         frame = as_frame(trips)
-        places = where_given(frame, self.space)
-        rides = read_rides(frame, places, space=self.space, centers=self._centers, target=True)
+        places, zones, rides = self.lessons(frame)
         good = np.flatnonzero(rides.usable)
         if len(good) < MIN_ROWS:
             aside = ", ".join(f"{count:,} {reason}" for reason, count in rides.reasons.items()) or "none set aside"
@@ -144,7 +147,8 @@ class FareModel:
         tolls_known = int(np.isfinite(taken.tolls).sum()) >= MIN_ROWS
         if not tolls_known:
             taken = replace(taken, tolls=np.full(len(taken), np.nan))
-        names = feature_names(places, centers=self._centers is not None)
+        names = feature_names(places)
+        self._centers = Centers.from_zones(zones) if zones is not None else None
         from taxidask.compute import executor
 
         learned = executor(client).submit(_learn, taken, names, self.options).result()
@@ -159,6 +163,7 @@ class FareModel:
                 "start": str(taken.time[0]),
                 "end": str(taken.time[-1]),
                 "places": places,
+                "zones": zones.key if zones is not None else None,
                 "tolls_known": tolls_known,
             },
             "settings": self.options.to_dict(),
@@ -177,8 +182,9 @@ class FareModel:
         Parameters
         ----------
         trips : DataFrame or pyarrow.Table
-            With pickup_datetime, the places as in `fit`, and passenger_count (empty or odd where unknown). Other
-            columns are not looked at.
+            With pickup_datetime, the places as points or as zone ids, and passenger_count (empty or odd where unknown).
+            Other columns are not looked at. A model fitted on zones takes a row's zones, else looks up its points; one
+            fitted on points takes a row's points, else a point in the middle of its zones (`Zones.center`).
 
         Returns
         -------
@@ -186,15 +192,31 @@ class FareModel:
             Columns fare, tolls, price = fare + tolls, low and high in USD; one row per row of `trips`, in its order and
             with its index; NaN for a row whose time or place is missing, unreadable or outside the city.
         """
-        places = self.card["data"]["places"]
         frame = as_frame(trips)
-        rides = read_rides(frame, places, space=self.space, centers=self._centers, target=False)
+        rides = self._rides(frame)
         out = np.full((len(frame), len(COLUMNS)), np.nan)
         good = np.flatnonzero(rides.usable)
         for begin in range(0, len(good), _CHUNK):
             rows = good[begin : begin + _CHUNK]
             out[rows] = self._ask(rides.take(rows))
         return pd.DataFrame(out, columns=COLUMNS, index=frame.index)
+
+    def _rides(self, trips: pd.DataFrame) -> Rides:
+        """Trips to be asked about, with whatever the model needs of places that were given otherwise."""
+        places, space, centers = self.card["data"]["places"], None, self._centers
+        if places == "zones" and given(trips, POINTS):
+            space = self._zones()
+        if places == "points" and given(trips, IDS):
+            centers = Centers.from_zones(zones_of(self.space))
+        return read_rides(trips, places, space=space, centers=centers, target=False)
+
+    def _zones(self) -> Zones | None:
+        """The zones that places are looked up in; of a model fitted on others than the TLC's, None if not given."""
+        data = self.card["data"]
+        if data["places"] == "zones" and data.get("zones") is None:  # saved before the TLC's came with the package
+            return self.space
+        zones = zones_of(self.space)
+        return zones if data["places"] == "points" or zones.key == data["zones"] else None
 
     def _ask(self, rides: Rides) -> NDArray[np.float64]:
         if self._boosters is None:
@@ -218,8 +240,9 @@ class FareModel:
 
         Parameters
         ----------
-        pickup, dropoff : (longitude, latitude) or int
-            In degrees; a TLC zone's LocationID for a model of zone trips (points do too if it was given its Zones).
+        pickup, dropoff : (longitude, latitude), str or int
+            In degrees, or a taxi zone's name or LocationID. A model fitted on points takes a point in the middle of a
+            zone (`Zones.center`), one fitted on zones the zone that a point lies in.
         at : str or Timestamp
             Pick-up, New York time.
         passengers : int
@@ -229,17 +252,16 @@ class FareModel:
         -------
         Quote
         """
-        from taxidask.fare.quote import Quote, moment_of, place_columns, place_name
+        from taxidask.fare.quote import Quote, moment_of, place_columns
 
         card = self.card
         moment = moment_of(at)
-        zoned = card["data"]["places"] == "zones"
         row: dict[str, Any] = {"pickup_datetime": moment, "passenger_count": passengers}
+        names = {}
         for end, place in (("pickup", pickup), ("dropoff", dropoff)):
-            row |= place_columns(end, place, zoned=zoned, locatable=not zoned or self.space is not None)
-        rides = read_rides(
-            pd.DataFrame([row]), card["data"]["places"], space=self.space, centers=self._centers, target=False
-        )
+            columns, names[end] = place_columns(end, place, zoned=card["data"]["places"] == "zones", zones=self._zones)
+            row |= columns
+        rides = self._rides(pd.DataFrame([row]))
         if not np.isfinite(rides.passengers[0]):
             raise ModelError(f"passengers={passengers!r} do not fit into a taxi", "give 1 to 9")
         if not rides.usable[0]:
@@ -262,8 +284,8 @@ class FareModel:
             high,
             float(naive_fare(rides)[0]),
             moment,
-            place_name(pickup),
-            place_name(dropoff),
+            names["pickup"],
+            names["dropoff"],
             int(passengers),
             self.options.interval,
             "; ".join(notes),
@@ -279,7 +301,8 @@ class FareModel:
     def load(cls, url: str, *, space: Space | None = None) -> FareModel:
         """Read a saved model; ModelError if it is none, of another format, or any byte of it was changed.
 
-        `space`, as in the constructor, lets a model of zone trips take points; the zones' centres are in the model.
+        `space`, as in the constructor, is needed for names and points on a model fitted on zones of one's own; the
+        TLC's are known, and the zones' centres are in the model.
         """
         from taxidask.models.files import load_texts
 
@@ -289,7 +312,7 @@ class FareModel:
             model = cls(**{field.name: card["settings"][field.name] for field in fields(Options)}, space=space)
             if card["centers"] is not None:
                 model._centers = Centers.from_dict(card["centers"])
-            expected = feature_names(card["data"]["places"], centers=card["centers"] is not None)
+            expected = feature_names(card["data"]["places"])
             Band(**card["band"])
             names, data = card["features"], card["data"]
             missing = [name for name in (*_TEXTS, *(["tolls"] if data["tolls_known"] else [])) if name not in texts]
@@ -301,6 +324,12 @@ class FareModel:
             raise ModelError(
                 f"the model at {url} looks at {len(names)} features and this taxidask makes other ones",
                 "fit and save the model with this version",
+            )
+        key = data.get("zones")
+        if model.space is not None and key not in (None, model.space.key):
+            raise ModelError(
+                f"the model at {url} was fitted on other zones ({key}) than {model.space!r} ({model.space.key})",
+                "give the zones that it was fitted on",
             )
         model._card, model._texts = card, texts
         model._boosters = _load_boosters(texts, names, url)
@@ -333,8 +362,7 @@ class FareModel:
 def _learn(rides: Rides, names: list[str], options: Options) -> Learned:
     """The task: pure, and all of a fit that takes time."""
     of = day_prices(rides.time)
-    places = "straight" in names
-    naive = naive_fare(rides) if places else np.full(len(rides), np.nan)
+    naive = naive_fare(rides)
     x = features(rides, names)
     return learn(Lesson(x, names, rides.fare, rides.tolls, of.flag, of.unit, of.crossing, naive), options)
 
@@ -357,7 +385,7 @@ def _load_boosters(texts: dict[str, str], names: list[str], where: str) -> dict[
     return boosters
 
 
-def _zones(space: Any) -> Zones | None:
+def _checked(space: Any) -> Zones | None:
     """The Zones a space is, if it is."""
     from taxidask.space import Space, Zones
 

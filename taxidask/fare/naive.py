@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from taxidask.fare.rides import Centers, Rides, as_frame, read_rides, where_given
+from taxidask.fare.rides import Centers, Rides, as_frame, read_rides, where_given, zones_of
 from taxidask.tariff import prices
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def tariff_fare(trips: Any, *, space: Zones | None = None) -> pd.Series:
     trips : DataFrame
         With pickup_datetime, both points (degrees) or zone ids, passenger_count.
     space : Zones, optional
-        Needed for trips with zone ids: distances are between the zones' centres.
+        The zones of trips with zone ids, between whose centres the distances are; by default the TLC's.
 
     Returns
     -------
@@ -138,9 +138,10 @@ def tariff_fare(trips: Any, *, space: Zones | None = None) -> pd.Series:
     [9.0]
     """
     frame = as_frame(trips)
-    space = space if hasattr(space, "ids") else None  # a Grid's trips have points
-    centers = Centers.from_zones(space) if space is not None else None
-    rides = read_rides(frame, where_given(frame, space), space=space, centers=centers, target=False)
+    places = where_given(frame)
+    zones = zones_of(space) if places == "zones" else None
+    centers = Centers.from_zones(zones) if zones is not None else None
+    rides = read_rides(frame, places, space=zones, centers=centers, target=False)
     fare = np.full(len(rides), np.nan)
     good = np.flatnonzero(rides.usable)
     fare[good] = naive_fare(rides.take(good))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from taxidask.clock import wall_clock
 from taxidask.errors import ModelError
+from taxidask.space import as_point, find_zone, point_name, zone_at, zone_name
+
+if TYPE_CHECKING:
+    from taxidask.space import Zones
 
 
 @dataclass(frozen=True)
@@ -84,35 +89,30 @@ def moment_of(at: Any) -> pd.Timestamp:
         raise ModelError(f"at={at!r} is no time", 'give New York time, as in at="2015-06-01 17:30"') from error
 
 
-def place_columns(end: str, place: Any, *, zoned: bool, locatable: bool) -> dict[str, Any]:
-    """Columns of one end of a trip: a zone's id, or a point where the model can make use of one."""
-    if isinstance(place, (int, np.integer)) and not isinstance(place, bool):
-        if not zoned:
-            raise ModelError(f"{end}={place!r} is a zone and the model was fitted on points", "give (lon, lat)")
-        return {f"{end}_location_id": place}
-    try:
-        lon, lat = (float(value) for value in place)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{end}={place!r} is no place", "give (longitude, latitude), or a zone id") from error
-    if not locatable:
-        raise ModelError(
-            f"{end}={place!r} is a point and the model was fitted on zone ids",
-            "give a LocationID (1 to 263), or fit or load it with space=td.Zones(url)",
-        )
-    if 40 <= lon <= 42 and -75 <= lat <= -73:
-        raise ModelError(f"{end}={place!r} has its latitude first", f"give (longitude, latitude): {(lat, lon)}")
-    return {f"{end}_longitude": lon, f"{end}_latitude": lat, f"{end}_location_id": 0}
+def place_columns(
+    end: str, place: Any, *, zoned: bool, zones: Callable[[], Zones | None]
+) -> tuple[dict[str, Any], str]:
+    """Columns of one end of a trip as the model was fitted, on zones or points, and the place's name for people.
 
-
-def place_name(place: Any) -> str:
-    """How a quote names a place.
-
-    Examples
-    --------
-    >>> place_name(132), place_name((-73.98, 40.75))
-    ('zone 132', '(-73.9800, 40.7500)')
+    `zones` are looked up only where they are needed; None are those of one's own that are not at hand.
     """
-    if isinstance(place, (int, np.integer)):
-        return f"zone {place}"
-    lon, lat = place
-    return f"({float(lon):.4f}, {float(lat):.4f})"
+    point = as_point(place)
+    if point is not None and not zoned:
+        return _columns(end, point), point_name(*point)
+    known = zones()
+    if known is None:
+        if not isinstance(place, bool) and str(place).strip().isdecimal():
+            return _columns(end, zone=int(place)), f"zone {int(place)}"
+        raise ModelError(
+            f"{end}={place!r} is no zone id, and the zones that the model was fitted on are not those of the TLC",
+            "give a LocationID, or load the model with its zones: FareModel.load(url, space=td.Zones(…))",
+        )
+    if point is not None:
+        zone = zone_at(*point, known)
+        return _columns(end, zone=zone), f"{point_name(*point)} in {zone_name(zone, known)}"
+    zone = find_zone(place, known)
+    return _columns(end, zone=zone), zone_name(zone, known)
+
+
+def _columns(end: str, point: tuple[float, float] = (np.nan, np.nan), zone: int | None = None) -> dict[str, Any]:
+    return {f"{end}_longitude": point[0], f"{end}_latitude": point[1], f"{end}_location_id": zone}

@@ -16,7 +16,7 @@ from taxidask.errors import ModelError
 from taxidask.trips.rules import Rules
 
 if TYPE_CHECKING:
-    from taxidask.space import Zones
+    from taxidask.space import Space, Zones
 
 POINTS = ("pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude")
 IDS = ("pickup_location_id", "dropoff_location_id")
@@ -99,20 +99,30 @@ def need_columns(trips: pd.DataFrame, names: Iterable[str]) -> None:
     )
 
 
-def where_given(trips: pd.DataFrame, space: Zones | None) -> str:
+def given(trips: pd.DataFrame, names: tuple[str, ...]) -> bool:
+    """Whether a table has all of these columns, and any value in them."""
+    return set(names) <= set(trips.columns) and any(trips[name].notna().any() for name in names)
+
+
+def where_given(trips: pd.DataFrame) -> str:
     """Whether the trips' places are "points" or "zones".
 
-    Of a table with both, as a lake of several eras is, whichever more rows have; with `space` zones as soon as a row
-    has any, because it gives the points their zones too.
+    Of a table with both, as a lake of several eras is, zones as soon as a row has one: points have their zones too.
     """
     points = [name for name in POINTS if name in trips.columns]
     ids = [name for name in IDS if name in trips.columns]
     if len(ids) == len(IDS) and len(points) == len(POINTS):
-        zoned, pointed = int(trips[IDS[0]].notna().sum()), int(trips[POINTS[0]].notna().sum())
-        return "zones" if zoned > (pointed if space is None else 0) else "points"
+        return "zones" if given(trips, IDS) else "points"
     if len(ids) == len(IDS) or (len(ids) > len(points)):
         return "zones"
     return "points"
+
+
+def zones_of(space: Space | None) -> Zones:
+    """The zones that ids and names mean: those given, else the TLC's; a Grid's trips have points."""
+    from taxidask.space import Zones
+
+    return space if isinstance(space, Zones) else Zones()
 
 
 def read_rides(
@@ -127,13 +137,13 @@ def read_rides(
     space : Zones, optional
         Gives points without zone ids their zone.
     centers : Centers, optional
-        Of the zones, so that zone rides have points too.
+        Of the zones: the points of zone rides, and of rides without points where those are asked for.
     target : bool
         Whether the rides are to be learned from: then fares are needed, and passengers out of range are unusable.
     """
-    need_columns(trips, ["pickup_datetime", *(POINTS if places == "points" else ()), "passenger_count"])
-    if places == "zones" and not (space is not None and set(POINTS) <= set(trips.columns)):
-        need_columns(trips, IDS)
+    known, other = (POINTS, IDS) if places == "points" else (IDS, POINTS)
+    placed = (centers if places == "points" else space) is not None and set(other) <= set(trips.columns)
+    need_columns(trips, ["pickup_datetime", *(() if placed else known), "passenger_count"])
     if target:
         need_columns(trips, ["fare_amount"])
     n = len(trips)
@@ -153,6 +163,14 @@ def read_rides(
             (lon0, lat0), (lon1, lat1) = centers.of(zone0), centers.of(zone1)
             points = [lon0, lat0, lon1, lat1]
     else:
+        if centers is not None:
+            for end, name in enumerate(IDS):
+                lon, lat = points[2 * end : 2 * end + 2]
+                without = np.isnan(lon) & np.isnan(lat)
+                middle = centers.of(_zones(trips, name))
+                points[2 * end : 2 * end + 2] = [
+                    np.where(without, center, own) for center, own in zip(middle, (lon, lat), strict=True)
+                ]
         inside = _in_city(points[0], points[1]) & _in_city(points[2], points[3])
     fare = tolls = np.full(n, np.nan)
     priced = np.ones(n, bool)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from taxidask.errors import LakeError, SettingsError, StorageError
-from taxidask.space import Grid, Space
+from taxidask.progress import say
+from taxidask.space import AUTO, Choice, Space, SpaceLike, choose_space
 from taxidask.storage import Storage, absolute, default_storage
 from taxidask.trips.outcome import Ingest, raise_failures
 from taxidask.trips.rules import Rules
@@ -96,7 +97,7 @@ class Lake:
         self,
         sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
-        space: Space | None = None,
+        space: SpaceLike = AUTO,
         slot: str | pd.Timedelta | None = None,
         client: Client | None = None,
         block_size: str | int = "64MiB",
@@ -113,8 +114,12 @@ class Lake:
         ----------
         sources : str, path or iterable of them
             Files, folders and patterns; CSV (plain, gzip, zstd) and Parquet of any TLC era.
-        space, slot : Space and str, optional
-            Those of the lake; in a new lake ``Grid.new_york()`` and "30min". Others than the lake's are an error.
+        space : Space, str or path
+            "auto": the lake's own; a new lake gets the taxi zones as soon as one of these sources names zones, else the
+            grid, and the result says which and why. Or "zones", "new_york" (a grid), the URL of zones as GeoJSON, a
+            `Grid` or `Zones`. Another than the lake's is an error.
+        slot : str, optional
+            That of the lake; in a new lake "30min". Another than the lake's is an error.
         client : distributed.Client, optional
             Its workers read; else those of the current client, else threads of this process.
         block_size : str or int
@@ -147,7 +152,9 @@ class Lake:
             raise LakeError(f"block_size {error.message}", error.remedy) from error
         found = find_sources(sources, storage=self.storage, month=month)
         _check_blocks(found[0], size)
-        layout = self._settle(space, slot, found)
+        layout, choice = self._settle(space, slot, found)
+        if progress and choice.reason:
+            say(f"ingest: a new lake, {choice}")
         jobs = [
             Job(self.url, self.storage, source, rules or Rules(), layout.space_key, layout.slot_seconds)
             for source in found
@@ -156,23 +163,32 @@ class Lake:
 
         with _shown(progress, on_block) as hook:
             driver = Driver(jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop)
-            result = Ingest(driver.run(), time.monotonic() - began)
+            result = Ingest(driver.run(), time.monotonic() - began, choice)
         if errors == "raise":
             raise_failures(result)
         return result
 
-    def _settle(self, space: Space | None, slot: Any, found: Sequence[Source]) -> Layout:
+    def choose_space(self, space: SpaceLike, found: Sequence[Source]) -> Choice:
+        """The space that `ingest` would count these sources in, and why; nothing is written."""
+        return self._choose(space, found, read_layout(self.url, self.storage))
+
+    def _choose(self, space: SpaceLike, found: Sequence[Source], layout: Layout | None) -> Choice:
+        own = load_space(self.url, layout.space_key, self.storage) if layout else None
+        return choose_space(space, [(one.url, one.era.locations) for one in found], own=own)
+
+    def _settle(self, space: SpaceLike, slot: Any, found: Sequence[Source]) -> tuple[Layout, Choice]:
         """The lake's layout, written if this is its first ingest, checked against what was asked for."""
         seconds = None if slot is None else slot_seconds_of(slot)
         layout = read_layout(self.url, self.storage)
-        chosen = load_space(self.url, layout.space_key, self.storage) if layout else space or Grid.new_york()
-        asked = chosen if space is None else space
-        _check_zones(asked, [(one.url, one.era.locations) for one in found])
+        choice = self._choose(space, found, layout)
         if layout is None:
-            layout = write_layout(self.url, self.storage, chosen, seconds or 1800) or self._layout()
-        if asked.key != layout.space_key:
+            layout = write_layout(self.url, self.storage, choice.space, seconds or 1800)
+        if layout is None:  # another driver was first: the lake has a space now
+            layout = self._layout()
+            choice = self._choose(space, found, layout)
+        if choice.space.key != layout.space_key:
             raise LakeError(
-                f"the lake {self.url} counts in {self.space!r}, not in {asked!r}",
+                f"the lake {self.url} counts in {self.space!r}, not in {choice.space!r}",
                 "leave space out, use another lake, or count again: lake.recount(space=…)",
             )
         if seconds not in (None, layout.slot_seconds):
@@ -180,12 +196,21 @@ class Lake:
                 f"the lake {self.url} has slots of {layout.slot_seconds // 60:g} min, not {slot}",
                 "leave slot out, use another lake, or count again: lake.recount(slot=…)",
             )
-        return layout
+        return layout, choice
 
     def recount(
-        self, *, space: Space | None = None, slot: str | pd.Timedelta | None = None, client: Client | None = None
+        self, *, space: SpaceLike | None = None, slot: str | pd.Timedelta | None = None, client: Client | None = None
     ) -> pd.DataFrame:
         """Count the lake's trips again in another space or slot; readers see the old counts until all are there.
+
+        Parameters
+        ----------
+        space : Space, str or path, optional
+            A `Grid`, `Zones`, "zones", "new_york" or the URL of zones as GeoJSON; by default the lake's.
+        slot : str, optional
+            By default the lake's.
+        client : distributed.Client, optional
+            Its workers count; else those of the current client, else threads of this process.
 
         Returns
         -------
@@ -193,10 +218,10 @@ class Lake:
             Per source: trips, and how many pickups and drop-offs lie in no cell.
         """
         layout = self._layout()
-        target = space or load_space(self.url, layout.space_key, self.storage)
+        own = load_space(self.url, layout.space_key, self.storage)
         seconds = layout.slot_seconds if slot is None else slot_seconds_of(slot)
         manifests = self._manifests.counted()
-        _check_zones(target, [(one.url, one.locations) for one in manifests])
+        target = choose_space(own if space is None else space, [(one.url, one.locations) for one in manifests]).space
         save_space(self.url, target, self.storage)
         report = recount(self.url, self.storage, manifests, target.key, seconds, client=client)
         new = (target.key, seconds) != (layout.space_key, layout.slot_seconds)
@@ -346,15 +371,6 @@ def _row(one: Manifest, note: str) -> dict[str, Any]:
         "content": one.content,
         "note": note,
     }
-
-
-def _check_zones(space: Space, sources: Sequence[tuple[str, str]]) -> None:
-    for url, locations in sources:
-        if locations == "zones" and isinstance(space, Grid):
-            raise LakeError(
-                f"{url} says where trips begin and end by taxi zone, which {space!r} cannot place",
-                "use the taxi zones: space=td.Zones('taxi_zones.geojson')",
-            )
 
 
 def _check_blocks(source: Source, size: int) -> None:

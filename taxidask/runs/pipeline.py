@@ -17,7 +17,7 @@ from taxidask.results import Store, open_store
 from taxidask.runs import cost
 from taxidask.runs.ledger import STAGES, Ledger, open_run, unknown_run
 from taxidask.runs.meter import Meter, cores_of
-from taxidask.runs.stages import PIPELINE, Job, open_job, placed, space_of
+from taxidask.runs.stages import PIPELINE, Job, open_job, placed
 from taxidask.settings import Settings, resolve
 from taxidask.storage.requests import take
 from taxidask.units import parse_bytes
@@ -168,9 +168,8 @@ def run(
     cores = cores_of(settings, client)
     blocks = sum(len(source.blocks(parse_bytes(settings.block_size))) for source in sources)
     size = sum(source.size for source in sources)
-    guess = cost.estimate(
-        settings, bytes_to_read=size, blocks=blocks, sources=len(sources), cells=space_of(settings).cells, cores=cores
-    )
+    cells = lake.choose_space(settings.space, sources).space.cells
+    guess = cost.estimate(settings, bytes_to_read=size, blocks=blocks, sources=len(sources), cells=cells, cores=cores)
     item, mine = open_run(store, settings, resume, say)
     if not mine:
         say(f"run {item['id']} is done: nothing to do")

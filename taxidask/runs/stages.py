@@ -20,7 +20,7 @@ from taxidask.lake import Lake
 from taxidask.results import Store, open_store
 from taxidask.runs.ledger import Ledger, digest
 from taxidask.settings import Settings
-from taxidask.space import Grid, Zones
+from taxidask.space import AUTO, NAMED, Space, Zones, space_of, zone_name
 from taxidask.storage import Storage, absolute, default_storage, join
 from taxidask.trips import Ingest, Rules, Source, find_sources
 from taxidask.units import parse_bytes
@@ -36,11 +36,6 @@ FARE_COLUMNS = [
     *("pickup_datetime", "pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude"),
     *("pickup_location_id", "dropoff_location_id", "passenger_count", "fare_amount", "tolls_amount"),
 ]
-
-
-def space_of(settings: Settings) -> Grid | Zones:
-    """The space that `Settings.space` names."""
-    return Grid.new_york() if settings.space == "new_york" else Zones(settings.space)
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -88,8 +83,9 @@ class Job:
 
 
 def ingest_inputs(job: Job) -> str:
-    space = space_of(job.settings)
-    return digest([(s.url, s.version) for s in job.sources], space.key, job.settings.slot, repr(rules_of(job.settings)))
+    space = job.settings.space
+    key = space if space == AUTO else space_of(space).key
+    return digest([(s.url, s.version) for s in job.sources], key, job.settings.slot, repr(rules_of(job.settings)))
 
 
 def ingest_ready(job: Job, outputs: dict[str, Any]) -> bool:
@@ -123,7 +119,7 @@ def ingest(job: Job) -> dict[str, Any]:
     try:
         result = job.lake.ingest(
             [source.url for source in job.sources],
-            space=space_of(job.settings),
+            space=job.settings.space,
             slot=job.settings.slot,
             client=job.client,
             block_size=parse_bytes(job.settings.block_size),
@@ -145,10 +141,11 @@ def ingest(job: Job) -> dict[str, Any]:
         )
     # The figures are the lake's, not those of this attempt: a resumed run reports what an uninterrupted one does.
     kept, rejected = int(table["kept"].sum()), int(table["rejected"].sum())
+    space = result.space.space.label
     return {
         "rows": int(table["rows"].sum()),
         "bytes": int(table["bytes"].sum()),
-        "detail": f"{quantity(len(table), 'source')}, {kept:,} kept, {rejected:,} rejected",
+        "detail": f"{quantity(len(table), 'source')}, {kept:,} kept, {rejected:,} rejected, counted in {space}",
         "blocks": done["blocks"],
         "left_out": left_out(result),
         "outputs": {"fingerprint": job.lake.fingerprint()},
@@ -248,6 +245,18 @@ def publish_ready(job: Job, outputs: dict[str, Any]) -> bool:
     return bool(outputs) and latest.get("run") == job.ledger.id
 
 
+def cell_names(space: Space, cells: list[int]) -> dict[str, str]:
+    """What the cells that are taxi zones are called.
+
+    Examples
+    --------
+    >>> from taxidask.space import Grid
+    >>> cell_names(Zones(), [131, 55]), cell_names(Grid.new_york(), [330])
+    ({'131': 'JFK Airport (132)', '55': 'Corona (56)'}, {})
+    """
+    return {str(cell): zone_name(int(space.ids[cell]), space) for cell in cells} if isinstance(space, Zones) else {}
+
+
 def publish(job: Job) -> dict[str, Any]:
     cube = job.cube
     model = DemandModel.load(job.model_url("demand"))
@@ -271,6 +280,7 @@ def publish(job: Job) -> dict[str, Any]:
             "forecast_end": (forecast.times[-1] + cube.slot).isoformat(),
             "trips": int(job.lake.sources()["kept"].sum()),
             "cells": busiest,
+            "cell_names": cell_names(cube.space, busiest),
         }
     )
     return {
@@ -321,7 +331,7 @@ def placed(settings: Settings) -> Settings:
             "lake": absolute(settings.lake),
             "store": open_store(settings.store).url,
             "report": absolute(settings.report),
-            "space": settings.space if settings.space == "new_york" else absolute(settings.space),
+            "space": settings.space if settings.space in (AUTO, *NAMED) else absolute(settings.space),
         }
     )
 

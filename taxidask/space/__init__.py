@@ -1,6 +1,6 @@
-"""Cells: a regular `Grid` or TLC `Zones`; which cell a point lies in, shapes and neighbours.
+"""Cells: a regular `Grid` or TLC `Zones`; which cell a point or a named place lies in, shapes and neighbours.
 
-Only for itself: base, geojson, grid, kernel, raster, zones. Tests: tests/space.
+Only for itself: base, choosing, geojson, grid, kernel, places, raster, zones. Tests: tests/space.
 """
 
 from __future__ import annotations
@@ -9,18 +9,31 @@ from typing import Any
 
 from taxidask.errors import SpaceError
 from taxidask.space.base import Space
+from taxidask.space.choosing import AUTO, NAMED, Choice, SpaceLike, choose_space, space_of
 from taxidask.space.grid import Grid
 from taxidask.space.kernel import Kernel, locate_ids, locate_points
+from taxidask.space.places import as_point, find_zone, point_name, zone_at, zone_name
 from taxidask.space.zones import Zones, zones_from_dict
 
 __all__ = [
+    "AUTO",
+    "NAMED",
+    "Choice",
     "Grid",
     "Kernel",
     "Space",
+    "SpaceLike",
     "Zones",
+    "as_point",
+    "choose_space",
+    "find_zone",
     "locate_ids",
     "locate_points",
+    "point_name",
     "space_from_dict",
+    "space_of",
+    "zone_at",
+    "zone_name",
 ]
 
 

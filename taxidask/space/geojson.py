@@ -27,6 +27,7 @@ class Zone:
 
     id: int
     name: str | None = None
+    borough: str | None = None
     polygons: list[list[Points]] = field(default_factory=list)
 
 
@@ -61,8 +62,8 @@ def parse_zones(data: bytes, where: str) -> list[Zone]:
         if zone_id in NO_ZONES:
             continue
         zone = zones.setdefault(zone_id, Zone(zone_id))
-        name = _property(properties, "zone")
-        zone.name = zone.name or (None if name is None else str(name))
+        zone.name = zone.name or _text(properties, "zone")
+        zone.borough = zone.borough or _text(properties, "borough")
         zone.polygons += _polygons(feature.get("geometry"), f"{place} (LocationID {zone_id})")
     if not zones:
         raise SpaceError(f"{where} holds no zones", REMEDY)
@@ -76,6 +77,11 @@ def _property(properties: dict[str, Any], name: str) -> Any:
         if key.lower().replace("_", "") == name:
             return value
     return None
+
+
+def _text(properties: dict[str, Any], name: str) -> str | None:
+    value = _property(properties, name)
+    return None if value is None else str(value)
 
 
 def _location_id(properties: dict[str, Any], place: str) -> int:

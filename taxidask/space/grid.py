@@ -118,7 +118,7 @@ class Grid(Space):
         """Refuse: a zone's id says nothing about grid cells."""
         raise SpaceError(
             f"trips with zone ids cannot be placed in {self!r}",
-            "count them in zones: space=td.Zones('taxi_zones.geojson')",
+            "count them in the taxi zones: td.Zones()",
         )
 
     def center(self, cell: int) -> tuple[float, float]:

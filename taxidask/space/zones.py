@@ -8,7 +8,8 @@ import json
 import os
 import threading
 import zlib
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from taxidask.space.kernel import Kernel, covers, locate_ids
 from taxidask.space.raster import make_kernel, make_polygons
 
 _building = threading.Lock()
+_reading = threading.Lock()
+FILE = "taxi_zones.geojson.zst"
 
 
 class Zones(Space):
@@ -33,8 +36,10 @@ class Zones(Space):
 
     Parameters
     ----------
-    url : str or path
-        A GeoJSON FeatureCollection of polygons in degrees, each with its `LocationID` (and its name as `zone`).
+    url : str or path, optional
+        A GeoJSON FeatureCollection of polygons in degrees, each with its `LocationID` (and its name as `zone`, its
+        `borough`). Without it, the TLC's 263 zones, which come with this package as the city publishes them (NYC Open
+        Data, "NYC Taxi Zones", in degrees and otherwise unchanged); one object, made once in each process.
 
     Attributes
     ----------
@@ -42,14 +47,18 @@ class Zones(Space):
         The LocationIDs, ascending. 264 and 265 (unknown, outside the city) are no cells.
     names : list of str or None
         The zones' names, None where the file has none.
+    boroughs : list of str or None
+        The boroughs that the zones lie in, None where the file has none.
     url : str or None
-        Where the zones were read from.
+        Where the zones were read from; None for those of this package.
     geojson : bytes
         The file's content: `Zones.from_geojson` makes equal zones of it.
 
     Examples
     --------
     >>> from taxidask import Zones
+    >>> Zones().cells, Zones().names[131], Zones().boroughs[131]
+    (263, 'JFK Airport', 'Queens')
     >>> square = [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]
     >>> feature = {"properties": {"LocationID": 7}, "geometry": {"type": "Polygon", "coordinates": square}}
     >>> zones = Zones.from_geojson({"type": "FeatureCollection", "features": [feature]})
@@ -61,7 +70,14 @@ class Zones(Space):
     array([ 0, -1], dtype=int32)
     """
 
-    def __init__(self, url: str | os.PathLike[str]) -> None:
+    _packaged = False
+
+    def __new__(cls, url: str | os.PathLike[str] | None = None) -> Zones:
+        return super().__new__(cls) if url is not None else _own()
+
+    def __init__(self, url: str | os.PathLike[str] | None = None) -> None:
+        if url is None:
+            return
         from taxidask.storage import absolute, default_storage
 
         where = absolute(url)
@@ -83,6 +99,7 @@ class Zones(Space):
         self.ids = np.array([zone.id for zone in zones], np.int32)
         self.ids.flags.writeable = False
         self.names = [zone.name for zone in zones]
+        self.boroughs = [zone.borough for zone in zones]
         self.label = "taxi zones"
         self._rings = [zone.polygons for zone in zones]
         points = np.concatenate([ring for polygons in self._rings for rings in polygons for ring in rings])
@@ -177,16 +194,34 @@ class Zones(Space):
         ----------
         embed : bool
             With the geometry, compressed (about a quarter of the file's size), so that `space_from_dict` needs nothing
-            else. Without it, `space_from_dict` takes the GeoJSON from its caller or from the URL.
+            else. Without it, `space_from_dict` takes the GeoJSON from its caller or from the URL. The zones of this
+            package are told by their name, and by the key that tells others from them.
         """
         described: dict[str, Any] = {"kind": "zones", "url": self.url, "key": self.key, "cells": self.cells}
+        if self._packaged:
+            return described | {"name": FILE}
         return described | {"geojson": base64.b64encode(self._packed).decode()} if embed else described
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpacked, (self._packed, self.url)
+        return (Zones, ()) if self._packaged else (_unpacked, (self._packed, self.url))
 
     def __repr__(self) -> str:
-        return f"Zones({self.url or 'from GeoJSON'}, {self.cells} zones)"
+        return "Zones()" if self._packaged else f"Zones({self.url or 'from GeoJSON'}, {self.cells} zones)"
+
+
+def _own() -> Zones:
+    with _reading:
+        return _read_own()
+
+
+@cache
+def _read_own() -> Zones:
+    import zstandard
+
+    zones = object.__new__(Zones)
+    zones._packaged = True
+    zones._load(zstandard.decompress(files("taxidask.space").joinpath(FILE).read_bytes()), None)
+    return zones
 
 
 @lru_cache(maxsize=4)
@@ -202,14 +237,17 @@ def zones_from_dict(described: dict[str, Any], geojson: bytes | None) -> Zones:
         zones = Zones.from_geojson(geojson, url=url)
     elif described.get("geojson"):
         zones = _unpacked(base64.b64decode(described["geojson"]), url)
+    elif described.get("name") == FILE:
+        zones = Zones()
     elif url:
         zones = Zones(url)
     else:
         raise SpaceError("these zones were stored without their shapes and without a URL", "give their GeoJSON")
     if zones.key != described.get("key", zones.key):
         raise SpaceError(
-            f"the zones at {url or 'hand'} are not the ones that were stored: {zones.key}, not {described['key']}",
-            "use the file of then",
+            f"the zones {f'at {url}' if url else 'at hand'} are not the ones that were stored: {zones.key}, "
+            f"not {described['key']}",
+            "use the file of then, or the version of taxidask",
         )
     return zones
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
@@ -14,8 +14,8 @@ import xxhash
 from taxidask.compute.executors import executor
 from taxidask.cube import add_counts
 from taxidask.errors import CubeError, RunError, SourceError
-from taxidask.progress import Progress
-from taxidask.space import Grid, Space
+from taxidask.progress import Progress, say
+from taxidask.space import AUTO, Space, SpaceLike, choose_space
 from taxidask.storage import Storage, default_storage
 from taxidask.trips.blockcounts import BlockCounts
 from taxidask.trips.read import count_block
@@ -37,7 +37,7 @@ SMALLEST, LARGEST = 4 * RANGE_BYTES, 16 * RANGE_BYTES
 def count_trips(
     sources: str | PathLike[str] | Iterable[str | PathLike[str]],
     *,
-    space: Space = Grid.new_york(),
+    space: SpaceLike = AUTO,
     slot: str | pd.Timedelta = "30min",
     client: Client | None = None,
     rules: Rules = Rules(),
@@ -52,8 +52,9 @@ def count_trips(
     ----------
     sources : str, path or iterable of them
         Files, folders and patterns; CSV (plain, gzip, zstd) and Parquet of any TLC era.
-    space : Grid or Zones
-        The cells.
+    space : Space, str or path
+        The cells: a `Grid`, `Zones`, "new_york", "zones", or the URL of zones as GeoJSON. "auto" takes the taxi zones
+        as soon as one source names zones, else the grid; ``cube.ingest`` says why.
     slot : str
         Length of a slot; it divides a day.
     client : distributed.Client, optional
@@ -98,15 +99,18 @@ def count_trips(
     storage = storage or default_storage()
     seconds = slot_seconds_of(slot)
     found = find_sources(sources, storage=storage, month=month)
-    _check(space, found)
+    choice = choose_space(space, [(source.url, source.era.locations) for source in found])
+    if progress and choice.reason:
+        say(f"count: {choice}")
+    chosen = choice.space
     workers = executor(client)
     size = _block_size(sum(source.size for source in found), workers.threads)
     blocks = [source.blocks(size) for source in found]
     # Only sources of the same size can have the same content; all others are added up as they come.
     sizes = [source.size for source in found]
     parts = [_Part(source, len(mine), sizes.count(source.size) > 1) for source, mine in zip(found, blocks, strict=True)]
-    total, total_bytes = _Sum(space.cells, seconds), sum(sizes)
-    task = CountTask(storage, rules, space, seconds, frozenset(size for size in sizes if sizes.count(size) > 1))
+    total, total_bytes = _Sum(chosen.cells, seconds), sum(sizes)
+    task = CountTask(storage, rules, chosen, seconds, frozenset(size for size in sizes if sizes.count(size) > 1))
     done = 0
     with Progress(progress, label="count") as show:
         for (index, block), counted in workers.map_unordered(
@@ -122,9 +126,9 @@ def count_trips(
                 part.check(storage)
     if done < sum(map(len, blocks)):
         raise RunError(f"counting was cancelled after {done:,} of {sum(map(len, blocks)):,} blocks", "count again")
-    report = Ingest(_settle(parts, total), time.monotonic() - began)
+    report = Ingest(_settle(parts, total), time.monotonic() - began, choice)
     raise_failures(report)
-    cube = _cube(total, [part.covered() for part in parts if part.kept], space, seconds)
+    cube = _cube(total, [part.covered() for part in parts if part.kept], chosen, seconds)
     cube.ingest = report
     return cube
 
@@ -330,14 +334,3 @@ def _in_turn(blocks: list[list[Block]]) -> Iterator[tuple[int, Block]]:
 
 def _describe(item: tuple[int, Block]) -> str:
     return f"{item[1].source.url}, bytes {item[1].start:,} to {item[1].stop:,}"
-
-
-def _check(space: Any, found: list[Source]) -> None:
-    if not isinstance(space, Space):
-        raise CubeError(f"space cannot be {space!r}", "give a td.Grid or td.Zones")
-    for source in found:
-        if source.era.locations == "zones" and isinstance(space, Grid):
-            raise SourceError(
-                f"{source.url} says where trips begin and end by taxi zone, which {space!r} cannot place",
-                "use the taxi zones: space=td.Zones('taxi_zones.geojson')",
-            )

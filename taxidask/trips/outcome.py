@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 import pandas as pd
 
 from taxidask.errors import SourceError, TaxidaskError
+from taxidask.space import Choice
 from taxidask.words import quantity
 
 from .schema import REASONS
@@ -60,10 +61,19 @@ class SourceIngest:
 
 @dataclass(frozen=True)
 class Ingest:
-    """What an ingest did, source by source in the order given."""
+    """What an ingest did, source by source in the order given.
+
+    Attributes
+    ----------
+    sources : list of SourceIngest
+    seconds : float
+    space : Choice
+        The space that trips were counted in, and the reason where it was chosen for a new lake.
+    """
 
     sources: list[SourceIngest]
     seconds: float
+    space: Choice
 
     @property
     def rows(self) -> int:
@@ -115,6 +125,7 @@ class Ingest:
             f"Ingest: {quantity(len(self.sources), 'source')}, {len(new)} read, "
             f"{self.rows:,} rows, {self.kept:,} kept, {self.rows - self.kept:,} rejected, {self.seconds:,.1f} s{rate}"
         ]
+        lines += [f"  {self.space}"]
         lines += [f"  rejected {count:,}: {reason}" for reason, count in self.rejected.items()]
         lines += [
             f"  {source.url}: {source.error or source.note}" for source in self.sources if source.error or source.note

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pyarrow as pa
 import pytest
 
 import taxidask as td
-from taxidask.errors import ModelError
+from taxidask.errors import ModelError, SpaceError
 from taxidask.fare import tariff_fare
+from taxidask.fare.rides import POINTS
 from taxidask.fare.training import Band
 from taxidask.models import files as modelfiles
 
@@ -135,23 +137,83 @@ def test_large_tables_are_thinned_evenly(march: pd.DataFrame) -> None:
     assert data["end"][:10] == "2015-03-31"
 
 
-def test_zone_trips(zoned: pd.DataFrame, zones: td.Zones) -> None:
-    names = td.FareModel(rounds=60).fit(zoned)
-    assert names.card["features"][-2:] == ["zone0", "zone1"]
-    assert names.card["metrics"]["tariff_mae"] is None
-    places = td.FareModel(rounds=60, space=zones).fit(zoned)
-    score = scores(places, zoned, space=zones)
+@pytest.fixture(scope="module")
+def zoned_model(zoned: pd.DataFrame) -> td.FareModel:
+    return td.FareModel(rounds=60).fit(zoned)
+
+
+def test_zone_trips(zoned: pd.DataFrame, zoned_model: td.FareModel) -> None:
+    assert zoned_model.card["features"][-2:] == ["zone0", "zone1"]
+    assert zoned_model.card["data"]["zones"] == td.Zones().key
+    score = scores(zoned_model, zoned)
     assert score["mae"] < 0.6 * score["tariff_mae"]
-    assert places.card["metrics"]["mae"] < names.card["metrics"]["mae"]
-    assert names.quote(pickup=161, dropoff=132, at="2018-05-30 10:00").fare > 35
-    by_point = places.quote(pickup=TIMES_SQUARE, dropoff=JFK, at="2018-05-30 10:00")
-    assert 40 < by_point.fare < 60
-    with pytest.raises(ModelError, match="is a point and the model was fitted on zone ids"):
-        names.quote(pickup=TIMES_SQUARE, dropoff=JFK, at="2018-05-30 10:00")
-    with pytest.raises(ModelError, match="outside_city"):
-        places.quote(pickup=264, dropoff=132, at="2018-05-30 10:00")
     with pytest.raises(ModelError, match="pickup_location_id"):
-        names.predict(zoned.drop(columns="pickup_location_id"))
+        zoned_model.predict(zoned.drop(columns="pickup_location_id"))
+
+
+def test_a_place_is_a_point_an_id_or_a_name(zoned_model: td.FareModel, model: td.FareModel) -> None:
+    for asked, year in ((zoned_model, 2018), (model, 2015)):
+        by_name = asked.quote(pickup="midtown center", dropoff="JFK Airport", at=f"{year}-05-30 10:00")
+        assert (by_name.pickup, by_name.dropoff) == ("Midtown Center (161)", "JFK Airport (132)")
+        for ends in ({"pickup": np.int16(161), "dropoff": "132"}, {"pickup": "161", "dropoff": 132}):
+            assert asked.quote(**ends, at=f"{year}-05-30 10:00") == by_name
+        assert by_name.tariff == 52.0
+    by_point = zoned_model.quote(pickup=td.Zones().center(160), dropoff=JFK, at="2018-05-30 10:00")
+    by_name = zoned_model.quote(pickup=161, dropoff=132, at="2018-05-30 10:00")
+    assert by_point.price == by_name.price
+    assert by_point.dropoff == "(-73.7820, 40.6440) in JFK Airport (132)"
+    middle = np.round(td.Zones().center(160), 5)
+    by_point = model.quote(pickup=middle, dropoff=JFK, at="2015-03-30")
+    assert model.quote(pickup=161, dropoff=JFK, at="2015-03-30") == replace(by_point, pickup="Midtown Center (161)")
+
+
+def test_a_place_in_no_zone(zoned_model: td.FareModel) -> None:
+    with pytest.raises(SpaceError, match=r"in no taxi zone; the nearest is Breezy Point.* \(27\), 2\.\d miles away"):
+        zoned_model.quote(pickup=(-73.95, 40.5), dropoff=132, at="2018-05-30")
+    with pytest.raises(SpaceError, match="264 is the TLC's id of trips whose place is unknown"):
+        zoned_model.quote(pickup=264, dropoff=132, at="2018-05-30")
+
+
+def test_predict_takes_either_kind_of_place(
+    zoned_model: td.FareModel, model: td.FareModel, zoned: pd.DataFrame, march: pd.DataFrame
+) -> None:
+    middle = td.Zones().centers()
+    rows = zoned.head(300)
+    points = rows.drop(columns=["pickup_location_id", "dropoff_location_id"])
+    for end in ("pickup", "dropoff"):
+        cells = rows[f"{end}_location_id"].to_numpy(int) - 1
+        points[f"{end}_longitude"], points[f"{end}_latitude"] = middle[cells].T
+    pd.testing.assert_frame_equal(zoned_model.predict(points), zoned_model.predict(rows))
+    rounded = points.assign(**points[list(POINTS)].round(5))  # as models keep the zones' middles
+    ids = rows[["pickup_datetime", "pickup_location_id", "dropoff_location_id", "passenger_count"]]
+    pd.testing.assert_frame_equal(model.predict(ids), model.predict(rounded))
+    unknown = rows.assign(pickup_location_id=264)
+    assert model.predict(unknown).isna().all(axis=None)
+    assert zoned_model.predict(march.head(300))["price"].notna().mean() > 0.95  # but for points in the water
+
+
+def test_a_model_of_zones_of_ones_own(tmp_path: Path, zoned: pd.DataFrame) -> None:
+    """The TLC's zones, moved: their names mean other places than those of the package."""
+    document = json.loads(td.Zones().geojson)
+    for feature in document["features"]:
+        feature["properties"]["zone"] = f"Zone {feature['properties']['LocationID']}"
+        shape = feature["geometry"]["coordinates"]
+        for rings in [shape] if feature["geometry"]["type"] == "Polygon" else shape:
+            rings[:] = [[[x + 0.01, y] for x, y in ring] for ring in rings]
+    own = td.Zones.from_geojson(document)
+    model = td.FareModel(rounds=20, space=own).fit(zoned)
+    assert model.quote(pickup="zone 161", dropoff=132, at="2018-05-30").pickup == "Zone 161 (161)"
+    model.save(str(tmp_path / "fare"))
+    loaded = td.FareModel.load(str(tmp_path / "fare"))
+    for place in (161, np.int16(161), " 161"):
+        assert loaded.quote(pickup=place, dropoff=132, at="2018-05-30").pickup == "zone 161"
+    for place in ("JFK Airport", JFK):
+        with pytest.raises(ModelError, match=r"not those of the TLC; .*load\(url, space=td\.Zones"):
+            loaded.quote(pickup=161, dropoff=place, at="2018-05-30")
+    with pytest.raises(ModelError, match=r"was fitted on other zones \(zones-263-\w+\) than Zones\(\)"):
+        td.FareModel.load(str(tmp_path / "fare"), space=td.Zones())
+    loaded = td.FareModel.load(str(tmp_path / "fare"), space=own)
+    assert loaded.quote(pickup=JFK, dropoff="Zone 161", at="2018-05-30").dropoff == "Zone 161 (161)"
 
 
 def test_zone_model_saved_with_its_centres(tmp_path: Path, zoned: pd.DataFrame, zones: td.Zones) -> None:
@@ -185,16 +247,21 @@ def test_quote(model: td.FareModel) -> None:
     [
         ({"pickup": (40.758, -73.985)}, "latitude first"),
         ({"pickup": (0.0, 0.0)}, "outside_city"),
-        ({"pickup": "Times Square"}, "is no place"),
+        (
+            {"pickup": "Times Square"},
+            r"called 'Times Square'; did you mean Times Sq/Theatre District \(230",
+        ),
+        ({"dropoff": "Corona"}, r"several zones .* Corona \(56, Queens\), Corona \(57, Queens\)"),
         ({"dropoff": None}, "is no place"),
-        ({"dropoff": 132}, "is a zone and the model was fitted on points"),
+        ({"dropoff": True}, "is no place"),
+        ({"dropoff": 265}, "265 is the TLC's id of all that is outside the city"),
         ({"at": "noonish"}, "is no time"),
         ({"at": None}, "is no time"),
         ({"passengers": 12}, "do not fit"),
     ],
 )
 def test_quotes_refused(model: td.FareModel, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises((ModelError, SpaceError), match=message):
         model.quote(**({"pickup": TIMES_SQUARE, "dropoff": JFK, "at": "2015-03-30"} | change))
 
 

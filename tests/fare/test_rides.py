@@ -10,7 +10,7 @@ import pytest
 
 import taxidask as td
 from taxidask.errors import ModelError
-from taxidask.fare.rides import as_frame, read_rides, where_given
+from taxidask.fare.rides import Centers, as_frame, read_rides, where_given
 
 GOOD: dict[str, Any] = {
     "pickup_datetime": pd.Timestamp("2014-05-06 07:08:09"),
@@ -114,21 +114,26 @@ def test_tolls_out_of_reason_are_unknown() -> None:
 
 
 def test_where_places_are_found(march: pd.DataFrame, zoned: pd.DataFrame) -> None:
-    assert where_given(march, None) == "points"  # both kinds of columns are there, as in a lake
-    assert where_given(zoned, None) == "zones"
-    assert where_given(march[["pickup_longitude"]], None) == "points"
-    assert where_given(zoned[["pickup_location_id"]], None) == "zones"
-    assert where_given(pd.DataFrame(), None) == "points"
+    assert where_given(march) == "points"  # both kinds of columns are there, as in a lake
+    assert where_given(zoned) == "zones"
+    assert where_given(march[["pickup_longitude"]]) == "points"
+    assert where_given(zoned[["pickup_location_id"]]) == "zones"
+    assert where_given(pd.DataFrame()) == "points"
+
+
+def centred_ids(both: pd.DataFrame) -> np.ndarray:
+    return both["pickup_location_id"].iloc[900:].to_numpy(int)
 
 
 def test_a_table_of_both_eras(march: pd.DataFrame, zoned: pd.DataFrame, zones: td.Zones) -> None:
     both = pd.concat([march.head(900), zoned.head(100)], ignore_index=True)
-    assert where_given(both, None) == "points"
+    assert where_given(both) == "zones"
     assert read(both).reasons == {"outside_city": 100}
-    assert where_given(both, zones) == "zones"
     rides = read_rides(both, "zones", space=zones, centers=None, target=True)
     assert rides.usable.sum() > 950  # but for points in the water
-    assert where_given(march, zones) == "points"
+    centred = read_rides(both, "points", space=None, centers=Centers.from_zones(zones), target=True)
+    assert centred.usable.all()
+    assert zones.locate(centred.lon0[900:], centred.lat0[900:]).tolist() == (centred_ids(both) - 1).tolist()
 
 
 def test_zones_of_ids_and_of_points(zones: td.Zones) -> None:

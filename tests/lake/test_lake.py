@@ -15,7 +15,7 @@ import pytest
 
 import taxidask as td
 from taxidask.compute.executors import ThreadExecutor
-from taxidask.errors import CubeError, LakeError, RunError, SourceError, StorageError
+from taxidask.errors import CubeError, LakeError, RunError, SourceError, SpaceError, StorageError
 from taxidask.lake import Lake, tasks
 from taxidask.sample import make_sample
 from taxidask.storage import Storage, counted, join
@@ -249,7 +249,9 @@ def test_a_source_that_comes_in_while_the_lake_is_recounted(lake, files):
     assert lake.cube() == other.cube()
 
 
-def test_zone_ids_need_zones(lake, data, tmp_path):
+@pytest.fixture
+def zoned(tmp_path):
+    """A file of January 2018, which names zones."""
     header = "VendorID,tpep_pickup_datetime,tpep_dropoff_datetime,passenger_count,trip_distance,RatecodeID,"
     header += "store_and_fwd_flag,PULocationID,DOLocationID,payment_type,fare_amount,extra,mta_tax,tip_amount,"
     header += "tolls_amount,improvement_surcharge,total_amount"
@@ -257,15 +259,110 @@ def test_zone_ids_need_zones(lake, data, tmp_path):
     rows = [row.format(minute, 24 + minute) for minute in range(20)]
     file = tmp_path / "yellow_tripdata_2018-01.csv"
     file.write_text("\n".join([header, "", *rows, ""]))
-    with pytest.raises(LakeError, match=r"by taxi zone, which Grid\(24, 25.*; use the taxi zones: space=td\.Zones"):
-        ingest(lake, file)
+    return file
+
+
+def test_zone_ids_need_zones(lake, zoned):
+    with pytest.raises(SpaceError, match=r"by taxi zone, which Grid\(24.*; count in the taxi zones: space=td\.Zones"):
+        ingest(lake, zoned, space=td.Grid.new_york())
     assert lake.storage.list(lake.url) == []
-    zones = td.Zones(data / "zones" / "taxi_zones.geojson")
-    ingest(lake, file, space=zones)
-    assert lake.space == zones
+    ingest(lake, zoned, space="zones")
+    assert lake.space is td.Zones()
     assert lake.cube().total() == (20, 20)
-    with pytest.raises(LakeError, match="by taxi zone"):
+    with pytest.raises(SpaceError, match="by taxi zone"):
         lake.recount(space=td.Grid.new_york())
+    with pytest.raises(SpaceError, match="by taxi zone"):
+        ingest(lake, zoned, space="new_york")
+
+
+def test_a_new_lake_takes_the_space_that_its_first_sources_can_be_placed_in(files, zoned, tmp_path, capsys):
+    points, zones = Lake(tmp_path / "points"), Lake(tmp_path / "zones")
+    result = points.ingest(files[:1], progress=True)
+    assert points.space == td.Grid.new_york()
+    assert result.space.reason == "trips begin and end at points"
+    assert "ingest: a new lake, counted in Grid(24, 25" in capsys.readouterr().err
+    result = zones.ingest([files[0], zoned], progress=True)  # one of them is enough, and the other is placed there too
+    assert zones.space is td.Zones()
+    told = "counted in Zones(): yellow_tripdata_2018-01.csv names taxi zones, and points are looked up in them"
+    assert told in repr(result)
+    assert told in capsys.readouterr().err
+    assert zones.cube() == td.count_trips([files[0], zoned])
+    # later it is the lake's own, whatever comes, and nothing is told as chosen
+    again = zones.ingest(files[1:], progress=True)
+    assert again.space == (td.Zones(), "")
+    assert "new lake" not in capsys.readouterr().err
+    with pytest.raises(SpaceError, match=r"which Grid.* cannot place; .*lake\.recount\(space=td\.Zones\(\)\)"):
+        points.ingest(zoned)
+    points.recount(space="zones")
+    points.ingest(zoned)
+    assert points.cube() == td.count_trips([files[0], zoned])
+
+
+def test_what_cannot_be_read_chooses_no_space(zoned, tmp_path):
+    lake, wrong = Lake(tmp_path / "lake"), tmp_path / "yellow_tripdata_2015-01.csv"
+    for content, says in ((b"", "is empty"), (b"PAR1 and no more", "no readable Parquet"), (b"a,b\n1,2\n", "header")):
+        wrong.write_bytes(content)
+        for given in ([wrong], [wrong, zoned], [zoned, wrong]):
+            with pytest.raises(SourceError, match=says):
+                lake.ingest(given, errors="report")
+    with pytest.raises(SourceError, match="no source was named"):
+        lake.ingest([])
+    assert lake.storage.list(lake.url) == []
+
+
+def test_two_drivers_at_once_agree_on_the_first_ones_space(files, zoned, tmp_path, monkeypatch):
+    """Both find no lake; the other's is written between this one's look and its own writing."""
+    from taxidask.lake import lake as module
+
+    def beaten_by(winner):
+        written = module.write_layout
+
+        def write(*arguments, **options):
+            monkeypatch.setattr(module, "write_layout", written)
+            Lake(arguments[0]).ingest(winner)
+            return written(*arguments, **options)
+
+        monkeypatch.setattr(module, "write_layout", write)
+
+    lake = Lake(tmp_path / "gridded")
+    beaten_by(files[0])
+    with pytest.raises(SpaceError, match=r"lake\.recount\(space=td\.Zones\(\)\)"):
+        lake.ingest(zoned)
+    assert lake.space == td.Grid.new_york()
+    assert len(lake.sources()) == 1
+    lake = Lake(tmp_path / "zoned")
+    beaten_by(zoned)
+    assert lake.ingest(files[0]).space == (td.Zones(), "")  # zones can place it
+    lake = Lake(tmp_path / "asked")
+    beaten_by(zoned)
+    with pytest.raises(LakeError, match=r"counts in Zones\(\), not in Grid.*lake\.recount\(space=…\)"):
+        lake.ingest(files[0], space="new_york")
+
+
+def test_there_and_back(files, tmp_path):
+    lake = Lake(tmp_path / "lake")
+    lake.ingest(files)
+    before = lake.cube()
+    lake.recount(space=td.Zones())
+    assert lake.cube() == td.count_trips(files, space="zones")
+    [stored] = [stat for stat in lake.storage.list(join(lake.url, "spaces")) if "zones" in stat.url]
+    assert stored.size < 200  # by name and key, not 3.5 MB of borders
+    lake.recount(space="new_york")
+    assert lake.cube() == before
+
+
+def test_a_lake_of_other_zones_than_this_package_carries(lake, zoned):
+    """A later version may come with others: then the lake's must not be taken for them."""
+    ingest(lake, zoned)
+    [stored] = lake.storage.list(join(lake.url, "spaces"))
+    described = json.loads(lake.storage.read(stored.url))
+    key = described["key"][:-3] + "abc"
+    other = Lake(lake.url + "-other")
+    other.storage.write(join(other.url, "spaces", f"{key}.json"), json.dumps(described | {"key": key}).encode())
+    layout = json.loads(lake.storage.read(join(lake.url, "lake.json"))) | {"space_key": key}
+    other.storage.write(join(other.url, "lake.json"), json.dumps(layout).encode())
+    with pytest.raises(SpaceError, match=r"the zones at hand are not the ones that were stored.*version of taxidask"):
+        other.space  # noqa: B018
 
 
 # --- what a cube covers ----------------------------------------------------------------------------------------------

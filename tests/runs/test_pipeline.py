@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import taxidask as td
-from taxidask.errors import ReportError, RunError, SettingsError, SourceError, StorageError
+from taxidask.errors import ReportError, RunError, SettingsError, SourceError, SpaceError, StorageError
 from taxidask.runs import cost, meter, pipeline
 from taxidask.runs.look import describe, find, runs_table
 from taxidask.runs.stages import Job, Stage
@@ -66,7 +66,7 @@ def runs() -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("more", "error", "message"),
     [
-        ({"space": "nowhere.geojson"}, StorageError, r"nowhere\.geojson"),
+        ({"space": "nowhere.geojson"}, SpaceError, r"nowhere\.geojson"),
         ({"sources": ["missing.csv"]}, SourceError, r"missing\.csv"),
         ({"report": "trips"}, ReportError, r"trips is a folder; name a file"),
         ({"report": "trips/yellow_tripdata_2015-03.csv/report.pdf"}, StorageError, "a part of its path is a file"),

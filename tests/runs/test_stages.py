@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from taxidask.runs import stages
+from taxidask.settings import Settings
 from taxidask.storage import default_storage
 
 
@@ -31,3 +32,10 @@ def test_a_report_is_ready_where_it_was_written(
     assert stages.report_ready(job, done["outputs"])
     storage.delete(url)
     assert not stages.report_ready(job, done["outputs"])
+
+
+def test_a_run_is_known_by_its_space_wherever_it_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given, kept in (("auto", "auto"), ("zones", "zones"), ("mine.geojson", str(tmp_path / "mine.geojson"))):
+        settings = Settings(sources=["trips"], store="sqlite:///a.db", space=given)
+        assert stages.placed(settings).space == kept

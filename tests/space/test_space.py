@@ -189,7 +189,7 @@ def test_nonsense_is_refused(change, says):
 
 
 def test_zone_ids_need_zones():
-    with pytest.raises(SpaceError, match=r"zone ids cannot be placed in Grid.*space=td.Zones\("):
+    with pytest.raises(SpaceError, match=r"cannot be placed in Grid.*count them in the taxi zones: td\.Zones\(\)"):
         NEW_YORK.locate_ids([1, 2])
 
 

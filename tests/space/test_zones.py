@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import csv
 import json
 import pickle
 import time
+from copy import deepcopy
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taxidask.errors import SpaceError, StorageError
-from taxidask.space import Zones, locate_points, space_from_dict
+from taxidask.space import Grid, Zones, locate_points, space_from_dict, space_of
 from taxidask.space.kernel import side
 from taxidask.space.raster import make_kernel, make_polygons
 
@@ -253,6 +255,51 @@ def test_zones_are_a_value(zones, path):
         assert copy.key == zones.key
     assert len(pickle.dumps(zones)) < len(zones.geojson) / 2
     assert repr(zones) == f"Zones({path}, 263 zones)"
+
+
+def test_the_zones_of_the_package_are_the_citys_file(path):
+    own = Zones()
+    assert own.geojson == path.read_bytes()
+    lookup = list(csv.DictReader(path.with_name("taxi_zone_lookup.csv").read_text().splitlines()))
+    told = [(int(row["LocationID"]), row["Zone"], row["Borough"]) for row in lookup if int(row["LocationID"]) <= 263]
+    assert list(zip(own.ids.tolist(), own.names, own.boroughs, strict=True)) == told
+
+
+def test_the_zones_of_the_package_are_one_object(path):
+    own = Zones()
+    assert own is Zones()
+    assert own == Zones(path)
+    assert hash(own) == hash(Zones(path))
+    assert own is not Zones(path)
+    assert repr(own) == "Zones()"
+    for copy in (
+        pickle.loads(pickle.dumps(own)),
+        deepcopy(own),
+        space_from_dict(json.loads(json.dumps(own.to_dict()))),
+    ):
+        assert copy is own
+    assert len(pickle.dumps(own)) < 100
+    assert own.to_dict() == {
+        "kind": "zones", "name": "taxi_zones.geojson.zst", "url": None, "key": Zones(path).key, "cells": 263
+    }  # fmt: skip
+
+
+def test_zones_are_named_where_spaces_are():
+    assert space_of("zones") is Zones()
+    assert space_of("new_york") == Grid.new_york() == space_of(Grid.new_york())
+    with pytest.raises(SpaceError, match="no space and no file called 'Zones'; use auto, new_york, zones, or"):
+        space_of("Zones")
+    with pytest.raises(SpaceError, match="space cannot be None"):
+        space_of(None)
+
+
+def test_a_file_of_ones_own_is_a_space(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine").write_text(json.dumps(collection(feature(1, [SQUARE], name="here"))))
+    for name in ("mine", Path("mine"), str(tmp_path / "mine")):
+        assert space_of(name).names == ["here"]
+    with pytest.raises(SpaceError, match=r"no space and no file called 'gone\.geojson'"):
+        space_of("gone.geojson")
 
 
 def test_a_pickle_read_twice_makes_its_tables_once(zones):

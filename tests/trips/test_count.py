@@ -10,7 +10,7 @@ import pytest
 
 import taxidask as td
 from taxidask.cube import MAX_COUNT
-from taxidask.errors import CubeError, LakeError, RunError, SourceError
+from taxidask.errors import CubeError, LakeError, RunError, SourceError, SpaceError
 from taxidask.trips import count
 from taxidask.trips.blockcounts import BlockCounts
 
@@ -50,9 +50,12 @@ def test_it_equals_the_lake_on_real_files(data, tmp_path):
 def test_zones(data, tmp_path):
     zones = td.Zones(data / "zones" / "taxi_zones.geojson")
     files = [*(data / "recent").glob("*2019*.csv"), data / "trips" / "yellow_tripdata_2015-12.csv"]
-    assert td.count_trips(files, space=zones) == lake_cube(tmp_path, files, space=zones)
-    with pytest.raises(SourceError, match="use the taxi zones"):
-        td.count_trips(files)
+    cube = td.count_trips(files)
+    assert cube == lake_cube(tmp_path, files, space=zones)
+    assert cube.space is td.Zones()
+    assert "names taxi zones, and points are looked up in them" in repr(cube.ingest)
+    with pytest.raises(SpaceError, match=r"cannot place; count in the taxi zones: space=td\.Zones\(\)"):
+        td.count_trips(files, space="new_york")
 
 
 def test_workers_find_the_same(months, cluster):
@@ -104,8 +107,10 @@ def test_what_cannot_be_counted(months, tmp_path):
         td.count_trips(wrong)
     with pytest.raises(SourceError, match="does not exist"):
         td.count_trips(tmp_path / "no.csv")
-    with pytest.raises(CubeError, match="space cannot be 'zones'"):
-        td.count_trips(months, space="zones")
+    with pytest.raises(SpaceError, match="there is no space and no file called 'newyork'"):
+        td.count_trips(months, space="newyork")
+    with pytest.raises(SpaceError, match="space cannot be 3"):
+        td.count_trips(months, space=3)
     with pytest.raises((CubeError, LakeError), match="7min"):
         td.count_trips(months, slot="7min")
     with pytest.raises(RunError, match="counting was cancelled after 0 of 3 blocks"):
