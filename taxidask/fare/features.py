@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from taxidask.fare.naive import AIRPORTS, MILES_EAST, MILES_NORTH, flat_fare
+from taxidask.fare.landmarks import AIRPORTS, MILES_EAST, MILES_NORTH
+from taxidask.fare.naive import flat_fare
 from taxidask.fare.rides import Rides
 
 # Avenues run 29 degrees east of north: turned by that, a trip's two legs are those of Manhattan's grid.
@@ -79,8 +80,8 @@ def _place(rides: Rides) -> dict[str, NDArray]:
         "flat": flat_fare(rides),
     }
     columns |= {"along0": along0, "across0": across0, "along1": along1, "across1": across1}
-    for name, (west, south, east, north) in AIRPORTS.items():
-        x, y = ((west + east) / 2 - _MIDDLE[0]) * MILES_EAST, ((south + north) / 2 - _MIDDLE[1]) * MILES_NORTH
+    for name, airport in AIRPORTS.items():
+        x, y = (airport.lon - _MIDDLE[0]) * MILES_EAST, (airport.lat - _MIDDLE[1]) * MILES_NORTH
         columns[f"{name}0"] = np.hypot(x0 - x, y0 - y)
         columns[f"{name}1"] = np.hypot(x1 - x, y1 - y)
     return columns

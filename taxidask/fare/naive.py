@@ -9,30 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from taxidask.fare.landmarks import AIRPORTS, MILES_EAST, MILES_NORTH, in_manhattan, taxi_zones
 from taxidask.fare.rides import Centers, Rides, as_frame, read_rides, where_given, zones_of
 from taxidask.tariff import prices
 
 if TYPE_CHECKING:
     from taxidask.space import Zones
 
-MILES_EAST, MILES_NORTH = 52.4, 69.0  # a degree of longitude and of latitude at New York's latitude
 UNIT_MILES = 0.2
-
-# Boxes around the terminals: west, south, east, north.
-AIRPORTS = {
-    "jfk": (-73.825, 40.620, -73.745, 40.670),
-    "laguardia": (-73.895, 40.765, -73.853, 40.787),
-    "newark": (-74.198, 40.665, -74.145, 40.715),
-}
-# Manhattan's shore, clockwise from the Battery, coarse to about 200 m.
-_MANHATTAN = np.array(
-    [
-        *[(-74.020, 40.699), (-74.020, 40.719), (-74.013, 40.757), (-73.995, 40.773), (-73.972, 40.805)],
-        *[(-73.950, 40.836), (-73.948, 40.851), (-73.930, 40.879), (-73.910, 40.877), (-73.911, 40.871)],
-        *[(-73.920, 40.857), (-73.933, 40.836), (-73.935, 40.810), (-73.928, 40.797), (-73.942, 40.776)],
-        *[(-73.961, 40.752), (-73.972, 40.735), (-73.972, 40.712), (-73.997, 40.706)],
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -63,32 +47,6 @@ def day_prices(time: NDArray[np.datetime64]) -> DayPrices:
     return DayPrices(*(np.array([getattr(p, name) for p in of_day], np.float64)[which] / 100 for name in names))
 
 
-def at_airport(name: str, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether points lie at an airport."""
-    west, south, east, north = AIRPORTS[name]
-    return (lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)
-
-
-def in_manhattan(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether points lie in Manhattan.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> in_manhattan(np.array([-73.985, -73.95, -74.03]), np.array([40.758, 40.65, 40.74])).tolist()
-    [True, False, False]
-    """
-    inside = np.zeros(lon.shape, bool)
-    x, y = _MANHATTAN.T
-    for k in range(len(x)):
-        j = k - 1
-        if y[k] == y[j]:
-            continue
-        crosses = ((y[k] > lat) != (y[j] > lat)) & (lon < (x[j] - x[k]) * (lat - y[k]) / (y[j] - y[k]) + x[k])
-        inside ^= crosses
-    return inside
-
-
 def straight_miles(rides: Rides) -> NDArray[np.float64]:
     """Straight-line distance in miles; within the city a flat map is exact to 0.3 %."""
     return np.hypot((rides.lon1 - rides.lon0) * MILES_EAST, (rides.lat1 - rides.lat0) * MILES_NORTH)
@@ -96,16 +54,16 @@ def straight_miles(rides: Rides) -> NDArray[np.float64]:
 
 def flat_fare(rides: Rides) -> NDArray[np.bool_]:
     """Whether the flat fare between Manhattan and Kennedy Airport holds."""
-    there = at_airport("jfk", rides.lon1, rides.lat1) & in_manhattan(rides.lon0, rides.lat0)
-    back = at_airport("jfk", rides.lon0, rides.lat0) & in_manhattan(rides.lon1, rides.lat1)
-    return there | back
+    begin, end = taxi_zones(rides.lon0, rides.lat0), taxi_zones(rides.lon1, rides.lat1)
+    jfk = AIRPORTS["jfk"].zone
+    return (in_manhattan(begin) & (end == jfk)) | ((begin == jfk) & in_manhattan(end))
 
 
 def naive_fare(rides: Rides) -> NDArray[np.float64]:
     """The tariff of the day on straight-line distance, USD; see `tariff_fare`."""
     price = day_prices(rides.time)
     fare = price.flag + price.unit * np.floor(straight_miles(rides) / UNIT_MILES)
-    fare = np.where(at_airport("newark", rides.lon1, rides.lat1), fare + price.newark, fare)
+    fare = np.where(taxi_zones(rides.lon1, rides.lat1) == AIRPORTS["newark"].zone, fare + price.newark, fare)
     return np.where(flat_fare(rides), price.jfk, fare)
 
 

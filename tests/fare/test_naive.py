@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,8 @@ import pytest
 import taxidask as td
 from taxidask.errors import ModelError
 from taxidask.fare import tariff_fare
-from taxidask.fare.naive import AIRPORTS, at_airport, day_prices, in_manhattan
+from taxidask.fare.landmarks import AIRPORTS, in_manhattan, taxi_zones
+from taxidask.fare.naive import day_prices
 from taxidask.tariff import STEPS, Prices, prices
 
 TIMES_SQUARE, JFK, LAGUARDIA, NEWARK = (-73.985, 40.758), (-73.782, 40.644), (-73.873, 40.774), (-74.175, 40.691)
@@ -75,22 +75,45 @@ def test_unusable_rows_are_nan_and_the_index_stays() -> None:
     assert fare.isna().tolist() == [False, True, True]
 
 
-def test_manhattan_against_the_taxi_zones(data: Path, zones: td.Zones) -> None:
-    described = json.loads((data / "zones" / "taxi_zones.geojson").read_bytes())
-    borough = {f["properties"]["LocationID"]: f["properties"]["borough"] for f in described["features"]}
-    trips = pd.concat([pd.read_csv(path).iloc[::3] for path in sorted((data / "trips").glob("*2015-0[1-4].csv"))])
-    lon, lat = trips["pickup_longitude"].to_numpy(), trips["pickup_latitude"].to_numpy()
-    cell = zones.locate(lon, lat)
-    lon, lat, zone = lon[cell >= 0], lat[cell >= 0], zones.ids[cell[cell >= 0]]
-    truth = np.array([borough[int(z)] == "Manhattan" for z in zone])
-    assert (in_manhattan(lon, lat) == truth).mean() > 0.997
-    for name, number in (("jfk", 132), ("laguardia", 138)):
-        assert (at_airport(name, lon, lat) == (zone == number)).mean() > 0.998
+def by_zones(begin: int, end: int, at: str = "2019-06-03 12:00") -> pd.DataFrame:
+    places = {"pickup_location_id": [begin], "dropoff_location_id": [end]}
+    return pd.DataFrame({"pickup_datetime": [pd.Timestamp(at)], "passenger_count": [1], **places})
+
+
+def test_zone_rides_have_the_flat_fare_by_their_ids() -> None:
+    zones = td.Zones()
+    there, back = pd.concat([by_zones(z, 132) for z in zones.ids]), pd.concat([by_zones(132, z) for z in zones.ids])
+    now = pd.concat([there, back])
+    later = now.assign(pickup_datetime=pd.Timestamp("2023-06-05 12:00"))
+    flat = ((tariff_fare(now) == 52) & (tariff_fare(later) == 70)).to_numpy()  # a metered ride may cost one of them
+    manhattan = np.array([name == "Manhattan" for name in zones.boroughs])
+    np.testing.assert_array_equal(flat, np.concatenate([manhattan, manhattan]))
+    for beside in (219, 218, 10, 124, 201):  # around the airport
+        assert tariff_fare(by_zones(161, beside)).iloc[0] < 45
+    assert tariff_fare(by_zones(161, 1)).iloc[0] > 17.5 + 2.5 + 20
+
+
+def test_the_flat_fare_is_where_drivers_took_it(data: Path) -> None:
+    """Rate code 2 is the flat fare between Manhattan and Kennedy Airport, pressed by the driver."""
+    columns = ["RateCodeID", "pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude"]
+    files = sorted((data / "trips").glob("*2015-0[1-6].csv"))
+    trips = pd.concat([pd.read_csv(path, usecols=lambda name: name.strip() in columns) for path in files])
+    begin = taxi_zones(trips["pickup_longitude"], trips["pickup_latitude"])
+    end = taxi_zones(trips["dropoff_longitude"], trips["dropoff_latitude"])
+    known = (begin > 0) & (end > 0)
+    airport = ((begin == 132) | (end == 132)) & known
+    flat = (in_manhattan(begin) & (end == 132)) | ((begin == 132) & in_manhattan(end))
+    taken = (trips["RateCodeID"] == 2).to_numpy()
+    assert taken.sum() > 1000
+    assert flat[taken & known].mean() > 0.9  # some take it to the hotels around, or press it twice
+    assert taken[flat].mean() > 0.99
+    assert taken[airport & ~flat].mean() < 0.05
 
 
 def test_airports_are_where_they_are() -> None:
-    for name, place in zip(AIRPORTS, (JFK, LAGUARDIA, NEWARK), strict=True):
-        assert [at_airport(other, *np.atleast_2d(place).T)[0] for other in AIRPORTS] == [n == name for n in AIRPORTS]
+    places = np.array([JFK, LAGUARDIA, NEWARK])
+    assert taxi_zones(*places.T).tolist() == [airport.zone for airport in AIRPORTS.values()]
+    assert [taxi_zones(airport.lon, airport.lat) for airport in AIRPORTS.values()] == [132, 138, 1]
 
 
 def test_zone_trips_go_between_the_zones_middles(zoned: pd.DataFrame, zones: td.Zones) -> None:
