@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,14 +154,8 @@ def metrics(data: RunData) -> Table | Text:
             "Width": frame["width"],
         }
     )
-    weight = rows["Trips"] / rows["Trips"].sum()
     squared = {"Model RMSE", "Tariff RMSE"}
-    whole = {
-        name: float(np.sqrt((rows[name] ** 2 * weight).sum()))
-        if name in squared
-        else float((rows[name] * weight).sum())
-        for name in rows.columns[2:]
-    }
+    whole = {name: overall(rows[name], rows["Trips"], squared=name in squared) for name in rows.columns[2:]}
     last = pd.DataFrame([{"Fitted on trips before": "All", "Trips": int(rows["Trips"].sum()), **whole}])
     errors = dict.fromkeys(["Model MAE", "Tariff MAE", "Model RMSE", "Tariff RMSE", "Width"], "{:.2f}")
     return Table(
@@ -170,3 +165,13 @@ def metrics(data: RunData) -> Table | Text:
         {"Trips": "{:,}", "In the 80 % band": "{:.1%}", **errors},
         total=True,
     )
+
+
+def overall(values: pd.Series, trips: pd.Series, *, squared: bool) -> float:
+    """The mean of folds by their trips, or the root of that of their squares; of those that are known, NaN of none."""
+    known = values.notna()
+    if not known.any():
+        return float("nan")
+    part = values[known] ** 2 if squared else values[known]
+    mean = float(np.average(part, weights=trips[known]))
+    return math.sqrt(mean) if squared else mean

@@ -208,6 +208,15 @@ def test_a_steady_hundred_an_hour_is_a_hundred_whatever_the_slot(slot: str) -> N
     assert np.allclose(gone, 100 * scale)
 
 
+def test_folds_are_weighted_by_the_trips_of_those_that_are_known() -> None:
+    nan = float("nan")
+    trips = pd.Series([100, 300, 600])
+    assert fares.overall(pd.Series([1.0, 2.0, nan]), trips, squared=False) == pytest.approx(1.75)
+    assert fares.overall(pd.Series([nan, 3.0, 3.0]), trips, squared=True) == pytest.approx(3.0)
+    assert fares.overall(pd.Series([1.0, nan, 2.0]), trips, squared=True) == pytest.approx((2500 / 700) ** 0.5)
+    assert pd.isna(fares.overall(pd.Series([nan, nan, nan]), trips, squared=True))
+
+
 @pytest.mark.parametrize("top", [12.0, 79.0, 81.0, 84.0, 86.0, 500.0])
 def test_the_bars_of_fares_hold_every_fare(top: float) -> None:
     import numpy as np
