@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from taxidask.demand.baselines import mean_four_weeks, same_slot_last_week
-from taxidask.demand.model import DemandModel
-from taxidask.demand.training import DIRECTIONS, lead_groups, slots_needed
+from taxidask.demand.baselines import naive
+from taxidask.demand.forecast import DIRECTIONS
+from taxidask.demand.model import DemandModel, past_of
+from taxidask.demand.tasks import Question, ask_all, fit_pasts, pack
+from taxidask.demand.training import Options, lead_groups, least_slots
 from taxidask.errors import ModelError
 from taxidask.models.metrics import coverage, mae, mape, rmse, width
 
@@ -64,45 +66,50 @@ def backtest_demand(
             raise ModelError(f"{name}={value!r} is not a whole number of at least 1", "give such a number")
     day = round(pd.Timedelta(days=1) / cube.slot)
     first = len(cube) - folds * horizon
-    options = {**model.options.to_dict(), "horizon": horizon}
-    needed = slots_needed(day, horizon)
+    options = Options(**{**model.options.to_dict(), "horizon": horizon})
+    needed = least_slots(day, horizon)
     seen = int((~cube.missing[: max(first, 0)]).sum())
     if seen < needed:
+        most = folds_of(cube, horizon)
         raise ModelError(
             f"a backtest of {folds} folds of {horizon} slots leaves {seen:,} slots ({seen / day:.1f} days) with data "
             f"to fit the first on; it takes {needed:,} ({needed / day:.1f} days)",
-            "give fewer folds, a shorter horizon, or a longer cube",
+            f"give folds={most}" if most else "give a shorter horizon, or a longer cube",
         )
+    origins = [first + fold * horizon for fold in range(folds)]
+    pasts = [past_of(cube, at, options) for at in origins]
+    parcel, lead = pack(cube, weather), np.arange(1, horizon + 1)
+    learned = fit_pasts(client, parcel, options, pasts)
+    questions = [
+        Question(past, groups, None, np.full(horizon, past.slots - 1), lead)
+        for past, (groups, _) in zip(pasts, learned, strict=True)
+    ]
+    answers = ask_all(client, parcel, options, questions)
     rows: list[dict[str, object]] = []
-    for fold in range(folds):
-        at = first + fold * horizon
-        past = cube.between(cube.start, cube.times[at])
-        forecast = DemandModel(**options).fit(past, weather, client).forecast(past, weather=weather, client=client)
-        target, lead = np.arange(at, at + horizon), np.arange(1, horizon + 1)
-        naive = {
-            "last_week": same_slot_last_week(cube.counts, cube.missing, target, lead, week=7 * day),
-            "four_weeks": mean_four_weeks(cube.counts, cube.missing, target, lead, week=7 * day),
-        }
-        known = ~cube.missing[target] & np.isfinite(naive["last_week"]).all((1, 2))
+    for fold, (past, (mean, lower, upper, *_)) in enumerate(zip(pasts, answers, strict=True)):
+        target = np.arange(past.slots, past.slots + horizon)
+        others = naive(cube.counts, cube.missing, target, lead, day=day, weekly=past.weekly)
+        known = ~cube.missing[target] & np.isfinite(next(iter(others.values()))).all((1, 2))
         for number, direction in enumerate(DIRECTIONS):
             for low, high in dict.fromkeys([*lead_groups(horizon), (1, horizon)]):
                 at_lead = np.flatnonzero(known & (lead >= low) & (lead <= high))
                 actual = cube.counts[target[at_lead], :, number]
-                band = forecast.low[at_lead, :, number], forecast.high[at_lead, :, number]
+                band = lower[at_lead, :, number], upper[at_lead, :, number]
                 row: dict[str, object] = {
                     "fold": fold,
-                    "origin": forecast.times[0],
+                    "origin": cube.times[past.slots],
+                    "profile": "weekly" if past.weekly else "daily",
                     "direction": direction,
                     "first_lead": low,
                     "last_lead": high,
                     "slots": len(at_lead),
-                    "mae": mae(actual, forecast.mean[at_lead, :, number]),
-                    "rmse": rmse(actual, forecast.mean[at_lead, :, number]),
-                    "mape": mape(actual, forecast.mean[at_lead, :, number]),
+                    "mae": mae(actual, mean[at_lead, :, number]),
+                    "rmse": rmse(actual, mean[at_lead, :, number]),
+                    "mape": mape(actual, mean[at_lead, :, number]),
                     "coverage": coverage(actual, *band),
                     "width": width(*band),
                 }
-                for name, values in naive.items():
+                for name, values in others.items():
                     other = values[at_lead, :, number]
                     row |= {
                         f"{name}_mae": mae(actual, other),
@@ -111,3 +118,11 @@ def backtest_demand(
                     }
                 rows.append(row)
     return pd.DataFrame(rows)
+
+
+def folds_of(cube: Cube, horizon: int) -> int:
+    """How many folds of `horizon` slots a cube's end can be divided into, with enough before the first to fit on."""
+    day = round(pd.Timedelta(days=1) / cube.slot)
+    seen = np.cumsum(~cube.missing)
+    enough = int(np.searchsorted(seen, least_slots(day, horizon))) + 1
+    return max(0, (len(cube) - enough) // horizon)

@@ -73,10 +73,12 @@ class Bands:
         share: float,
         weight: NDArray[np.float32] | None = None,
         total_weight: NDArray[np.float32] | None = None,
+        widen: float = 1.0,
     ) -> Bands:
         """Find the limits that hold `share` of `actual` (slots, series), of which the even series are pickups.
 
-        Slots count by `weight` for single cells and by `total_weight` for all together.
+        Slots count by `weight` for single cells and by `total_weight` for all together. Limits are `widen` times as
+        far from the mean as was found.
         """
         weight = np.ones(len(actual), np.float32) if weight is None else weight
         total_weight = weight if total_weight is None else total_weight
@@ -98,13 +100,13 @@ class Bands:
             held = []
             limits = _limits(y[chosen], m[chosen], unit[chosen], share, w[chosen])
             centers.append(float(np.exp(np.log(np.maximum(m[chosen], 1e-4)).mean())))
-            low.append(limits[0])
-            high.append(limits[1])
+            low.append(widen * limits[0])
+            high.append(widen * limits[1])
         totals = []
         for direction in (0, 1):
             a, p = actual[:, direction::2].sum(1), mean[:, direction::2].sum(1)
             totals.append(_limits(a, p, p + 1, share, total_weight))
-        return cls(centers, low, high, [t[0] for t in totals], [t[1] for t in totals])
+        return cls(centers, low, high, [widen * t[0] for t in totals], [widen * t[1] for t in totals])
 
     def around(self, mean: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Low and high for means of any shape."""

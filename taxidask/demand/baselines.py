@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 WEEKS = 4
 
-__all__ = ["WEEKS", "mean_four_weeks", "same_slot_last_week"]
+__all__ = ["WEEKS", "mean_four_weeks", "naive", "same_slot_last_week"]
 
 
 def _weeks_back(
@@ -73,3 +73,24 @@ def mean_four_weeks(
         total += np.where(ok.reshape(shape), counts[at], 0).astype(np.float32)
     weeks = known.sum(0).astype(np.float32).reshape(shape)
     return np.where(weeks > 0, total / np.maximum(weeks, 1), np.float32(np.nan))
+
+
+def naive(
+    counts: NDArray[np.generic],
+    missing: NDArray[np.bool_],
+    target: ArrayLike,
+    lead: ArrayLike,
+    *,
+    day: int,
+    weekly: bool,
+) -> dict[str, NDArray[np.float32]]:
+    """The baselines by name, that to compare with first: last week's slot, or yesterday's beside a model of days.
+
+    Parameters are those of `same_slot_last_week`, with `day` for slots in a day.
+    """
+    found = {} if weekly else {"yesterday": same_slot_last_week(counts, missing, target, lead, week=day)}
+    return {
+        **found,
+        "last_week": same_slot_last_week(counts, missing, target, lead, week=7 * day),
+        "four_weeks": mean_four_weeks(counts, missing, target, lead, week=7 * day),
+    }

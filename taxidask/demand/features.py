@@ -2,13 +2,15 @@
 
 A forecast is made at an *origin*, the last slot it may look at, for a *target* slot `lead` slots later. Every target
 has a *base*: what the same slot of earlier weeks, shrunk towards the cell's level times the city's weekly profile,
-lets one expect. The model learns by which factor demand differs from its base, so most features are logarithms of such
+lets one expect. Where the data is too short for weeks, days take their place: the *period* is the one or the other. The
+model learns by which factor demand differs from its base, so most features are logarithms of such
 factors (of the last slots, of the cell's neighbourhood, of the whole city) and mean the same in a busy and a quiet
 cell. Slots without data carry no weight anywhere; a factor for which there is no data is neutral (0).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,9 +19,9 @@ import pandas as pd
 
 from taxidask.demand.calendar import clock_factor, holiday_days, slots_per_day
 
-WEEKS = 4  # weeks that make the base
-_SPARE_WEEKS = 5  # more weeks, looked at where those hold too little
-_ENOUGH = 1.5  # ordinary weeks: what is not too little
+PERIODS = 4  # periods that make the base
+_SPARE_PERIODS = 5  # more of them, looked at where those hold too little
+_ENOUGH = 1.5  # ordinary periods: what is not too little
 _SMOOTH = (0.25, 0.5, 0.25)  # weights of the slots before, at and after
 _PRIOR = 3.0  # trips: how much evidence the city's profile counts for in a cell's base
 _SOFT = 1.0  # trips added above and below in every factor, so that factors of quiet cells stay near 1
@@ -52,6 +54,12 @@ def neighbour_table(space: Any) -> np.ndarray:
     return table
 
 
+def feature_names(*, weather: bool, weekly: bool) -> list[str]:
+    """What the boosters look at, in order; lags are of days where there are no weeks."""
+    names = [*CALENDAR, *CELL, *SAME_SLOT, *RECENT, *(WEATHER if weather else [])]
+    return names if weekly else [re.sub(r"(\d)w", r"\1d", name) for name in names]
+
+
 class History:
     """A cube made ready for looking things up: factors, bases, levels, calendar.
 
@@ -71,6 +79,8 @@ class History:
         How many slots after the last one will be asked for.
     weather : array (slots + ahead, 5), optional
         Aligned weather, see `taxidask.demand.weather`.
+    weekly : bool
+        Whether a base is made of weeks, or of days.
     """
 
     def __init__(
@@ -85,11 +95,13 @@ class History:
         timezone: str | None = "America/New_York",
         ahead: int = 0,
         weather: np.ndarray | None = None,
+        weekly: bool = True,
     ) -> None:
         slots, self.cells, _ = counts.shape
         self.slots, self.series, self.length = slots, self.cells * 2, slots + ahead
         self.day = slots_per_day(slot)
-        self.week = 7 * self.day
+        self.weekly, self.week = weekly, 7 * self.day
+        self.period = self.week if weekly else self.day
         self.weather = weather
         self.y = np.zeros((self.length, self.series), np.float32)
         self.y[:slots] = counts.reshape(slots, self.series)
@@ -120,7 +132,7 @@ class History:
     @property
     def names(self) -> list[str]:
         """The features' names, in the order of the columns of `block`."""
-        return [*CALENDAR, *CELL, *SAME_SLOT, *RECENT, *(WEATHER if self.weather is not None else [])]
+        return feature_names(weather=self.weather is not None, weekly=self.weekly)
 
     def _calendar(self, times: pd.DatetimeIndex, calendar: str | None) -> None:
         slot = pd.Timedelta(days=1) / self.day
@@ -144,10 +156,13 @@ class History:
 
         Judged over the three hours up to the slot against the weeks before it, so later slots change nothing.
         """
+        self.oddity = np.zeros(self.length, np.float32)
+        if not self.weekly:  # a Saturday is unlike a Friday, and no odd day for that
+            return
         span = max(1, self.day // 8)
         city = self.city.sum(1, dtype=np.float64)
         expected, known = np.zeros(self.length), np.zeros(self.length)
-        for lag in range(self.week, min((WEEKS + 1) * self.week, self.length), self.week):
+        for lag in range(self.week, min((PERIODS + 1) * self.week, self.length), self.week):
             w = self.weight[:-lag]
             expected[lag:] += w * city[:-lag]
             known[lag:] += w
@@ -180,21 +195,23 @@ class History:
                 return ((total - total[first]) / np.where(slots > 0, slots, np.nan)).astype(np.float32)
 
         self.level, self.level7 = mean(_LEVEL_DAYS), mean(7)
+        known = np.isfinite(self.level[:, 0])
+        self.first_level = int(known.argmax()) if known.any() else len(known)  # the first day with data before it
 
-    def base(self, first_week: int) -> np.ndarray:
-        """What to expect of each slot from the same slot `first_week` and more weeks before (slots, series)."""
-        if first_week in self._bases:
-            return self._bases[first_week]
-        num = np.zeros_like(self.y)  # the same slot of four weeks, one by one
+    def base(self, first: int) -> np.ndarray:
+        """What to expect of each slot from the same slot `first` and more periods before (slots, series)."""
+        if first in self._bases:
+            return self._bases[first]
+        num = np.zeros_like(self.y)  # the same slot of four periods, one by one
         den = np.zeros(self.length, np.float32)
         wide = np.zeros_like(self.y)  # with the slots beside it: less exact, less noisy
         wide_den = np.zeros(self.length, np.float32)
-        for week in range(first_week, first_week + WEEKS + _SPARE_WEEKS):
-            # Earlier weeks stand in for weeks that hold little: a month may be missing.
-            spare = week >= first_week + WEEKS
+        for back in range(first, first + PERIODS + _SPARE_PERIODS):
+            # Earlier ones stand in for those that hold little: a month may be missing.
+            spare = back >= first + PERIODS
             wanted = np.flatnonzero(den < _ENOUGH) if spare else None
             for shift, smooth in zip((-1, 0, 1), _SMOOTH, strict=True):
-                lag = week * self.week - shift
+                lag = back * self.period - shift
                 to: Any = slice(lag, None) if wanted is None else wanted[wanted >= lag]
                 at: Any = slice(0, max(0, self.length - lag)) if wanted is None else to - lag
                 w = self.weight[at]
@@ -206,20 +223,20 @@ class History:
                 wide[to] += past
                 wide_den[to] += w * np.float32(smooth)
         # The level known at the earliest origin for which this base may be used.
-        origin = np.arange(self.length) - first_week * self.week + 1
-        level = self.level[np.maximum((origin + 1) // self.day, 0)]
-        level[origin < 0] = np.nan
-        shape = self._city_shape(wide, wide_den, first_week, level)
+        origin = np.arange(self.length) - first * self.period + 1
+        level = self._level_at(origin)
+        level[origin < 1] = np.nan
+        shape = self._city_shape(wide, wide_den, first, level)
         prior = np.maximum(level * np.maximum(shape[:, self.city_of], np.float32(0.01)), np.float32(1e-4))
         # Gamma-Poisson means: the city's profile holds where a cell has few trips, its own slots where it has many.
         prior = (wide + np.float32(_PRIOR)) / (wide_den[:, None] + np.float32(_PRIOR) / prior)
         base = (num + np.float32(_PRIOR)) / (den[:, None] + np.float32(_PRIOR) / prior)
         # A base of next to nothing would make every factor over it huge.
         np.maximum(base, level * np.float32(0.01), out=base)
-        self._bases[first_week] = base
+        self._bases[first] = base
         return base
 
-    def _city_shape(self, num: np.ndarray, den: np.ndarray, first_week: int, level: np.ndarray) -> np.ndarray:
+    def _city_shape(self, num: np.ndarray, den: np.ndarray, first: int, level: np.ndarray) -> np.ndarray:
         """The city's demand in each slot relative to its level, by direction."""
         city_level = level.reshape(self.length, -1, 2).sum(1)
         total = num.reshape(self.length, -1, 2).sum(1)
@@ -227,7 +244,8 @@ class History:
         bare = np.flatnonzero(den < 0.2)
         if len(bare):  # no such slot in all those weeks: the same slot of any day of the fortnight before stands in
             y = self.y.reshape(self.length, -1, 2).sum(1)
-            for days in range(7 * first_week + 1, 7 * first_week + 15):
+            nearest = first * self.period // self.day
+            for days in range(nearest + 1, nearest + 15):
                 at = bare - days * self.day
                 ok = at >= 0
                 total[bare[ok]] += y[at[ok]] * self.weight[at[ok], None]
@@ -248,18 +266,22 @@ class History:
             out[:, part] = _factor(sums[0], sums[1])
         return out
 
-    def usable(self, origin: np.ndarray, lead: np.ndarray) -> np.ndarray:
-        """Which (origin, lead) pairs have enough before them to be features: a seen origin, a base, a level."""
-        origin, lead = np.asarray(origin), np.asarray(lead)
-        first = self.first_week(lead)
-        ok = (origin >= 0) & (origin + lead < self.length) & (origin + lead - first * self.week >= self.day)
-        ok &= self.last_seen[np.clip(origin, 0, self.length - 1)] >= 0
-        at = np.clip((origin + lead - first * self.week + 2) // self.day, 0, len(self.level) - 1)
-        return ok & np.isfinite(self.level[at, 0])
+    def _level_at(self, origin: np.ndarray) -> np.ndarray:
+        """The level known at each origin; `usable` ones lie after the first day that has one."""
+        return self.level[np.clip((origin + 1) // self.day, self.first_level, len(self.level) - 1)]
 
-    def first_week(self, lead: np.ndarray) -> np.ndarray:
-        """How many weeks back the nearest same slot is that (with the slot after it) a forecast at `lead` may see."""
-        return -(-(np.asarray(lead) + 1) // self.week)
+    def usable(self, origin: np.ndarray, lead: np.ndarray) -> np.ndarray:
+        """Which (origin, lead) pairs have enough before them to be features: a day with data, and a base."""
+        origin, lead = np.asarray(origin), np.asarray(lead)
+        target = origin + lead
+        inside = (origin >= 0) & (target < self.length)
+        seen = self.last_seen[np.clip(origin, 0, self.length - 1)]
+        ok = inside & (seen >= 0) & (origin + 1 >= self.first_level * self.day)
+        return ok & (target >= self.first(target - seen) * self.period)
+
+    def first(self, lead: np.ndarray) -> np.ndarray:
+        """How many periods back the nearest same slot is that (with the slot after it) a forecast at `lead` may see."""
+        return -(-(np.asarray(lead) + 1) // self.period)
 
     def blocks(self, origin: np.ndarray, lead: np.ndarray, *, rows: int = 250_000) -> Iterator[tuple[slice, Any, Any]]:
         """`block` over many pairs, about `rows` rows at a time: (which pairs, features, base)."""
@@ -281,55 +303,57 @@ class History:
         # After a gap the forecast is really made from the last slot seen.
         origin = self.last_seen[origin]
         lead = target - origin
-        first = self.first_week(lead)
+        first = self.first(lead)
         out = np.empty((len(origin), self.series, len(self.names)), np.float32)
         columns = iter(range(out.shape[2]))
 
         def put(value: np.ndarray, *, pair: bool = False) -> None:
             out[:, :, next(columns)] = value[:, None] if pair else value
 
-        base = np.empty((len(origin), self.series), np.float32)
-        for week in np.unique(first):
-            chosen = first == week
-            base[chosen] = self.base(int(week))[target[chosen]]
-
+        base = self._at(target, first)
         put(lead, pair=True)
         put(self.slot_of_day[target] / self.day, pair=True)
         put(self.weekday[target] >= 5, pair=True)
         put(self.holiday[target], pair=True)
         put(self.since_holiday[target], pair=True)
         put(self.to_holiday[target], pair=True)
-        put(self.holiday[target - first * self.week], pair=True)
+        put(self.holiday[target - first * self.period], pair=True)
 
         put(np.broadcast_to(np.arange(self.series) // 2, base.shape))
         put(np.broadcast_to(self.city_of, base.shape))
-        block = (origin + 1) // self.day
+        block = np.maximum((origin + 1) // self.day, self.first_level)
         level = self.level[block]
         put(np.log(level + np.float32(0.01)))
         put(_factor(self.level7[block], level, 0.1))
         put(np.log(base))
-        put(_factor(base, self._base_before(target, first)))
+        put(_factor(base, self._at(np.maximum(target - 1, 0), first)))
 
         self._same_slot(put, target, lead, first, base)
         self._recent(put, origin, base)
         if self.weather is not None:
-            now, before = self.weather[target], self.weather[target - first * self.week]
+            now, before = self.weather[target], self.weather[target - first * self.period]
             for column in range(5):
                 put(now[:, column], pair=True)
             put(before[:, 1], pair=True)
             put(before[:, 2], pair=True)
         return out, base
 
-    def _base_before(self, target: np.ndarray, first: np.ndarray) -> np.ndarray:
-        out = np.empty((len(target), self.series), np.float32)
-        for week in np.unique(first):
-            chosen = first == week
-            out[chosen] = self.base(int(week))[np.maximum(target[chosen] - 1, 0)]
+    def bases(self, origin: np.ndarray, lead: np.ndarray) -> np.ndarray:
+        """Bases alone, see `block`."""
+        target = np.asarray(origin, np.int64) + np.asarray(lead, np.int64)
+        return self._at(target, self.first(target - self.last_seen[origin]))
+
+    def _at(self, slots: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """The base of each of `slots`, from `first` periods before."""
+        out = np.empty((len(slots), self.series), np.float32)
+        for back in np.unique(first):
+            chosen = first == back
+            out[chosen] = self.base(int(back))[slots[chosen]]
         return out
 
     def _same_slot(self, put: Any, target: np.ndarray, lead: np.ndarray, first: np.ndarray, base: np.ndarray) -> None:
-        for week in range(WEEKS):
-            at, known = self._past(target - (first + week) * self.week)
+        for back in range(PERIODS):
+            at, known = self._past(target - (first + back) * self.period)
             put(_factor(self.y[at], base) * known[:, None])
         days = -(-lead // self.day)  # the nearest day whose same slot is not after the origin
         put(self._own(target - days * self.day))

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from taxidask.demand.bands import Bands
+from taxidask.demand.features import feature_names
 from taxidask.demand.forecast import Forecast
-from taxidask.demand.tasks import Parcel, ask_demand, feature_names, fit_demand, load_boosters, pack, run_task, tail_of
-from taxidask.demand.training import Group, Options, slots_needed
+from taxidask.demand.tasks import Parcel, Past, Question, ask_all, fit_pasts, load_boosters, pack, tail_of
+from taxidask.demand.training import Group, Options, is_weekly, least_slots, slots_needed
 from taxidask.errors import ModelError
 from taxidask.units import slot_name
 
@@ -45,12 +46,15 @@ class DemandModel:
     seed : int
         The same seed and cube give the same model.
     num_threads : int, optional
-        LightGBM's threads; by default all cores.
+        LightGBM's threads in each task; by default the cores that the tasks leave.
 
     Notes
     -----
-    It takes 14 days and `horizon` slots with data at least. Slots marked missing are neither learned from nor looked
-    at. `fit` and `forecast` run as one task on `client`, the current distributed client, or a thread of this process.
+    From 14 days and `horizon` slots with data on it knows a weekly profile. With less it forecasts by a daily profile
+    and the level, with wide bands, and says so: see `note`. It takes two days, as many slots as the horizon and not
+    under 24 slots; of slots as long as a day that is weeks, as they have no daily profile. Slots marked missing are
+    neither learned from nor looked at. Each group of leads is fitted by a task of its own on `client`, the current
+    distributed client, or threads of this process; a forecast is one task.
     """
 
     def __init__(
@@ -80,6 +84,15 @@ class DemandModel:
         if self._card is None:
             raise ModelError("this DemandModel is not fitted", "call fit(cube) first")
         return self._card
+
+    @property
+    def note(self) -> str:
+        """What it could not learn for want of data, and how much would do; empty where nothing was left out."""
+        return str(self.card.get("note", ""))
+
+    @property
+    def _weekly(self) -> bool:
+        return bool(self.card["data"].get("profile", "weekly") == "weekly")
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -114,10 +127,9 @@ class DemandModel:
             Itself.
         """
         _check_cube(cube)
-        needed = slots_needed(round(pd.Timedelta(days=1) / cube.slot), self.options.horizon)
-        _check_enough(cube, needed, self.options)
-        parcel = pack(cube, weather, 0)
-        self._groups, scores = run_task(client, fit_demand, parcel, self.options)
+        past = past_of(cube, len(cube), self.options)
+        parcel = pack(cube, weather)
+        ((self._groups, scores),) = fit_pasts(client, parcel, self.options, [past])
         self._boosters = None
         pickups, dropoffs = cube.total()
         self._card = {
@@ -134,9 +146,11 @@ class DemandModel:
                 "pickups": int(pickups),
                 "dropoffs": int(dropoffs),
                 "weather": weather is not None,
+                "profile": "weekly" if past.weekly else "daily",
             },
+            "note": "" if past.weekly else _note(cube, self.options, self._groups),
             "settings": self.options.to_dict(),
-            "features": parcel.names(),
+            "features": feature_names(weather=weather is not None, weekly=past.weekly),
             "metrics": [{key: _plain(value) for key, value in row.items()} for row in scores],
             "versions": {name: version(name) for name in ("taxidask", "lightgbm", "numpy", "holidays")},
         }
@@ -155,7 +169,8 @@ class DemandModel:
         Parameters
         ----------
         cube : Cube
-            Of the space and slot the model was fitted on, with a week and a day of data before its end at least.
+            Of the space and slot the model was fitted on, with a week and a day of data before its end at least, or two
+            days for a model without a weekly profile.
         horizon : int, optional
             How many slots, the model's own horizon at most and by default.
         weather : DataFrame, optional
@@ -166,7 +181,7 @@ class DemandModel:
         horizon = self._check(cube, self.options.horizon if horizon is None else horizon, weather)
         if not len(cube):
             raise ModelError("the cube is empty", "give one with a week and a day of data at least")
-        parcel, first = tail_of(cube, len(cube), horizon, weather, ahead=horizon)
+        parcel, first = tail_of(cube, len(cube), horizon, weather, horizon)
         last = len(cube) - first - 1
         lead = np.arange(1, horizon + 1)
         return self._ask(parcel, np.full(horizon, last), lead, cube, cube.end, client)
@@ -202,7 +217,7 @@ class DemandModel:
                 f"give a multiple of {slot_name(cube.slot)} within it",
             )
         at = int((moment - cube.start) // cube.slot)
-        parcel, first = tail_of(cube, at, horizon, weather, ahead=0)
+        parcel, first = tail_of(cube, at, horizon, weather, 0)
         target = np.arange(at - first, len(cube) - first)
         return self._ask(parcel, target - horizon, np.full(len(target), horizon), cube, moment, client)
 
@@ -241,14 +256,16 @@ class DemandModel:
     def _ask(
         self, parcel: Parcel, origin: Any, lead: Any, cube: Cube, start: pd.Timestamp, client: Client | None
     ) -> Forecast:
-        arrays = run_task(client, ask_demand, parcel, self._groups, self._boosters, origin, lead, self.options)
-        mean, low, high, total_low, total_high, bad = arrays
+        past = Past(len(parcel.counts), self._weekly)
+        question = Question(past, self._groups, self._boosters, np.asarray(origin), np.asarray(lead))
+        ((mean, low, high, total_low, total_high, bad),) = ask_all(client, parcel, self.options, [question])
         times = pd.date_range(start, periods=len(lead), freq=cube.slot, name="time")
         if len(bad):
+            before, days = ("a week and a day", 8) if self._weekly else ("two days", 2)
             raise ModelError(
-                f"there is too little before {times[bad[0]]} to forecast it: the cube has no data a week and a day "
-                f"before it or earlier (it starts at {cube.start})",
-                "give a cube that begins at least 8 days and the horizon before the first slot to be forecast",
+                f"there is too little before {times[bad[0]]} to forecast it: the cube has no data {before} before it "
+                f"or earlier (it starts at {cube.start})",
+                f"give a cube that begins at least {days} days and the horizon before the first slot to be forecast",
             )
         return Forecast(
             times, mean, low, high, cube.space, cube.slot, total_low, total_high, interval=self.options.interval
@@ -262,7 +279,7 @@ class DemandModel:
             {"first_lead": group.first, "last_lead": group.last, "rounds": group.rounds, "bands": group.bands.to_dict()}
             for group in self._groups
         ]
-        texts = {_text_name(group.first, group.last): group.text for group in self._groups}
+        texts = {_text_name(group.first, group.last): group.text for group in self._groups if group.text}
         return save_texts(url, {**self.card, "groups": groups}, texts, kind="demand")
 
     @classmethod
@@ -275,11 +292,12 @@ class DemandModel:
             groups = []
             for group in card.pop("groups"):
                 first, last = group["first_lead"], group["last_lead"]
-                text = texts[_text_name(first, last)]
+                text = texts[_text_name(first, last)] if group["rounds"] else ""
                 groups.append(Group(first, last, text, group["rounds"], Bands(**group["bands"])))
             model = cls(**{field.name: card["settings"][field.name] for field in fields(Options)})
             features = card["features"]
-            expected = feature_names(weather=card["data"]["weather"])
+            weekly = card["data"].get("profile", "weekly") == "weekly"
+            expected = feature_names(weather=card["data"]["weather"], weekly=weekly)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"the card at {url} is damaged: {error!r}", "save the model again") from error
         if features != expected:
@@ -299,19 +317,23 @@ class DemandModel:
             return f"DemandModel(horizon={self.options.horizon}), not fitted"
         data = self.card["data"]
         best = self.metrics
+        names = {"yesterday_mae": "yesterday", "last_week_mae": "last week", "four_weeks_mae": "four weeks"}
         text = ", ".join(
-            f"{row.direction}s {row.mae:.3g} (last week {row.last_week_mae:.3g}, four weeks {row.four_weeks_mae:.3g})"
-            for row in best[best.first_lead == 1].itertuples()
+            f"{row['direction']}s {row['mae']:.3g} ("
+            + ", ".join(f"{label} {row[name]:.3g}" for name, label in names.items() if row.get(name, np.nan) >= 0)
+            + ")"
+            for row in best[best.first_lead == 1].to_dict("records")
         )
         return (
             f"DemandModel(horizon={self.options.horizon}) fitted on {data['slots']:,} slots of {data['slot']} from "
             f"{data['start']} to {data['end']}, {data['cells']} cells; mean absolute error one slot ahead: {text}"
+            + (f". {self.note}" if self.note else "")
         )
 
     def _repr_html_(self) -> str:
         if self._card is None:
             return f"<p>{html.escape(repr(self))}</p>"
-        table = self.metrics.to_html(index=False, float_format="{:,.2f}".format, border=0)
+        table = self.metrics.to_html(index=False, float_format="{:,.2f}".format, border=0, na_rep="–")
         return f"<p>{html.escape(repr(self))}</p>{table}"
 
 
@@ -326,14 +348,29 @@ def _check_cube(cube: Any) -> None:
         raise ModelError(f"cube is a {type(cube).__name__}", "give a td.Cube, such as lake.cube()")
 
 
-def _check_enough(cube: Cube, needed: int, options: Options) -> None:
-    seen, day = int((~cube.missing).sum()), pd.Timedelta(days=1) / cube.slot
+def past_of(cube: Cube, slots: int, options: Options) -> Past:
+    """The first `slots` of a cube, to be fitted on; ModelError if they carry no model at all."""
+    missing, day = cube.missing[:slots], round(pd.Timedelta(days=1) / cube.slot)
+    seen, needed = int((~missing).sum()), least_slots(day, options.horizon)
     if seen < needed:
+        shorter = seen >= least_slots(day, 1)
         raise ModelError(
             f"the cube has {seen:,} slots ({seen / day:.1f} days) with data; a demand model for a horizon of "
             f"{options.horizon} slots needs {needed:,} ({needed / day:.1f} days)",
-            "ingest more trips, or give a shorter horizon",
+            "ingest more trips" + (f", or give a shorter horizon: DemandModel(horizon={seen})" if shorter else ""),
         )
+    return Past(slots, is_weekly(missing, day, options.horizon))
+
+
+def _note(cube: Cube, options: Options, groups: list[Group]) -> str:
+    """What a model without a weekly profile is."""
+    day = round(pd.Timedelta(days=1) / cube.slot)
+    seen, needed = int((~cube.missing).sum()), slots_needed(day, options.horizon)
+    learned = "daily profile, level and recent demand" if any(g.rounds for g in groups) else "daily profile and level"
+    return (
+        f"{seen / day:.3g} days of data{', with gaps' if seen >= needed else ''}: {learned} only; bands are wide; "
+        f"{needed / day:.3g} days or more{' without long gaps' if seen >= needed else ''} add a weekly profile"
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -1,16 +1,18 @@
-"""What a fit or a forecast takes along to wherever it runs: one task, with the part of the cube it looks at."""
+"""What fits and forecasts take along to wherever they run: tasks, with the part of the cube they look at."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from taxidask.demand import features
+from taxidask.compute import executor
 from taxidask.demand.features import History, neighbour_table
-from taxidask.demand.training import Group, Options, ask, fit
+from taxidask.demand.training import Group, Options, ask, fit_group, lead_groups
 from taxidask.demand.weather import align_weather
 from taxidask.errors import ModelError
 
@@ -22,43 +24,48 @@ if TYPE_CHECKING:
 _LOOK_BACK_WEEKS = 15  # what a forecast may look at: nine weeks for a base, five to doubt those by, and a spare one
 
 
+_MAKING = threading.Lock()
+
+
 @dataclass(frozen=True)
 class Parcel:
-    """What a task needs of a cube."""
+    """What tasks need of a cube."""
 
     counts: np.ndarray
     missing: np.ndarray
     start: pd.Timestamp
     slot: pd.Timedelta
     neighbours: np.ndarray
-    ahead: int
     weather: np.ndarray | None
+    _made: dict[Any, History] = field(default_factory=dict, repr=False, compare=False)
 
-    def history(self, options: Options) -> History:
-        return History(
-            self.counts,
-            missing=self.missing,
-            start=self.start,
-            slot=self.slot,
-            neighbours=self.neighbours,
-            calendar=options.holidays,
-            timezone=options.timezone,
-            ahead=self.ahead,
-            weather=self.weather,
-        )
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": {}}
 
-    def names(self) -> list[str]:
-        return feature_names(weather=self.weather is not None)
+    def history(self, options: Options, *, slots: int, weekly: bool, ahead: int = 0) -> History:
+        """The first `slots` slots made ready; the last one made is kept for the next task that wants the same."""
+        wanted = (slots, weekly, ahead)
+        with _MAKING:
+            if wanted not in self._made:
+                made = History(
+                    self.counts[:slots],
+                    missing=self.missing[:slots],
+                    start=self.start,
+                    slot=self.slot,
+                    neighbours=self.neighbours,
+                    calendar=options.holidays,
+                    timezone=options.timezone,
+                    ahead=ahead,
+                    weather=None if self.weather is None else self.weather[: slots + ahead],
+                    weekly=weekly,
+                )
+                self._made.clear()
+                self._made[wanted] = made
+            return self._made[wanted]
 
 
-def feature_names(*, weather: bool) -> list[str]:
-    """What the boosters look at, in order."""
-    always = [*features.CALENDAR, *features.CELL, *features.SAME_SLOT, *features.RECENT]
-    return [*always, *features.WEATHER] if weather else always
-
-
-def pack(cube: Cube, weather: pd.DataFrame | None, ahead: int) -> Parcel:
-    """A whole cube, with `ahead` slots after it."""
+def pack(cube: Cube, weather: pd.DataFrame | None, ahead: int = 0) -> Parcel:
+    """A whole cube, and the weather until `ahead` slots after it."""
     times = pd.date_range(cube.start, periods=len(cube) + ahead, freq=cube.slot)
     counts = cube.counts
     if len(counts) and counts.max() < 2**16:
@@ -69,12 +76,11 @@ def pack(cube: Cube, weather: pd.DataFrame | None, ahead: int) -> Parcel:
         cube.start,
         cube.slot,
         neighbour_table(cube.space),
-        ahead,
         None if weather is None else align_weather(weather, times),
     )
 
 
-def tail_of(cube: Cube, at: int, horizon: int, weather: pd.DataFrame | None, *, ahead: int) -> tuple[Parcel, int]:
+def tail_of(cube: Cube, at: int, horizon: int, weather: pd.DataFrame | None, ahead: int) -> tuple[Parcel, int]:
     """The part of a cube that forecasts from slot `at` on look at, and its first slot (whole days are left out)."""
     day = round(pd.Timedelta(days=1) / cube.slot)
     back = (_LOOK_BACK_WEEKS * 7 + 1) * day + horizon
@@ -83,36 +89,110 @@ def tail_of(cube: Cube, at: int, horizon: int, weather: pd.DataFrame | None, *, 
     return pack(part, weather, ahead), first
 
 
-def run_task(client: Client | None, task: Any, *arguments: Any) -> Any:
-    """Run one task on `client`, the current client or a thread, and wait for it."""
-    from taxidask.compute import executor
+@dataclass(frozen=True)
+class Past:
+    """The slots that a model is fitted on: how many from the first one of a parcel, and whether they carry weeks."""
 
-    return executor(client).submit(task, *arguments).result()
-
-
-def fit_demand(parcel: Parcel, options: Options) -> tuple[list[Group], list[dict[str, Any]]]:
-    """What `training.fit` finds in a parcel."""
-    return fit(parcel.history(options), options)
+    slots: int
+    weekly: bool
 
 
-def ask_demand(
-    parcel: Parcel, groups: list[Group], boosters: list[Any] | None, origin: Any, lead: Any, options: Options
-) -> tuple[np.ndarray, ...]:
-    """What `training.ask` answers, and which of the pairs cannot be asked (then nothing else)."""
-    history = parcel.history(options)
-    bad = np.flatnonzero(~history.usable(origin, lead))
-    if len(bad):
-        return (*(np.empty(0, np.float32) for _ in range(5)), bad)
-    boosters = boosters or load_boosters(groups, history.names, "the fitted model")
-    return (*ask(history, groups, boosters, origin, lead, options), bad)
+class FitDemand:
+    """Fits the group of leads of a past; those of all pasts at once, for each takes one core."""
+
+    __name__ = "fit_demand"
+
+    def __init__(self, parcel: Parcel, options: Options, threads: int) -> None:
+        self.parcel, self.options, self.threads = parcel, options, threads
+
+    def __call__(self, numbered: tuple[int, tuple[Past, int]]) -> tuple[Group, list[dict[str, Any]]]:
+        past, number = numbered[1]
+        history = self.parcel.history(self.options, slots=past.slots, weekly=past.weekly)
+        return fit_group(history, self.options, number, _at_most(self.threads))
+
+
+class AskDemand:
+    """Forecasts after a past, by what was learned from it."""
+
+    __name__ = "ask_demand"
+
+    def __init__(self, parcel: Parcel, options: Options, threads: int) -> None:
+        self.parcel, self.options, self.threads = parcel, options, threads
+
+    def __call__(self, numbered: tuple[int, Question]) -> tuple[np.ndarray, ...]:
+        """What `training.ask` answers, and which of the pairs cannot be asked (then nothing else)."""
+        question = numbered[1]
+        past, origin, lead = question.past, question.origin, question.lead
+        ahead = max(0, int((origin + lead).max()) + 1 - past.slots)
+        history = self.parcel.history(self.options, slots=past.slots, weekly=past.weekly, ahead=ahead)
+        bad = np.flatnonzero(~history.usable(origin, lead))
+        if len(bad):
+            return (*(np.empty(0, np.float32) for _ in range(5)), bad)
+        boosters = question.boosters or load_boosters(question.groups, history.names, "the fitted model")
+        return (*ask(history, question.groups, boosters, origin, lead, _at_most(self.threads)), bad)
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What to forecast: pairs of an origin and a lead, after a past."""
+
+    past: Past
+    groups: list[Group]
+    boosters: list[Any] | None
+    origin: np.ndarray
+    lead: np.ndarray
+
+
+def fit_pasts(
+    client: Client | None, parcel: Parcel, options: Options, pasts: Sequence[Past]
+) -> list[tuple[list[Group], list[dict[str, Any]]]]:
+    """For each past, what was learned and its metrics."""
+    numbers = range(len(lead_groups(options.horizon)))
+    found = _spread(client, FitDemand, parcel, options, [(past, number) for past in pasts for number in numbers])
+    out = []
+    for at in range(0, len(found), len(numbers)):
+        groups, scores = zip(*found[at : at + len(numbers)], strict=True)
+        out.append((list(groups), [row for rows in scores for row in rows]))
+    return out
+
+
+def ask_all(
+    client: Client | None, parcel: Parcel, options: Options, questions: Sequence[Question]
+) -> list[tuple[np.ndarray, ...]]:
+    """The answers, in order."""
+    return _spread(client, AskDemand, parcel, options, questions)
+
+
+def _spread(
+    client: Client | None,
+    task: type[FitDemand] | type[AskDemand],
+    parcel: Parcel,
+    options: Options,
+    items: Sequence[Any],
+) -> list[Any]:
+    """Run `task` on every item, on `client`, the current client or threads, and wait for all."""
+    run = executor(client)
+    call = task(parcel, options, options.num_threads or max(1, run.threads // len(items)))
+    results = {number: result for (number, _), result in run.map_unordered(call, enumerate(items))}
+    return [results[number] for number in range(len(items))]
+
+
+def _at_most(threads: int) -> int:
+    """As many threads, and no more than this machine's cores."""
+    from dask.system import CPU_COUNT
+
+    return min(threads, CPU_COUNT)
 
 
 def load_boosters(groups: list[Group], names: list[str], where: str) -> list[Any]:
-    """LightGBM boosters of text, checked against the features they will be given."""
+    """LightGBM boosters of text, checked against the features they will be given; None where the base is all."""
     from taxidask.models.boosting import lightgbm as lgb
 
-    boosters = []
+    boosters: list[Any] = []
     for group in groups:
+        if not group.text:
+            boosters.append(None)
+            continue
         try:
             booster = lgb.Booster(model_str=group.text)
         except lgb.basic.LightGBMError as error:

@@ -3,7 +3,8 @@
 Leads are taken in groups (1, 2–4, 5–16, 17–64 … slots), each with a booster of its own that multiplies the base of
 `taxidask.demand.features` by what it has learned. How long each may learn is decided on a held-out tail, the last fifth
 of the history, on which bands are calibrated and metrics taken too; then it learns as long from all of it. Nothing in
-the tail is ever forecast from an origin before the slots it was learned from.
+the tail is ever forecast from an origin before the slots it was learned from. Where the history is too short for that,
+the base alone is the forecast: it is made of earlier slots only, so all days after the first are held out.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from numpy.typing import NDArray
 from taxidask.demand import baselines
 from taxidask.demand.bands import Bands
 from taxidask.demand.features import History, categorical
+from taxidask.demand.forecast import DIRECTIONS
 from taxidask.errors import ModelError
 from taxidask.models import metrics
 
-DIRECTIONS = ("pickup", "dropoff")
 _TAIL_SHARE = 0.2
 _TAIL_DAYS = 28
 _LEARN_DAYS = 3
 _TAIL_ROWS = 150_000
+_LEAST_SLOTS = 24
+_PATIENCE = 30  # rounds without gain after which no more are tried
 _ODD = 0.5  # a log factor of the whole city at which a slot counts half in what is learned,
 _ODD_BAND = 0.25  # and in how wide the bands are
 
@@ -83,7 +86,7 @@ def lead_groups(horizon: int) -> list[tuple[int, int]]:
 
 
 def slots_needed(day: int, horizon: int) -> int:
-    """Slots with data that a fit takes: a week to look back on, days to learn from, and a held-out tail.
+    """Slots with data that a weekly profile takes: a week to look back on, days to learn from, and a held-out tail.
 
     >>> slots_needed(48, 48) / 48
     15.0
@@ -91,10 +94,27 @@ def slots_needed(day: int, horizon: int) -> int:
     return 14 * day + horizon
 
 
-def tail_start(history: History, horizon: int) -> int:
-    """The slot from which on the tail is held out."""
-    tail = int(np.clip(_TAIL_SHARE * history.slots, horizon + 2 * history.day, _TAIL_DAYS * history.day + horizon))
-    return history.slots - tail
+def least_slots(day: int, horizon: int) -> int:
+    """Slots with data that any fit takes: two days, as many slots as shall be forecast, and not under 24.
+
+    Of slots as long as a day there are no two whose difference says how far a third may lie: those take weeks.
+
+    >>> [least_slots(day, 48) / day for day in (96, 48, 24, 1)]
+    [2.0, 2.0, 2.0, 48.0]
+    """
+    return min(max(2 * day, _LEAST_SLOTS, horizon), slots_needed(day, horizon))
+
+
+def is_weekly(missing: NDArray[np.bool_], day: int, horizon: int) -> bool:
+    """Whether the slots with data carry a weekly profile: enough of them, and after the first week not all in gaps."""
+    seen, tail = ~missing, len(missing) - tail_slots(len(missing), day, horizon)
+    parts = seen[7 * day + horizon : tail], seen[tail:]
+    return int(seen.sum()) >= slots_needed(day, horizon) and all(part.sum() >= day for part in parts)
+
+
+def tail_slots(slots: int, day: int, horizon: int) -> int:
+    """How many slots at the end are held out."""
+    return int(np.clip(_TAIL_SHARE * slots, horizon + 2 * day, _TAIL_DAYS * day + horizon))
 
 
 def _pairs(
@@ -138,7 +158,7 @@ def _usual(history: History, target: NDArray[np.int64], odd: float = _ODD) -> ND
     return (1 / (1 + (history.oddity[target] / odd) ** 2)).astype(np.float32)
 
 
-def _dataset(rows: dict[str, NDArray[Any]], names: list[str], reference: Any = None) -> Any:
+def _dataset(rows: dict[str, NDArray[Any]], names: list[str], parameters: dict[str, Any]) -> Any:
     from taxidask.models.boosting import lightgbm as lgb
 
     return lgb.Dataset(
@@ -148,12 +168,11 @@ def _dataset(rows: dict[str, NDArray[Any]], names: list[str], reference: Any = N
         init_score=np.log(rows["base"]),
         feature_name=names,
         categorical_feature=categorical(names),
-        reference=reference,
-        params={"verbosity": -1, "max_bin": 63},
+        params=parameters,
     )
 
 
-def _parameters(options: Options, group: int) -> dict[str, Any]:
+def _parameters(options: Options, group: int, threads: int) -> dict[str, Any]:
     return {
         "objective": "poisson",
         "metric": "poisson",
@@ -164,6 +183,7 @@ def _parameters(options: Options, group: int) -> dict[str, Any]:
         "lambda_l2": 20.0,
         "max_delta_step": 0.7,  # no leaf more than doubles: a glitch in the counts must not blow up the exponent
         "max_bin": 63,
+        "bin_construct_sample_cnt": 20_000,
         "cat_smooth": 50.0,
         "cat_l2": 50.0,
         "feature_fraction": 0.6,
@@ -172,104 +192,110 @@ def _parameters(options: Options, group: int) -> dict[str, Any]:
         "seed": options.seed + group,
         "deterministic": True,
         "force_row_wise": True,
-        "num_threads": options.num_threads or 0,
+        "num_threads": threads,
         "verbosity": -1,
     }
 
 
-def check_history(history: History, options: Options) -> None:
-    """Refuse a cube with too little in it."""
-    needed, seen = slots_needed(history.day, options.horizon), int(history.seen.sum())
-    if seen < needed:
+def fit_group(history: History, options: Options, number: int, threads: int) -> tuple[Group, list[dict[str, Any]]]:
+    """Learn the booster of one group of leads; what was learned, and its metrics on the tail beside the baselines'."""
+    leads = lead_groups(options.horizon)[number]
+    budget = options.max_rows // len(lead_groups(options.horizon))
+    seed = [options.seed, number]
+    held = history.slots - tail_slots(history.slots, history.day, options.horizon)
+    most = max(700, 6 * budget // history.series)
+    origin, lead = _pairs(history, 0, held, leads, origin_from=0, most=most, seed=[*seed, 0])
+    tail = max(100, _TAIL_ROWS // history.series)
+    least = min(_LEARN_DAYS * history.day, tail)
+    learns = history.weekly or len(origin) >= least
+    if not learns:
+        held, origin, lead = 0, origin[:0], lead[:0]
+    t_origin, t_lead = _pairs(
+        history, held, history.slots, leads, origin_from=max(0, held - 1), most=tail, seed=[*seed, 1]
+    )
+    if len(t_origin) < (least if learns else _LEAST_SLOTS) // 3 or (learns and len(origin) < least // 3):
         raise ModelError(
-            f"there are {seen:,} slots ({seen / history.day:.1f} days) with data; a demand model for a horizon of "
-            f"{options.horizon} slots needs {needed:,} ({needed / history.day:.1f} days)",
-            "ingest more trips, or give a shorter horizon",
+            f"only {len(origin):,} slots are left to learn from and {len(t_origin):,} to check it on at leads of "
+            f"{leads[0]} to {leads[1]} slots, because of missing slots",
+            "ingest more trips, without gaps in the last weeks",
         )
-
-
-def fit(history: History, options: Options) -> tuple[list[Group], list[dict[str, Any]]]:
-    """Learn one booster per group of leads; what was learned, and its metrics on the tail beside the baselines'."""
-    from taxidask.models.boosting import lightgbm as lgb
-
-    check_history(history, options)
-    held = tail_start(history, options.horizon)
-    spans = lead_groups(options.horizon)
-    names = history.names
-    groups: list[Group] = []
-    scores: list[dict[str, Any]] = []
-    for number, leads in enumerate(spans):
-        budget = options.max_rows // len(spans)
-        seed = [options.seed, number]
-        most = max(700, 6 * budget // history.series)
-        origin, lead = _pairs(history, 0, held, leads, origin_from=0, most=most, seed=[*seed, 0])
-        tail = max(100, _TAIL_ROWS // history.series)
-        t_origin, t_lead = _pairs(history, held, history.slots, leads, origin_from=held - 1, most=tail, seed=[*seed, 1])
-        for what, found in (("to learn from", origin), ("to check it on", t_origin)):
-            if len(found) < min(_LEARN_DAYS * history.day, tail) // 3:
-                raise ModelError(
-                    f"only {len(found)} slots are left {what} at leads of {leads[0]} to {leads[1]} slots, because of "
-                    "missing slots: a slot counts only if it and the week before it hold data",
-                    "ingest more trips, without gaps in the last weeks",
-                )
+    target = t_origin + t_lead
+    text, rounds, booster, learned = "", 0, None, history.y[target].any()
+    if learns:
         learn = _rows(history, origin, lead, budget, [*seed, 2])
         check = _rows(history, t_origin, t_lead, budget // 4, [*seed, 3])
-        if not learn["y"].any() or not check["y"].any():
-            raise ModelError(
-                f"there is next to nothing to learn from: {int(history.y[: history.slots].sum()):,} trip ends in "
-                f"{history.slots:,} slots of {history.cells:,} cells",
-                "ingest more trips, or count them in fewer and larger cells",
-            )
-        parameters = _parameters(options, number)
-        data = _dataset(learn, names)
-        booster = lgb.train(
-            parameters,
-            data,
-            options.rounds,
-            valid_sets=[_dataset(check, names, data)],
-            callbacks=[lgb.early_stopping(30, verbose=False)],
+        learned = learn["y"].any() and check["y"].any()
+    if not learned:
+        raise ModelError(
+            f"there is next to nothing to learn from: {int(history.y[: history.slots].sum()):,} trip ends in "
+            f"{history.slots:,} slots of {history.cells:,} cells",
+            "ingest more trips, or count them in fewer and larger cells",
         )
-        rounds = max(1, booster.best_iteration)
-        target = t_origin + t_lead
-        mean = _mean(booster, history, t_origin, t_lead, options, rounds)
-        actual = history.y[target]
-        bands = Bands.calibrate(
-            actual,
-            mean,
-            share=options.interval,
-            weight=_usual(history, target, _ODD_BAND),
-            total_weight=_usual(history, target),
-        )
-        scores += score(history, t_origin, t_lead, mean, *bands.around(mean), leads=leads)
-        both = {key: np.concatenate([learn[key], check[key]]) for key in learn}
-        del data, learn, check
-        final = lgb.train(parameters, _dataset(both, names), rounds)
-        groups.append(Group(leads[0], leads[1], final.model_to_string(), rounds, bands))
-    return groups, scores
+    if learns:
+        text, rounds, booster = _boost(learn, check, history.names, options, number, threads)
+    mean = _mean(booster, history, t_origin, t_lead, threads, rounds)
+    actual = history.y[target]
+    # Slots of a day err together: of few days, others will differ more than these did among themselves.
+    days = len(np.unique(target // history.day))
+    bands = Bands.calibrate(
+        actual,
+        mean,
+        share=options.interval,
+        weight=_usual(history, target, _ODD_BAND),
+        total_weight=_usual(history, target),
+        widen=1.0 if history.weekly else 1 + 2 / days,
+    )
+    scores = score(history, t_origin, t_lead, mean, *bands.around(mean), leads=leads)
+    return Group(leads[0], leads[1], text, rounds, bands), scores
+
+
+def _boost(
+    learn: dict[str, NDArray[Any]],
+    check: dict[str, NDArray[Any]],
+    names: list[str],
+    options: Options,
+    number: int,
+    threads: int,
+) -> tuple[str, int, Any]:
+    """What is learned from both parts as text, in how many rounds, and the booster that has seen the first only.
+
+    As many rounds as are best for the second part when the first is learned from; none if the base is.
+    """
+    from taxidask.models.boosting import lightgbm as lgb
+
+    parameters = _parameters(options, number, threads)
+    both = _dataset({key: np.concatenate([learn[key], check[key]]) for key in learn}, names, parameters).construct()
+    cut, end = len(learn["y"]), len(learn["y"]) + len(check["y"])  # binned once, for all three
+    booster = lgb.train(
+        parameters,
+        both.subset(np.arange(cut), parameters),
+        options.rounds,
+        valid_sets=[both.subset(np.arange(cut, end), parameters)],
+        callbacks=[lgb.early_stopping(_PATIENCE, verbose=False)],
+    )
+    loss = np.average(check["base"] - check["y"] * np.log(check["base"]), weights=check["weight"])
+    if not booster.best_score["valid_0"]["poisson"] < loss:
+        return "", 0, None
+    rounds = booster.best_iteration
+    return lgb.train(parameters, both, rounds).model_to_string(), rounds, booster
 
 
 def _mean(
-    booster: Any,
-    history: History,
-    origin: NDArray[np.int64],
-    lead: NDArray[np.int64],
-    options: Options,
-    rounds: int | None = None,
+    booster: Any, history: History, origin: NDArray[np.int64], lead: NDArray[np.int64], threads: int, rounds: int
 ) -> NDArray[np.float32]:
+    if booster is None:
+        return history.bases(origin, lead)
     mean = np.empty((len(origin), history.series), np.float32)
     for part, features, base in history.blocks(origin, lead):
         raw = booster.predict(
-            features.reshape(-1, features.shape[2]),
-            raw_score=True,
-            num_iteration=rounds,
-            num_threads=options.num_threads or 0,
+            features.reshape(-1, features.shape[2]), raw_score=True, num_iteration=rounds, num_threads=threads
         )
         mean[part] = base * np.exp(raw.reshape(base.shape))
     return mean
 
 
 def ask(
-    history: History, groups: list[Group], boosters: list[Any], origin: Any, lead: Any, options: Options
+    history: History, groups: list[Group], boosters: list[Any], origin: Any, lead: Any, threads: int
 ) -> tuple[NDArray[np.float32], ...]:
     """Mean, low, high (n, cells, 2), total_low and total_high (n, 2) for pairs of origin and lead."""
     origin, lead = np.asarray(origin, np.int64), np.asarray(lead, np.int64)
@@ -282,7 +308,7 @@ def ask(
         chosen = np.flatnonzero((real >= group.first) & (real <= group.last))
         if not len(chosen):
             continue
-        m = _mean(booster, history, origin[chosen], lead[chosen], options)
+        m = _mean(booster, history, origin[chosen], lead[chosen], threads, group.rounds)
         clock = history.clock[origin[chosen] + lead[chosen], None]
         total = m.reshape(len(chosen), -1, 2).sum(1)
         mean[chosen] = m * clock
@@ -307,13 +333,9 @@ def score(
     """Metrics by direction for forecasts (pairs, series), beside those of the naive baselines at the same slots."""
     target = origin + lead
     missing = history.seen[: history.slots] == 0
-    counts = history.y[: history.slots]
-    naive = {
-        "last_week": baselines.same_slot_last_week(counts, missing, target, lead, week=history.week),
-        "four_weeks": baselines.mean_four_weeks(counts, missing, target, lead, week=history.week),
-    }
-    # Compared where every one of them has an answer.
-    ok = np.flatnonzero((history.seen[target] > 0) & np.isfinite(naive["last_week"]).all(1))
+    naive = baselines.naive(history.y[: history.slots], missing, target, lead, day=history.day, weekly=history.weekly)
+    # Compared where the nearest baseline has an answer.
+    ok = np.flatnonzero((history.seen[target] > 0) & np.isfinite(next(iter(naive.values()))).all(1))
     rows = []
     for number, direction in enumerate(DIRECTIONS):
         actual = history.y[target][ok, number::2]

@@ -6,8 +6,7 @@ import pytest
 
 import taxidask as td
 from taxidask.demand.calendar import holiday_days, slots_per_day
-from taxidask.demand.features import History, neighbour_table
-from taxidask.demand.tasks import feature_names
+from taxidask.demand.features import History, feature_names, neighbour_table
 from taxidask.demand.weather import COLUMNS, align_weather
 
 
@@ -70,9 +69,9 @@ def test_a_missing_month_does_not_leave_it_blind(month):
 
 def test_names_are_those_of_the_columns(month):
     weather = np.zeros((len(month), 5), np.float32)
-    assert history(month).names == feature_names(weather=False)
+    assert history(month).names == feature_names(weather=False, weekly=True)
     with_weather = history(month, weather=weather)
-    assert with_weather.names == feature_names(weather=True)
+    assert with_weather.names == feature_names(weather=True, weekly=True)
     features, base = with_weather.block(np.array([400]), np.array([1]))
     assert features.shape == (1, 24, len(with_weather.names))
     assert base.shape == (1, 24)
