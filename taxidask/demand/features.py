@@ -277,7 +277,9 @@ class History:
         inside = (origin >= 0) & (target < self.length)
         seen = self.last_seen[np.clip(origin, 0, self.length - 1)]
         ok = inside & (seen >= 0) & (origin + 1 >= self.first_level * self.day)
-        return ok & (target >= self.first(target - seen) * self.period)
+        # A first day that no level goes before is a poor base, and enough only where there is little else.
+        spare = self.day if self.weekly else 0
+        return ok & (target - self.first(target - seen) * self.period >= spare)
 
     def first(self, lead: np.ndarray) -> np.ndarray:
         """How many periods back the nearest same slot is that (with the slot after it) a forecast at `lead` may see."""
