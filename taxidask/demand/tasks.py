@@ -14,7 +14,6 @@ from taxidask.compute import executor
 from taxidask.demand.features import History, neighbour_table
 from taxidask.demand.training import Group, Options, ask, fit_group, lead_groups
 from taxidask.demand.weather import align_weather
-from taxidask.errors import ModelError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -185,19 +184,10 @@ def _at_most(threads: int) -> int:
 
 
 def load_boosters(groups: list[Group], names: list[str], where: str) -> list[Any]:
-    """LightGBM boosters of text, checked against the features they will be given; None where the base is all."""
-    from taxidask.models.boosting import lightgbm as lgb
+    """The boosters of groups of leads; None where the base is all."""
+    from taxidask.models.boosting import load_booster
 
-    boosters: list[Any] = []
-    for group in groups:
-        if not group.text:
-            boosters.append(None)
-            continue
-        try:
-            booster = lgb.Booster(model_str=group.text)
-        except lgb.basic.LightGBMError as error:
-            raise ModelError(f"{where} holds no LightGBM model for leads from {group.first}: {error}") from error
-        if booster.feature_name() != names:
-            raise ModelError(f"the boosters of {where} look at other features than its card says", "fit it again")
-        boosters.append(booster)
-    return boosters
+    return [
+        load_booster(group.text, names, f"{where}, for leads from {group.first},") if group.text else None
+        for group in groups
+    ]

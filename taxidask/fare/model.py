@@ -368,21 +368,9 @@ def _learn(rides: Rides, names: list[str], options: Options) -> Learned:
 
 
 def _load_boosters(texts: dict[str, str], names: list[str], where: str) -> dict[str, Any]:
-    """LightGBM boosters of text, checked against the features they will be given."""
-    from taxidask.models.boosting import lightgbm as lgb
+    from taxidask.models.boosting import load_booster
 
-    boosters = {}
-    for name, text in texts.items():
-        try:
-            booster = lgb.Booster(model_str=text)
-        except lgb.basic.LightGBMError as error:
-            raise ModelError(f"{where} holds no LightGBM model of {name}: {error}", "fit and save it again") from error
-        if booster.feature_name() != names:
-            raise ModelError(
-                f"the booster {name} of {where} looks at other features than its card says", "fit it again"
-            )
-        boosters[name] = booster
-    return boosters
+    return {name: load_booster(text, names, f"the booster {name} of {where}") for name, text in texts.items()}
 
 
 def _checked(space: Any) -> Zones | None:

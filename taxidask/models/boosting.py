@@ -20,4 +20,15 @@ except OSError as error:
         f"LightGBM cannot be loaded: {error}", "install OpenMP's runtime, e.g. apt-get install libgomp1"
     ) from error
 
-__all__ = ["lightgbm"]
+__all__ = ["lightgbm", "load_booster"]
+
+
+def load_booster(text: str, features: list[str], what: str) -> lightgbm.Booster:
+    """A booster of its text, checked against the features it will be given; `what` is how errors call it."""
+    try:
+        booster = lightgbm.Booster(model_str=text)
+    except lightgbm.basic.LightGBMError as error:
+        raise ModelError(f"{what} is no LightGBM model: {error}", "fit and save it again") from error
+    if booster.feature_name() != features:
+        raise ModelError(f"{what} looks at other features than its card says", "fit and save it again")
+    return booster
