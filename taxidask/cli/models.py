@@ -40,6 +40,8 @@ def fit(model: Literal["demand", "fare", "both"] = "both", *, lake: Lake = None,
     else:
         for kind in cards:
             print(f"{kind:<8} {join(home.url, 'models', kind)}")
+        if note := cards.get("demand", {}).get("note"):
+            say(f"the demand model: {note}")
     return DONE
 
 
@@ -69,7 +71,7 @@ def forecast(
     settings = settings_of(lake=lake, horizon=horizon)
     home = taxidask.Lake(settings.lake)
     model = taxidask.DemandModel.load(join(home.url, "models", "demand"))
-    cube = home.cube()
+    cube = home.cube().trimmed()
     if cell is not None and not 0 <= cell < cube.space.cells:
         raise SettingsError(f"--cell {cell} is no cell of {home.url}", f"give one from 0 to {cube.space.cells - 1}")
     result = model.forecast(cube, horizon=settings.horizon)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 DIRECTIONS = ("pickup", "dropoff")
+_DAY = pd.Timedelta(days=1)
+_USUAL = 20  # trips a day, from which on a day without one is no day of trips
 
 
 class Totals(NamedTuple):
@@ -157,6 +159,23 @@ class Cube:
         first, stop = self._position("start", start), self._position("end", end)
         if first >= stop:
             raise CubeError(f"start {start} is not before end {end}", "give start < end")
+        return self._like(self.counts[first:stop], self.start + self.slot * first, self.missing[first:stop])
+
+    def trimmed(self) -> Cube:
+        """Return the cube without empty days at its ends, on which nothing was counted rather than nobody driving.
+
+        A file that is named for a month and holds a week of it covers the month. Days at either end on which no trip
+        begins are left out where the other days have 20 and more; slots marked missing stay.
+        """
+        day, pickups = round(_DAY / self.slot), self.counts[:, :, 0].any(axis=1) | self.missing
+        filled = np.flatnonzero(pickups)
+        days = len(filled) * self.slot / _DAY
+        if not len(filled) or self.counts[:, :, 0].sum(dtype=np.int64) < _USUAL * days:
+            return self
+        first = int(filled[0]) // day * day
+        stop = len(self) - (len(self) - 1 - int(filled[-1])) // day * day
+        if stop - first == len(self):
+            return self
         return self._like(self.counts[first:stop], self.start + self.slot * first, self.missing[first:stop])
 
     def _position(self, name: str, value: str | pd.Timestamp) -> int:

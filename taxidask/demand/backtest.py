@@ -40,6 +40,7 @@ def backtest_demand(
     model : DemandModel
         Whose options count; fitted or not.
     cube : Cube
+        Empty days at its ends are left out, see `Cube.trimmed`.
     folds : int
     horizon : int
         Slots of a fold.
@@ -52,9 +53,11 @@ def backtest_demand(
     -------
     DataFrame
         One row per fold, direction and group of leads (`first_lead` … `last_lead` slots ahead; the last row of each
-        holds all leads): origin, mae, rmse, mape (percent, where 10 and more were counted), coverage and width of the
-        band, and mae, rmse and mape of the same slot last week (`last_week_…`) and of the mean of the last four weeks'
-        same slot (`four_weeks_…`). Missing slots are left out; a fold of nothing else has NaN.
+        holds all leads): origin, profile ("weekly", or "daily" where there is too little before it for weeks), mae,
+        rmse, mape (percent, where 10 and more were counted), coverage and width of the band, and mae, rmse and mape of
+        the same slot last week (`last_week_…`) and of the mean of the last four weeks' same slot (`four_weeks_…`).
+        Beside a daily profile stands the same slot yesterday (`yesterday_…`), and NaN where weeks have no answer for
+        some slot. Missing slots are left out; a fold of nothing else has NaN.
 
     Raises
     ------
@@ -64,6 +67,7 @@ def backtest_demand(
     for name, value in (("folds", folds), ("horizon", horizon)):
         if isinstance(value, bool) or int(value) != value or value < 1:
             raise ModelError(f"{name}={value!r} is not a whole number of at least 1", "give such a number")
+    cube = cube.trimmed()
     day = round(pd.Timedelta(days=1) / cube.slot)
     first = len(cube) - folds * horizon
     options = Options(**{**model.options.to_dict(), "horizon": horizon})
@@ -122,6 +126,7 @@ def backtest_demand(
 
 def folds_of(cube: Cube, horizon: int) -> int:
     """How many folds of `horizon` slots a cube's end can be divided into, with enough before the first to fit on."""
+    cube = cube.trimmed()
     day = round(pd.Timedelta(days=1) / cube.slot)
     seen = np.cumsum(~cube.missing)
     enough = int(np.searchsorted(seen, least_slots(day, horizon))) + 1

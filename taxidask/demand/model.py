@@ -113,6 +113,7 @@ class DemandModel:
         Parameters
         ----------
         cube : Cube
+            Empty days at its ends are left out, see `Cube.trimmed`.
         weather : DataFrame, optional
             Hourly weather over the cube's time, see `taxidask.demand.weather.align_weather`. A model fitted with
             weather wants it for every forecast, over the slots to be forecast too.
@@ -127,6 +128,7 @@ class DemandModel:
             Itself.
         """
         _check_cube(cube)
+        cube = cube.trimmed()
         past = past_of(cube, len(cube), self.options)
         parcel = pack(cube, weather)
         ((self._groups, scores),) = fit_pasts(client, parcel, self.options, [past])
@@ -181,6 +183,12 @@ class DemandModel:
         horizon = self._check(cube, self.options.horizon if horizon is None else horizon, weather)
         if not len(cube):
             raise ModelError("the cube is empty", "give one with a week and a day of data at least")
+        if (known := cube.trimmed()).end < cube.end:
+            raise ModelError(
+                f"the cube ends at {cube.end}, and no trip begins in it from {known.end} on: that is no demand to "
+                "forecast from",
+                "give cube.trimmed(), and have the slots after its end forecast",
+            )
         parcel, first = tail_of(cube, len(cube), horizon, weather, horizon)
         last = len(cube) - first - 1
         lead = np.arange(1, horizon + 1)

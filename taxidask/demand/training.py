@@ -213,6 +213,10 @@ def fit_group(history: History, options: Options, number: int, threads: int) -> 
     t_origin, t_lead = _pairs(
         history, held, history.slots, leads, origin_from=max(0, held - 1), most=tail, seed=[*seed, 1]
     )
+    if not learns and len(t_origin) < _LEAST_SLOTS:
+        # The base of a lead is that of shorter ones, but for the days it steps over: those say how far it strays.
+        near = 1, max(1, min(leads[1], (history.slots - history.day) // 2))
+        t_origin, t_lead = _pairs(history, 0, history.slots, near, origin_from=0, most=tail, seed=[*seed, 1])
     if len(t_origin) < (least if learns else _LEAST_SLOTS) // 3 or (learns and len(origin) < least // 3):
         raise ModelError(
             f"only {len(origin):,} slots are left to learn from and {len(t_origin):,} to check it on at leads of "
@@ -234,19 +238,28 @@ def fit_group(history: History, options: Options, number: int, threads: int) -> 
     if learns:
         text, rounds, booster = _boost(learn, check, history.names, options, number, threads)
     mean = _mean(booster, history, t_origin, t_lead, threads, rounds)
-    actual = history.y[target]
+    bands = _bands(history, options, target, mean)
+    if learns and not history.weekly:
+        # The tail may hold no weekend: how far all days together strayed from their base says what one may do.
+        origin, lead = _pairs(history, 0, history.slots, leads, origin_from=0, most=tail, seed=[*seed, 4])
+        wide = _bands(history, options, origin + lead, history.bases(origin, lead))
+        bands.total_low = [min(pair) for pair in zip(bands.total_low, wide.total_low, strict=True)]
+        bands.total_high = [max(pair) for pair in zip(bands.total_high, wide.total_high, strict=True)]
+    scores = score(history, t_origin, t_lead, mean, *bands.around(mean), leads=leads)
+    return Group(leads[0], leads[1], text, rounds, bands), scores
+
+
+def _bands(history: History, options: Options, target: NDArray[np.int64], mean: NDArray[np.float32]) -> Bands:
     # Slots of a day err together: of few days, others will differ more than these did among themselves.
     days = len(np.unique(target // history.day))
-    bands = Bands.calibrate(
-        actual,
+    return Bands.calibrate(
+        history.y[target],
         mean,
         share=options.interval,
         weight=_usual(history, target, _ODD_BAND),
         total_weight=_usual(history, target),
         widen=1.0 if history.weekly else 1 + 2 / days,
     )
-    scores = score(history, t_origin, t_lead, mean, *bands.around(mean), leads=leads)
-    return Group(leads[0], leads[1], text, rounds, bands), scores
 
 
 def _boost(

@@ -61,8 +61,8 @@ class RunData:
 
     @cached_property
     def cube(self) -> Cube:
-        """Trips counted by slot, cell and direction, over all covered months."""
-        return self.lake.cube()
+        """Trips counted by slot, cell and direction, over all covered months; without empty days at their ends."""
+        return self.lake.cube().trimmed()
 
     @cached_property
     def observed(self) -> pd.DataFrame:

@@ -140,7 +140,7 @@ def demand_metrics(data: RunData) -> Table | Text:
     """The demand model beside the naive baselines, by direction."""
     frame = data.metrics("demand")
     if frame.empty:
-        return Text("*The run published no backtest of the demand model.*")
+        return Text("*The run published no backtest of the demand model.*" + _note(data))
     whole = frame[(frame["first_lead"] == frame["first_lead"].min()) & (frame["last_lead"] == frame["last_lead"].max())]
     rows = []
     for direction, label in (("pickup", "Pickups"), ("dropoff", "Drop-offs")):
@@ -149,9 +149,12 @@ def demand_metrics(data: RunData) -> Table | Text:
             continue
         for name, prefix in (
             ("Model", ""),
+            ("Same slot yesterday", "yesterday_"),
             ("Same slot last week", "last_week_"),
             ("Mean of four weeks", "four_weeks_"),
         ):
+            if f"{prefix}mae" not in part:
+                continue
             rows.append(
                 {
                     "Direction": label,
@@ -170,9 +173,15 @@ def demand_metrics(data: RunData) -> Table | Text:
     return Table(
         table if note else table.drop(columns="MAPE"),
         f"Errors of the demand forecast in trips per cell and slot, {origins}, up to {horizon} slots ahead. {note}"
-        "The model saw only the slots before an origin.",
+        f"The model saw only the slots before an origin.{_note(data)}",
         {"MAE": "{:,.3f}", "RMSE": "{:,.3f}", "MAPE": "{:,.1f}%", "In the 80 % band": "{:.1%}"},
     )
+
+
+def _note(data: RunData) -> str:
+    """What the demand model could not learn, as a sentence more."""
+    note = data.card("demand").get("note")
+    return f" The model is fitted on {note}." if note else ""
 
 
 def run_table(data: RunData) -> Table:

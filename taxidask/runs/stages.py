@@ -14,6 +14,7 @@ import pandas as pd
 from taxidask.backtests import backtest
 from taxidask.cube import Cube
 from taxidask.demand import DemandModel
+from taxidask.demand.backtest import folds_of
 from taxidask.errors import ReportError, RunError, TaxidaskError
 from taxidask.fare import FareModel
 from taxidask.lake import Lake
@@ -72,7 +73,7 @@ class Job:
     @property
     def cube(self) -> Cube:
         if self._cube is None:
-            self._cube = self.lake.cube()
+            self._cube = self.lake.cube().trimmed()
         return self._cube
 
     def model_url(self, kind: str) -> str:
@@ -173,20 +174,30 @@ def demand(job: Job) -> dict[str, Any]:
     cube = job.cube
     slots_per_day = int(pd.Timedelta("1D") / cube.slot)
     model = DemandModel(horizon=job.settings.horizon)
-    frame = backtest(
-        model, cube, folds=BACKTEST_FOLDS, horizon=min(job.settings.horizon, slots_per_day), client=job.client
-    )
-    job.store.put_metrics(job.ledger.id, "demand", frame)
-    job.ledger.check()
+    horizon = min(job.settings.horizon, slots_per_day)
+    folds = min(BACKTEST_FOLDS, folds_of(cube, horizon))
+    if folds:
+        frame = backtest(model, cube, folds=folds, horizon=horizon, client=job.client)
+        job.store.put_metrics(job.ledger.id, "demand", frame)
+        job.ledger.check()
     model.fit(cube, client=job.client)
     url = job.model_url("demand")
     model.save(url)
     job.store.put_card("demand", model.card, run=job.ledger.id)
     return {
         "rows": int(cube.counts.sum()),
-        "detail": f"{cube.space.cells} cells, {len(cube.times)} slots",
+        "detail": "; ".join(
+            filter(None, [f"{cube.space.cells} cells, {len(cube.times)} slots", model.note, _few_folds(folds)])
+        ),
         "outputs": {"model": url, "data": model.card["data"]},
     }
+
+
+def _few_folds(folds: int) -> str:
+    """What a backtest lacks, for want of days."""
+    if folds == BACKTEST_FOLDS:
+        return ""
+    return "backtest of one day only" if folds else "too few days for a backtest"
 
 
 def fare_inputs(job: Job) -> str:

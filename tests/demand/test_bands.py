@@ -51,3 +51,10 @@ def test_nothing_at_all_still_has_a_band():
     low, high = bands.around(zero)
     assert (low == 0).all()
     assert (high < 0.1).all()
+
+
+def test_they_can_be_widened():
+    actual, mean = draw(0)
+    as_found, wide = Bands.calibrate(actual, mean, share=0.8), Bands.calibrate(actual, mean, share=0.8, widen=2)
+    assert wide.low == [2 * limit for limit in as_found.low]
+    assert wide.total_high == [2 * limit for limit in as_found.total_high]

@@ -125,19 +125,6 @@ def test_it_beats_the_naive_baselines(fitted):
     assert 0.7 < row.coverage <= 1
 
 
-def test_too_little_history(make_cube, quick):
-    cube = make_cube(14)
-    with pytest.raises(ModelError, match=r"336 slots \(14.0 days\) with data; .* 24 slots needs 360 \(15.0 days\)"):
-        td.DemandModel(horizon=24, **quick).fit(cube)
-    least = make_cube(15)
-    sound(td.DemandModel(horizon=24, **quick).fit(least).forecast(least), 24, 12)
-    missing = np.zeros(len(least), bool)
-    missing[50] = True
-    gap = td.Cube(least.counts, start=least.start, slot="60min", space=least.space, missing=missing)
-    with pytest.raises(ModelError, match="359 slots"):
-        td.DemandModel(horizon=24, **quick).fit(gap)
-
-
 def test_next_to_no_trips(make_cube, quick):
     cube = make_cube(16)
     empty = td.Cube(np.zeros_like(cube.counts), start=cube.start, slot="60min", space=cube.space)
@@ -327,6 +314,14 @@ class TestFiles:
 
 def test_it_travels_to_a_worker(fitted, month):
     same(pickle.loads(pickle.dumps(fitted)).forecast(month), fitted.forecast(month))
+
+
+def test_threads_change_nothing(make_cube, quick):
+    cube, texts = make_cube(17), []
+    for threads in (1, 2, None):
+        model = td.DemandModel(horizon=12, **{**quick, "num_threads": threads}).fit(cube)
+        texts.append([group.text.split("\n\nparameters:")[0] for group in model._groups])
+    assert texts[0] == texts[1] == texts[2]
 
 
 def test_fit_and_forecast_as_tasks(fitted, month, quick):
