@@ -6,8 +6,8 @@ tests/demand.
 
 from __future__ import annotations
 
-from taxidask.demand.backtest import backtest_demand
+from taxidask.demand.backtest import backtest_demand, folds_of
 from taxidask.demand.forecast import Forecast
 from taxidask.demand.model import DemandModel
 
-__all__ = ["DemandModel", "Forecast", "backtest_demand"]
+__all__ = ["DemandModel", "Forecast", "backtest_demand", "folds_of"]

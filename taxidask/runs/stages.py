@@ -13,8 +13,7 @@ import pandas as pd
 
 from taxidask.backtests import backtest
 from taxidask.cube import Cube
-from taxidask.demand import DemandModel
-from taxidask.demand.backtest import folds_of
+from taxidask.demand import DemandModel, folds_of
 from taxidask.errors import ReportError, RunError, TaxidaskError
 from taxidask.fare import FareModel
 from taxidask.lake import Lake
@@ -170,6 +169,14 @@ def model_ready(cls: type[DemandModel] | type[FareModel], outputs: dict[str, Any
         return False
 
 
+def _keep(job: Job, kind: str, model: DemandModel | FareModel) -> dict[str, Any]:
+    """Save a model that was fitted and publish its card; what `model_ready` looks at."""
+    url = job.model_url(kind)
+    model.save(url)
+    job.store.put_card(kind, model.card, run=job.ledger.id)
+    return {"model": url, "data": model.card["data"]}
+
+
 def demand(job: Job) -> dict[str, Any]:
     cube = job.cube
     slots_per_day = int(pd.Timedelta("1D") / cube.slot)
@@ -181,15 +188,12 @@ def demand(job: Job) -> dict[str, Any]:
         job.store.put_metrics(job.ledger.id, "demand", frame)
         job.ledger.check()
     model.fit(cube, client=job.client)
-    url = job.model_url("demand")
-    model.save(url)
-    job.store.put_card("demand", model.card, run=job.ledger.id)
     return {
         "rows": int(cube.counts.sum()),
         "detail": "; ".join(
             filter(None, [f"{cube.space.cells} cells, {len(cube.times)} slots", model.note, _few_folds(folds)])
         ),
-        "outputs": {"model": url, "data": model.card["data"]},
+        "outputs": _keep(job, "demand", model),
     }
 
 
@@ -232,13 +236,10 @@ def fare(job: Job) -> dict[str, Any]:
     job.store.put_metrics(job.ledger.id, "fare", frame)
     job.ledger.check()
     model.fit(trips, client=job.client)
-    url = job.model_url("fare")
-    model.save(url)
-    job.store.put_card("fare", model.card, run=job.ledger.id)
     return {
         "rows": len(trips),
         "detail": f"{len(trips):,} trips",
-        "outputs": {"model": url, "data": model.card["data"]},
+        "outputs": _keep(job, "fare", model),
     }
 
 
