@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from taxidask.compiled import sources
+from taxidask.compiled import HERE, follow, sources, tell, unfollow
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "taxidask"
@@ -140,3 +140,14 @@ def test_the_image_compiles_with_all_of_these_sources() -> None:
     }
     needed = set().union(*map(sources, kernel_files()))
     assert [path for path in needed if not copied & {path, *path.parents}] == []
+
+
+def test_a_thread_that_is_no_workers_may_compile_in_a_process_with_one() -> None:
+    from taxidask.compute.workers import _report
+
+    follow(_report)
+    try:
+        tell(HERE, True)
+        tell(HERE, False)
+    finally:
+        unfollow(_report)

@@ -220,7 +220,9 @@ def _report(where: str, busy: bool) -> None:
     """In a worker: tell the scheduler, and through it the driver, that this process compiles."""
     from taxidask.compiled import HERE
 
-    if where == HERE:
+    if where != HERE:
+        return
+    with contextlib.suppress(ValueError):  # a process with a worker in one thread may compile in another
         worker = get_worker()
         worker.log_event(COMPILING, {"where": worker.address, "busy": busy})
 

@@ -244,13 +244,13 @@ class _Trainer:
         """Fit one target on these of the rides learnt; where it is `told`, held-out rides say how many rounds."""
         from taxidask.models.boosting import lightgbm as lgb
 
-        # Few rides are soon learnt by heart: smaller and slower steps, each on a share of them.
+        # Few rides are soon learnt by heart: smaller trees, each on a share of them.
         options, few = self._options, len(rows) < 20_000
         parameters = {
             **objective,
             **self._bins,
             "metric": "l1" if objective["objective"] == "huber" else objective["objective"],
-            "learning_rate": options.learning_rate / 2 if few else options.learning_rate,
+            "learning_rate": options.learning_rate,
             "num_leaves": min(options.leaves, 31) if few else options.leaves,
             "min_data_in_leaf": 20 if few else 60,
             "lambda_l2": 1.0,
@@ -269,5 +269,5 @@ class _Trainer:
             data = data.subset(np.searchsorted(self._learnt, rows).tolist()).construct()
         data.set_label(target[rows])
         held.set_label(target[check])
-        stop = lgb.early_stopping(2 * _PATIENCE if few else _PATIENCE, verbose=False, min_delta=0.0)
+        stop = lgb.early_stopping(_PATIENCE, verbose=False, min_delta=0.0)
         return lgb.train(parameters, data, options.rounds, valid_sets=[held], callbacks=[stop])
