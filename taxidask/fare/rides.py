@@ -75,13 +75,16 @@ class Rides:
 
 def as_frame(trips: Any) -> pd.DataFrame:
     """A DataFrame of a DataFrame or an Arrow table."""
-    if isinstance(trips, pd.DataFrame):
-        return trips
-    if hasattr(trips, "to_pandas"):
-        return trips.to_pandas()
-    raise ModelError(
-        f"trips is a {type(trips).__name__}", "give a DataFrame, as lake.trips() or td.read_trips() return"
-    )
+    if not isinstance(trips, pd.DataFrame):
+        if not hasattr(trips, "to_pandas"):
+            raise ModelError(
+                f"trips is a {type(trips).__name__}", "give a DataFrame, as lake.trips() or td.read_trips() return"
+            )
+        trips = trips.to_pandas()
+    if not trips.columns.is_unique:
+        twice = trips.columns[trips.columns.duplicated()][0]
+        raise ModelError(f"trips has more than one column {twice}", "rename or drop all but one")
+    return trips
 
 
 def need_columns(trips: pd.DataFrame, names: Iterable[str]) -> None:
@@ -151,9 +154,11 @@ def read_rides(
     passengers = _numbers(trips, "passenger_count")
     odd = np.isfinite(passengers) & ((passengers < _RULES.min_passengers) | (passengers > _RULES.max_passengers))
     points = [_numbers(trips, name) for name in POINTS]
+    known_zones = space if space is not None else centers
+    ids = None if known_zones is None else np.asarray(known_zones.ids, np.int64)
     zone0 = zone1 = np.zeros(n, np.int64)
     if places == "zones":
-        zone0, zone1 = (_zones(trips, name) for name in IDS)
+        zone0, zone1 = (_zones(trips, name, ids) for name in IDS)
         if space is not None:
             zone0 = np.where(zone0 == 0, _located(space, points[0], points[1]), zone0)
             zone1 = np.where(zone1 == 0, _located(space, points[2], points[3]), zone1)
@@ -167,7 +172,7 @@ def read_rides(
             for end, name in enumerate(IDS):
                 lon, lat = points[2 * end : 2 * end + 2]
                 without = np.isnan(lon) & np.isnan(lat)
-                middle = centers.of(_zones(trips, name))
+                middle = centers.of(_zones(trips, name, ids))
                 points[2 * end : 2 * end + 2] = [
                     np.where(without, center, own) for center, own in zip(middle, (lon, lat), strict=True)
                 ]
@@ -194,7 +199,7 @@ def read_rides(
 
 @dataclass(frozen=True)
 class Centers:
-    """Centres of TLC zones in degrees: what a zone model keeps of its Zones."""
+    """Centres of zones in degrees, in order of their ids: what a zone model keeps of its Zones."""
 
     ids: NDArray[np.int64]
     lon: NDArray[np.float64]
@@ -209,17 +214,18 @@ class Centers:
     def from_dict(cls, described: dict[str, list[float]]) -> Centers:
         ids = np.array([int(key) for key in described], np.int64)
         middle = np.array(list(described.values()), np.float64).reshape(-1, 2)
-        return cls(ids, middle[:, 0], middle[:, 1])
+        order = np.argsort(ids)
+        return cls(ids[order], middle[order, 0], middle[order, 1])
 
     def to_dict(self) -> dict[str, list[float]]:
         rows = zip(self.ids.tolist(), self.lon.tolist(), self.lat.tolist(), strict=True)
         return {str(zone): [lon, lat] for zone, lon, lat in rows}
 
     def of(self, zones: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        lon, lat = (np.full(LAST_ZONE + 1, np.nan) for _ in range(2))
-        known = (self.ids > 0) & (self.ids <= LAST_ZONE)
-        lon[self.ids[known]], lat[self.ids[known]] = self.lon[known], self.lat[known]
-        return lon[zones], lat[zones]
+        """Longitude and latitude of each zone's centre, NaN where there is no such zone."""
+        place = np.minimum(np.searchsorted(self.ids, zones), len(self.ids) - 1)
+        known = self.ids[place] == zones
+        return np.where(known, self.lon[place], np.nan), np.where(known, self.lat[place], np.nan)
 
 
 def _times(column: pd.Series[Any]) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
@@ -246,11 +252,11 @@ def _plain_number(value: Any) -> float | None:
         return None
 
 
-def _zones(trips: pd.DataFrame, name: str) -> NDArray[np.int64]:
+def _zones(trips: pd.DataFrame, name: str, ids: NDArray[np.int64] | None) -> NDArray[np.int64]:
     """Zone ids; 0 for what is none (264 and 265 are "unknown" and "outside")."""
     numbers = _numbers(trips, name)
-    good = (numbers >= 1) & (numbers <= LAST_ZONE) & (numbers == np.floor(numbers))
-    return np.where(good, numbers, 0).astype(np.int64)
+    good = (numbers >= 1) & (numbers <= LAST_ZONE) if ids is None else np.isin(numbers, ids)
+    return np.where(good & (numbers == np.floor(numbers)), numbers, 0).astype(np.int64)
 
 
 def _located(space: Zones, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -106,6 +106,8 @@ def read_tally(storage: Storage, url: str, *, first: int | None = None, last: in
         tally = Tally(int(about["slot_seconds"]), int(about["cells"]), (int(pickups), int(dropoffs)))
         for group in range(reader.num_row_groups):
             statistics = reader.metadata.row_group(group).column(0).statistics
+            if statistics is None:  # a group without rows: no trip lies in a cell of the space
+                continue
             if (first is not None and statistics.max < first) or (last is not None and statistics.min > last):
                 continue
             table = reader.read_row_group(group)

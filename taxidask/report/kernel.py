@@ -68,7 +68,9 @@ def execute(
             kernel.transport, kernel.ip = "ipc", str(Path(scratch, "kernel"))  # nothing listens on the network
         # this very Python, whatever kernel of that name a user has registered
         kernel._kernel_spec = KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python"
+            # at its end it is interrupted, which it would call an error
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"],
+            language="python",
         )
         client = NotebookClient(
             notebook,

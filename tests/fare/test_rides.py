@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,32 @@ def test_zones_of_ids_and_of_points(zones: td.Zones) -> None:
     assert located.usable.all()  # points say what ids do not
     assert located.zone1[1:].tolist() == [132, 138]
     assert located.zone0[0] == 161
+
+
+def test_zones_of_ones_own_may_have_any_ids() -> None:
+    described = json.loads(td.Zones().geojson)
+    for feature in described["features"]:
+        feature["properties"]["LocationID"] += 1000
+    own = td.Zones.from_geojson(described)
+    trips = table(
+        {"pickup_location_id": 1161, "dropoff_location_id": 1132},
+        {"pickup_location_id": None, "dropoff_location_id": 1132},
+        {"pickup_location_id": 161, "dropoff_location_id": 132},
+    )
+    rides = read_rides(trips, "zones", space=own, centers=Centers.from_zones(own), target=True)
+    assert rides.usable.all()  # points say what ids do not
+    assert rides.zone1.tolist()[:2] == [1132, 1132]
+    assert (rides.zone0 > 1000).all()
+    assert own.locate(rides.lon1, rides.lat1)[:2].tolist() == [131, 131]
+    kept = Centers.from_dict(json.loads(json.dumps(Centers.from_zones(own).to_dict(), sort_keys=True)))
+    np.testing.assert_array_equal(kept.of(rides.zone0), Centers.from_zones(own).of(rides.zone0))
+    assert np.isnan(kept.of(np.array([0, 161, 99_999]))).all()
+
+
+def test_a_column_that_is_there_twice_is_refused() -> None:
+    trips = pd.DataFrame([GOOD])
+    with pytest.raises(ModelError, match="more than one column passenger_count"):
+        as_frame(pd.concat([trips, trips[["passenger_count"]]], axis=1))
 
 
 def test_missing_columns_are_named_with_what_is_near() -> None:

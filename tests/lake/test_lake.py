@@ -236,6 +236,18 @@ def test_recount_equals_counting_anew(url, files, tmp_path):
     ingest(lake, files)
 
 
+def test_a_source_none_of_whose_trips_lies_in_the_space(lake, files):
+    elsewhere = td.Grid(2, 2, west=10.0, south=50.0, east=11.0, north=51.0)
+    result = ingest(lake, files, space=elsewhere)
+    cube = lake.cube()
+    assert cube.counts.sum() == 0
+    assert sum(source.outside[0] for source in result.sources) == result.kept > 0
+    lake.recount(space=td.Grid.new_york())
+    assert lake.cube().counts.sum() > 0
+    lake.recount(space=elsewhere)
+    assert lake.cube(start=cube.start, end=cube.end) == cube
+
+
 def test_a_source_that_comes_in_while_the_lake_is_recounted(lake, files):
     """It was counted in the old space; its counts in the new one are made from its trips."""
     ingest(lake, files[:2])
