@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import TYPE_CHECKING
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 from taxidask.errors import CubeError, SettingsError
 
@@ -16,6 +18,20 @@ LONGEST_SPAN = 30 * 366 * DAY
 """Seconds a cube spans at most unless asked for: trips are published since 2009, and a wrong date would fill memory."""
 
 _SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def is_whole(value: Any, least: int = 1) -> bool:
+    """Whether a value is a whole number of at least `least`: 3 and 3.0, NumPy's too, but neither True nor text.
+
+    Examples
+    --------
+    >>> [is_whole(value) for value in (3, 3.0, 0, 2.5, True, "3", None, float("nan"), float("inf"))]
+    [True, True, False, False, False, False, False, False, False]
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    number = float(value)
+    return math.isfinite(number) and number.is_integer() and number >= least
 
 
 def parse_bytes(text: str | int) -> int:

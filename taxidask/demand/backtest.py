@@ -14,6 +14,7 @@ from taxidask.demand.tasks import Question, ask_all, fit_pasts, pack
 from taxidask.demand.training import Options, lead_groups, least_slots
 from taxidask.errors import ModelError
 from taxidask.models.metrics import coverage, mae, mape, rmse, width
+from taxidask.units import is_whole
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -65,7 +66,7 @@ def backtest_demand(
         If there is too little before the first fold to fit on.
     """
     for name, value in (("folds", folds), ("horizon", horizon)):
-        if isinstance(value, bool) or int(value) != value or value < 1:
+        if not is_whole(value):
             raise ModelError(f"{name}={value!r} is not a whole number of at least 1", "give such a number")
     cube = cube.trimmed()
     day = round(pd.Timedelta(days=1) / cube.slot)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from taxidask.clock import wall_clock
 from taxidask.demand.bands import Bands
 from taxidask.demand.features import feature_names
 from taxidask.demand.forecast import Forecast
 from taxidask.demand.tasks import Parcel, Past, Question, ask_all, fit_pasts, load_boosters, pack, tail_of
 from taxidask.demand.training import Group, Options, is_weekly, least_slots, slots_needed
 from taxidask.errors import ModelError
-from taxidask.units import slot_name
+from taxidask.units import is_whole, slot_name
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -218,7 +219,10 @@ class DemandModel:
             As for `forecast`.
         """
         horizon = self._check(cube, horizon, weather)
-        moment = pd.Timestamp(start)
+        try:
+            moment = wall_clock(start)
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"start={start!r} is no time", 'write it like "2015-03-29 18:00"') from error
         if not cube.start <= moment < cube.end or (moment - cube.start) % cube.slot:
             raise ModelError(
                 f"start={start} is no start of a slot of the cube, which goes from {cube.start} to {cube.end}",
@@ -232,7 +236,7 @@ class DemandModel:
     def _check(self, cube: Cube, horizon: int, weather: pd.DataFrame | None) -> int:
         data = self.card["data"]
         _check_cube(cube)
-        if isinstance(horizon, bool) or horizon != int(horizon) or horizon < 1:
+        if not is_whole(horizon):
             raise ModelError(f"horizon={horizon!r} is not a number of slots", "give 1 or more")
         if horizon > self.options.horizon:
             raise ModelError(

@@ -21,6 +21,7 @@ from taxidask.demand.features import History, categorical
 from taxidask.demand.forecast import DIRECTIONS
 from taxidask.errors import ModelError
 from taxidask.models import metrics
+from taxidask.units import is_whole
 
 _TAIL_SHARE = 0.2
 _TAIL_DAYS = 28
@@ -50,7 +51,7 @@ class Options:
     def __post_init__(self) -> None:
         for name, least in (("horizon", 1), ("rounds", 1), ("leaves", 2), ("max_rows", 10_000)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if not is_whole(value, least):
                 raise ModelError(f"{name}={value!r} is not a whole number of at least {least}", "give such a number")
         if not 0 < self.interval < 1:
             raise ModelError(f"interval={self.interval!r} is not between 0 and 1", "0.8 is a band of 80 %")

@@ -12,6 +12,7 @@ from taxidask.fare.model import FareModel
 from taxidask.fare.naive import naive_fare
 from taxidask.fare.rides import as_frame
 from taxidask.fare.training import MIN_ROWS, measure
+from taxidask.units import is_whole
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -50,7 +51,7 @@ def backtest_fare(
         If there are too few trips before the first fold to fit on, or none in a fold.
     """
     for name, value in (("folds", folds), ("horizon", 1 if horizon is None else horizon)):
-        if isinstance(value, bool) or int(value) != value or value < 1:
+        if not is_whole(value):
             raise ModelError(f"{name}={value!r} is not a whole number of at least 1", "give such a number")
     frame = as_frame(trips)
     _, _, rides = model.lessons(frame)

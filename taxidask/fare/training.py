@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from taxidask.errors import ModelError
 from taxidask.fare.features import categorical
 from taxidask.models import metrics
+from taxidask.units import is_whole
 
 MIN_ROWS = 1_000
 _TAIL_SHARE, _TAIL_ROWS = 0.2, 60_000
@@ -43,7 +44,7 @@ class Options:
     def __post_init__(self) -> None:
         for name, least in (("rounds", 1), ("leaves", 2), ("max_rows", MIN_ROWS)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if not is_whole(value, least):
                 raise ModelError(f"{name}={value!r} is not a whole number of at least {least:,}", "give such a number")
         if not 0 < self.interval < 1:
             raise ModelError(f"interval={self.interval!r} is not between 0 and 1", "0.8 is a band of 80 %")

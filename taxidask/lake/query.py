@@ -14,6 +14,7 @@ import pyarrow.dataset as ds
 from taxidask.errors import LakeError
 from taxidask.storage import Storage, join
 from taxidask.trips.schema import REJECT_SCHEMA, TRIP_SCHEMA, trip_schema
+from taxidask.units import is_whole
 
 from .filters import Where, check_columns, naive, parse_where
 from .manifest import Manifest, Part
@@ -55,8 +56,7 @@ def query_trips(
     check_columns(names, TRIP_SCHEMA)
     schema = trip_schema(names)
     condition, looked_at = parse_where(where, TRIP_SCHEMA)
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-        raise LakeError(f"limit is {limit!r}", "give a number of rows, 0 or more")
+    limit = _checked(limit)
     parts = [part for manifest in manifests for part in manifest.parts if part.first is not None]
     low = micros("start", start, min((part.first or 0 for part in parts), default=0))
     high = micros("end", end, max((part.last or 0 for part in parts), default=-1) + 1)
@@ -124,6 +124,7 @@ def query_rejects(
     limit: int | None = None,
 ) -> pa.Table:
     """Rows kept aside, by source and place in it."""
+    limit = _checked(limit)
     plain = pa.schema([field.with_type(pa.string()) if field.name == "reason" else field for field in REJECT_SCHEMA])
     tables, rows = [plain.empty_table()], 0
     for manifest in manifests:
@@ -140,3 +141,9 @@ def query_rejects(
             tables.append(table)
             rows += table.num_rows
     return pa.concat_tables(tables).slice(0, limit)
+
+
+def _checked(limit: Any) -> int | None:
+    if limit is not None and not is_whole(limit, 0):
+        raise LakeError(f"limit is {limit!r}", "give a number of rows, 0 or more")
+    return None if limit is None else int(limit)

@@ -19,6 +19,7 @@ from taxidask.errors import SettingsError, SourceError
 from taxidask.sample import rows as kernel
 from taxidask.sample.city import PARTS, city
 from taxidask.tariff import prices
+from taxidask.units import is_whole
 
 FIRST, LAST = pd.Period("2009-01", "M"), pd.Period("2020-06", "M")
 _CHUNK = 4 << 20
@@ -127,7 +128,7 @@ def make_sample(
     1002
     """
     periods = _months(start, months)
-    if isinstance(trips_per_month, bool) or int(trips_per_month) != trips_per_month or trips_per_month < 1:
+    if not is_whole(trips_per_month):
         raise SettingsError(f"trips_per_month={trips_per_month!r} is no number of rows", "give a whole number from 1")
     if not 0.0 <= faults <= 1.0:
         raise SettingsError(f"faults={faults!r} is no share of the rows", "give a number from 0 to 1, as in 0.01")
@@ -145,7 +146,7 @@ def _months(start: Any, months: int) -> list[pd.Period]:
             raise ValueError
     except (ValueError, TypeError) as error:
         raise SettingsError(f"start={start!r} is no month", 'give one as in start="2015-01"') from error
-    if isinstance(months, bool) or int(months) != months or months < 1:
+    if not is_whole(months):
         raise SettingsError(f"months={months!r} is no number of months", "give a whole number from 1")
     last = first + (int(months) - 1)
     if first < FIRST or last > LAST:

@@ -333,3 +333,18 @@ def test_fit_and_forecast_as_tasks(fitted, month, quick):
         ran = client.run_on_scheduler(lambda dask_scheduler: set(dask_scheduler.task_prefixes))
     same(forecast, fitted.forecast(month))
     assert {"fit_demand", "ask_demand"} <= ran
+
+
+@pytest.mark.parametrize("horizon", ["x", None, float("nan"), float("inf"), [1], True, 0, 1.5, 10**9])
+def test_a_horizon_that_is_none_is_refused_by_name(fitted, month, horizon):
+    if horizon is not None:
+        with pytest.raises(ModelError, match="horizon"):
+            fitted.forecast(month, horizon=horizon)
+    with pytest.raises(ModelError, match="horizon"):
+        fitted.predict_rolling(month, start=month.times[-10], horizon=horizon)
+
+
+@pytest.mark.parametrize("start", ["x", None, pd.NaT, "1999-01-01", [1]])
+def test_a_start_that_is_none_is_refused_by_name(fitted, month, start):
+    with pytest.raises(ModelError, match="start="):
+        fitted.predict_rolling(month, start=start)
