@@ -133,9 +133,12 @@ class SQLiteStore(Store):
     def _make(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.open("ab").close()
-        except IsADirectoryError as error:
-            raise self._is_folder() from error
+            # Only ever a new file: closing one that SQLite has open in this process takes SQLite's locks away, and
+            # another process then removes the journal under it.
+            with contextlib.suppress(FileExistsError):
+                self.path.open("xb").close()
+            if self.path.is_dir():
+                raise self._is_folder()
         except OSError as error:
             raise StoreError(
                 f"the store {self.path} cannot be made: {error.strerror or error}", "choose a folder you may write to"

@@ -63,6 +63,38 @@ def test_several_processes_create_at_once(tmp_path):
     open_store(url).check()
 
 
+VISITOR = """
+import sys
+from taxidask.results import open_store
+with open_store(sys.argv[1]) as store:
+    print(store.get_run("run")["n"])
+"""
+
+
+def test_the_journal_stays_while_a_thread_of_another_process_uses_it(tmp_path):
+    """A process that closes the file by itself loses SQLite's locks; the last one to leave then removes the journal."""
+
+    def visit() -> str:
+        command = [sys.executable, "-c", VISITOR, url]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+
+    url = f"sqlite:///{tmp_path}/results.db"
+    with open_store(url) as store:
+        store.create()
+        store.create_run({"id": "run", "n": 0})
+        first_write = threading.Thread(target=store.update_run, args=("run", {"n": 1}), kwargs={"expect": {}})
+        first_write.start()
+        first_write.join()
+        for n in range(2, 5):
+            assert visit() == str(n - 1)
+            assert (tmp_path / "results.db-wal").exists()
+            assert store.update_run("run", {"n": n}, expect={})
+        assert visit() == "4"
+    with sqlite3.connect(tmp_path / "results.db") as file:
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    file.close()
+
+
 KILLED = """
 import os, signal, sys
 from taxidask.results import open_store
