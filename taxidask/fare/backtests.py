@@ -76,14 +76,15 @@ def backtest_fare(
         fresh = model.unfitted().fit(frame.iloc[order[:begin]], client=client)
         predicted = fresh.predict(frame.iloc[order[begin:end]])
         actual = rides.take(order[begin:end])
-        tolls = np.nan_to_num(actual.tolls) if fresh.card["data"]["tolls_known"] else 0.0
+        price = actual.fare + (actual.tolls if fresh.card["data"]["tolls_known"] else 0.0)
+        told = np.isfinite(price)
         score = measure(
             actual.fare,
             predicted["fare"].to_numpy(),
             naive_fare(actual),
-            actual.fare + tolls,
-            predicted["low"].to_numpy(),
-            predicted["high"].to_numpy(),
+            price[told],
+            predicted["low"].to_numpy()[told],
+            predicted["high"].to_numpy()[told],
         )
         origin = {"fold": fold, "origin": pd.Timestamp(time[begin]), "end": pd.Timestamp(time[end - 1])}
         rows.append({**origin, "fitted_on": fresh.card["data"]["fitted_on"], **score})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from dataclasses import fields, replace
+from dataclasses import fields
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -144,9 +144,6 @@ class FareModel:
             most = self.options.max_rows
             used = good[np.arange(most, dtype=np.int64) * len(good) // most]
         taken = rides.take(used)
-        tolls_known = int(np.isfinite(taken.tolls).sum()) >= MIN_ROWS
-        if not tolls_known:
-            taken = replace(taken, tolls=np.full(len(taken), np.nan))
         names = feature_names(places)
         self._centers = Centers.from_zones(zones) if zones is not None else None
         from taxidask.compute import executor
@@ -164,7 +161,7 @@ class FareModel:
                 "end": str(taken.time[-1]),
                 "places": places,
                 "zones": zones.key if zones is not None else None,
-                "tolls_known": tolls_known,
+                "tolls_known": "tolls" in learned.texts,
             },
             "settings": self.options.to_dict(),
             "features": names,

@@ -25,6 +25,7 @@ _MOST_ROWS = 300_000  # the edges of a band and tolls need fewer rides than its 
 _CHECK_ROWS = 30_000  # that say how many rounds are of use
 _HUBER = 15.0  # units, about 7 USD: beyond, an error is a detour or a slip and counts in proportion only
 _PATIENCE = 25
+_TOLD = 100  # rides whose tolls are known, without which a part of them says nothing about tolls
 _REACH = 10.0  # units, added so that the shortest trip has a band too
 _BINS = 4
 
@@ -135,18 +136,20 @@ def learn(lesson: Lesson, options: Options) -> Learned:
     tail = min(int(n * _TAIL_SHARE), _TAIL_ROWS)
     first = n - tail
     half = first + tail // 2
-    known = np.isfinite(lesson.tolls)
-    tolls = np.where(known, lesson.tolls, 0.0)
-    units = (lesson.fare - lesson.flag) / lesson.unit
-    price = units + tolls / lesson.unit
     learnt, tested = np.arange(first), np.arange(half, n)
     checked = first + _spread(np.arange(half - first), _CHECK_ROWS)
+    known = np.isfinite(lesson.tolls)
+    # Tolls are learned where enough of them are known in every part; else a price is the fare alone.
+    with_tolls = known.sum() >= MIN_ROWS and all(known[part].sum() >= _TOLD for part in (learnt, checked, tested))
+    priced = known if with_tolls else np.ones(n, bool)
+    tolls = np.where(priced & known, lesson.tolls, 0.0)
+    units = (lesson.fare - lesson.flag) / lesson.unit
+    price = units + tolls / lesson.unit
     trainer = _Trainer(lesson, learnt, checked, options)
-    few = _spread(learnt, _MOST_ROWS)
+    few = _spread(learnt[priced[learnt]], _MOST_ROWS)
     boosters = {"fare": trainer.boost(units, {"objective": "huber", "alpha": _HUBER}, learnt)}
-    if known.any():
-        told = _spread(learnt[known[learnt]], _MOST_ROWS)
-        boosters["tolls"] = trainer.boost(tolls / lesson.crossing, {"objective": "regression"}, told, known)
+    if with_tolls:
+        boosters["tolls"] = trainer.boost(tolls / lesson.crossing, {"objective": "regression"}, few, priced)
 
     def ask(name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         return boosters[name].predict(lesson.x[rows], num_threads=options.num_threads or 0)
@@ -161,21 +164,23 @@ def learn(lesson: Lesson, options: Options) -> Learned:
         middle[wanted] += toll / lesson.unit[wanted]
     alpha = (1 - options.interval) / 2
     for name, share in (("low", alpha), ("high", 1 - alpha)):
-        boosters[name] = trainer.boost((price - middle) / reach(middle), {"objective": "quantile", "alpha": share}, few)
+        boosters[name] = trainer.boost(
+            (price - middle) / reach(middle), {"objective": "quantile", "alpha": share}, few, priced
+        )
 
-    kept = np.arange(first, n)
+    kept = first + np.flatnonzero(priced[first:])
     low, high = (middle[kept] + ask(name, kept) * reach(middle[kept]) for name in ("low", "high"))
     paid, between = price[kept], middle[kept]
-    cut = half - first
+    cut = int(priced[first:half].sum())
     early = Band.calibrate(paid[:cut], between[:cut], low[:cut], high[:cut], options.interval)
+    late = kept[cut:]
     edges = early.apply(between[cut:], low[cut:], high[cut:])
-    flag, unit = lesson.flag[tested], lesson.unit[tested]
     measured = measure(
         lesson.fare[tested],
-        flag + fare[tested] * unit,
+        lesson.flag[tested] + fare[tested] * lesson.unit[tested],
         lesson.naive[tested],
-        lesson.fare[tested] + tolls[tested],
-        *(flag + np.clip(edge, 0, None) * unit for edge in edges),
+        lesson.fare[late] + tolls[late],
+        *(lesson.flag[late] + np.clip(edge, 0, None) * lesson.unit[late] for edge in edges),
     )
     return Learned(
         {name: booster.model_to_string() for name, booster in boosters.items()},
@@ -198,7 +203,8 @@ def measure(
     low: NDArray[np.float64],
     high: NDArray[np.float64],
 ) -> dict[str, Any]:
-    """Errors of the fare in USD beside the tariff's, and the share of prices inside the band."""
+    """Errors of the fare in USD beside the tariff's, and the share of prices inside the band, of rides whose price is
+    known: these may be fewer."""
     known = np.isfinite(naive)
     return {
         "rows": len(fare),

@@ -419,3 +419,28 @@ def test_band_holds_what_it_says() -> None:
         assert 0.76 < inside[(middle < 20) == small].mean() < 0.84
     few = Band.calibrate(*draw(30), 0.8)
     assert few.edges == []
+
+
+@pytest.mark.parametrize(
+    ("share", "learned"),
+    [
+        (slice(0.0, 0.5), False),
+        (slice(0.85, 1.0), False),
+        (slice(0.5, 1.0), True),
+        (slice(0.0, 0.97), True),
+        (slice(0.0, 0.01), False),
+        (slice(0.999, 1.0), False),
+    ],
+)
+def test_tolls_known_for_a_part_of_the_time(march: pd.DataFrame, share: slice, learned: bool) -> None:
+    trips = march.sort_values("pickup_datetime", ignore_index=True)
+    place = np.arange(len(trips)) / len(trips)
+    told = (place >= share.start) & (place < share.stop)
+    model = td.FareModel(rounds=40, num_threads=1).fit(trips.assign(tolls_amount=trips["tolls_amount"].where(told)))
+    assert model.card["data"]["tolls_known"] is learned
+    priced = model.predict(trips)
+    assert priced.notna().all(axis=None)
+    assert bool(priced["tolls"].sum() > 0) is learned
+    assert 0.72 < model.card["metrics"]["coverage"] < 0.88
+    known = trips["fare_amount"] + (trips["tolls_amount"] if learned else 0.0)
+    assert 0.72 < ((known >= priced["low"]) & (known <= priced["high"])).mean() < 0.9
