@@ -50,8 +50,8 @@ class Prices:
 # for 2004-05-03 (in force in 2009), 2012-09-04 and 2022-12-19; MTA tax of 2009-11-01; improvement surcharge of
 # 2015-01-01; congestion surcharge of 2019-02-02. Tolls: MTA Bridges and Tunnels and Port Authority, E-ZPass, peak.
 STEPS: tuple[tuple[str, dict[str, int]], ...] = (
+    ("2009-07-12", {"crossing": 457}),
     ("2009-11-01", {"mta": 50}),
-    ("2010-01-01", {"crossing": 457}),
     ("2010-12-30", {"crossing": 480}),
     ("2011-09-18", {"hudson": 950}),
     ("2012-09-04", {"unit": 50, "jfk": 5200, "newark": 1750}),

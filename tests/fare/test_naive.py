@@ -50,6 +50,26 @@ def test_steps_are_in_order_and_name_prices() -> None:
     assert {name for _, changes in STEPS for name in changes} <= set(Prices.__dataclass_fields__)
 
 
+def test_tolls_change_when_passengers_paid_another(data: Path) -> None:
+    """Of all tolls that are one of the table's, nearly all were paid between the days from and to which it holds."""
+    files = sorted((data / "headers").glob("*")) + sorted((data / "trips-head").glob("*"))
+    files += sorted((data / "trips").glob("*")) + sorted((data / "recent").glob("*yellow*"))
+    tables = [td.read_trips(path)[0][["pickup_datetime", "tolls_amount"]] for path in files]
+    paid = pd.concat(tables).dropna()
+    cents = (paid["tolls_amount"] * 100).round().astype(int)
+    for name in ("crossing", "hudson"):
+        known = {getattr(Prices(), name)} | {changes[name] for _, changes in STEPS if name in changes}
+        some = paid[cents.isin(known)]
+        day = [getattr(prices(np.datetime64(moment, "D")), name) for moment in some["pickup_datetime"]]
+        right = cents[cents.isin(known)].to_numpy() == day
+        assert right.sum() > 100
+        assert right.mean() > (0.99 if name == "crossing" else 0.8)
+    early = paid[cents.isin([415, 457]) & (paid["pickup_datetime"] < "2010-12-30")]
+    assert len(early) > 2
+    for moment, toll in zip(early["pickup_datetime"], early["tolls_amount"], strict=True):
+        assert prices(np.datetime64(moment, "D")).crossing == round(toll * 100)
+
+
 def test_meter_on_the_straight_line() -> None:
     begin, end = TIMES_SQUARE, (-73.985, 40.758 + 1.05 / 69.0)  # 1.05 miles: five full units
     assert tariff_fare(trip(begin, end)).tolist() == [5.0]
