@@ -170,3 +170,11 @@ def test_no_column_is_carried_further_than_three_hours(weather, name):
     short.loc[:18, name] = np.nan
     with pytest.raises(td.TaxidaskError, match=rf"from 2015-01-01 00:00:00 to 2015-01-01 15:30:00 \({name}\)"):
         align_weather(short, times)
+
+
+def test_only_holidays_that_change_the_traffic_count():
+    ordinary = ["2014-11-11", "2014-11-04", "2015-02-12", "2015-02-15", "2012-02-13"]
+    quiet = ["2015-01-01", "2015-01-19", "2015-02-16", "2015-05-25", "2015-07-03", "2015-09-07", "2015-10-12"]
+    quiet += ["2015-11-26", "2015-12-25", "2010-02-15"]
+    assert not holiday_days(pd.DatetimeIndex(ordinary), "US-NY").any()
+    assert holiday_days(pd.DatetimeIndex(quiet), "US-NY").all()
