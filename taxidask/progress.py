@@ -54,8 +54,8 @@ class Progress:
         every: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.enabled, self.label, self.every = enabled, label, every
         self._file = sys.stderr if file is None else file
+        self.enabled, self.label, self.every = enabled and self._file is not None, label, every
         self._clock = clock
         self.rows = self.rejected = self.bytes = self.total_bytes = 0
         self._compiling: set[str] = set()  # the processes that do
@@ -239,5 +239,8 @@ def _time(seconds: float) -> str:
 
 def say(text: str, file: IO[str] | None = None) -> None:
     """Say a line to whoever watches (by default on stderr); that nobody can be told is no reason to stop the work."""
+    out = sys.stderr if file is None else file
+    if out is None:  # stderr was closed; print would take stdout, which is for results
+        return
     with contextlib.suppress(OSError, ValueError):
-        print(text, file=file or sys.stderr, flush=True)
+        print(text, file=out, flush=True)

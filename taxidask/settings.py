@@ -6,7 +6,6 @@ import difflib
 import json
 import os
 import re
-import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from taxidask.errors import CubeError, SettingsError
+from taxidask.progress import say
 from taxidask.units import CONTENT_RANGE, parse_bytes, parse_seconds, parse_slot
 
 PREFIX = "TAXIDASK_"
@@ -278,5 +278,5 @@ def load_settings(**overrides: Any) -> Settings:
     width = max(map(len, origin))
     for name, where in origin.items():
         value = getattr(settings, name)
-        print(f"{name:<{width}}  {where:<{12}}  {value}", file=sys.stderr)
+        say(f"{name:<{width}}  {where:<{12}}  {value}")
     return settings

@@ -131,3 +131,13 @@ def test_what_is_compiled_is_told_and_what_is_kept_is_not(where, tmp_path):
         assert int(done.stdout) > 0
         told.append([line for line in done.stderr.splitlines() if "compiling" in line])
     assert told == [["look: compiling, once"], []]
+
+
+def test_nothing_is_told_on_stdout_where_stderr_is_closed():
+    script = (
+        "import sys; sys.stderr = None\n"
+        "from taxidask.progress import Progress, say\nsay('a')\n"
+        f"with Progress() as show:\n    show({BLOCK})\nprint('result')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "result\n"

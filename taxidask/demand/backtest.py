@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from taxidask.demand.baselines import naive
+from taxidask.demand.calendar import days_told
 from taxidask.demand.forecast import DIRECTIONS
 from taxidask.demand.model import DemandModel, past_of
 from taxidask.demand.tasks import Question, ask_all, fit_pasts, pack
@@ -77,8 +78,8 @@ def backtest_demand(
     if seen < needed:
         most = folds_of(cube, horizon)
         raise ModelError(
-            f"a backtest of {folds} folds of {horizon} slots leaves {seen:,} slots ({seen / day:.1f} days) with data "
-            f"to fit the first on; it takes {needed:,} ({needed / day:.1f} days)",
+            f"a backtest of {folds} folds of {horizon} slots leaves {seen:,} slots ({days_told(seen, day)} days) with "
+            f"data to fit the first on; it takes {needed:,} ({needed / day:.1f} days)",
             f"give folds={most}" if most else "give a shorter horizon, or a longer cube",
         )
     origins = [first + fold * horizon for fold in range(folds)]

@@ -22,6 +22,15 @@ def slots_per_day(slot: pd.Timedelta) -> int:
     return DAY_SECONDS // seconds
 
 
+def days_told(slots: int, day: int) -> str:
+    """How many days slots are, in words: never more than they are.
+
+    >>> days_told(719, 48), days_told(720, 48), days_told(95, 48)
+    ('14.9', '15', '1.9')
+    """
+    return f"{slots * 10 // day / 10:g}"
+
+
 # Public holidays on which New York drives as on any day: taxi trips of 2010 to 2014 were 0.91 to 1.09 of those on the
 # same weekday of four weeks before and after, as on most ordinary days (0.90 to 1.05). Of the others the mildest are
 # Columbus Day (0.91 to 0.95) and Washington's Birthday (0.89 to 0.93).

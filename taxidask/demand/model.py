@@ -12,6 +12,7 @@ import pandas as pd
 
 from taxidask.clock import wall_clock
 from taxidask.demand.bands import Bands
+from taxidask.demand.calendar import days_told
 from taxidask.demand.features import feature_names
 from taxidask.demand.forecast import Forecast
 from taxidask.demand.tasks import Parcel, Past, Question, ask_all, fit_pasts, load_boosters, pack, tail_of
@@ -367,7 +368,7 @@ def past_of(cube: Cube, slots: int, options: Options) -> Past:
     if seen < needed:
         shorter = seen >= least_slots(day, 1)
         raise ModelError(
-            f"the cube has {seen:,} slots ({seen / day:.1f} days) with data; a demand model for a horizon of "
+            f"the cube has {seen:,} slots ({days_told(seen, day)} days) with data; a demand model for a horizon of "
             f"{options.horizon} slots needs {needed:,} ({needed / day:.1f} days)",
             "ingest more trips" + (f", or give a shorter horizon: DemandModel(horizon={seen})" if shorter else ""),
         )
@@ -380,8 +381,8 @@ def _note(cube: Cube, options: Options, groups: list[Group]) -> str:
     seen, needed = int((~cube.missing).sum()), slots_needed(day, options.horizon)
     learned = "daily profile, level and recent demand" if any(g.rounds for g in groups) else "daily profile and level"
     return (
-        f"{seen / day:.3g} days of data{', with gaps' if seen >= needed else ''}: {learned} only; bands are wide; "
-        f"{needed / day:.3g} days or more{' without long gaps' if seen >= needed else ''} add a weekly profile"
+        f"{days_told(seen, day)} days of data{', with gaps' if seen >= needed else ''}: {learned} only; bands are "
+        f"wide; {needed / day:.3g} days or more{' without long gaps' if seen >= needed else ''} add a weekly profile"
     )
 
 

@@ -37,6 +37,9 @@ def align_weather(weather: pd.DataFrame, times: pd.DatetimeIndex) -> np.ndarray:
     """
     if not isinstance(weather, pd.DataFrame):
         raise ModelError(f"weather is a {type(weather).__name__}", "give a DataFrame with one row per hour")
+    if not weather.columns.is_unique:
+        twice = weather.columns[weather.columns.duplicated()][0]
+        raise ModelError(f"weather has more than one column {twice}", "rename or drop all but one")
     index: pd.Index = weather.index
     if not isinstance(index, pd.DatetimeIndex):
         name = next((name for name in ("time", "pickup_dt") if name in weather.columns), None)
@@ -55,9 +58,9 @@ def align_weather(weather: pd.DataFrame, times: pd.DatetimeIndex) -> np.ndarray:
         numbers = weather[list(COLUMNS)].astype("float64")
     except (ValueError, TypeError) as error:
         raise ModelError(f"weather holds what is no number: {error}", "leave unknown values empty") from error
-    values = numbers.set_axis(pd.DatetimeIndex(hours).as_unit("ns"), axis=0)
+    values = numbers.set_axis(pd.DatetimeIndex(hours).as_unit("s"), axis=0)
     values = values[~values.index.duplicated(keep="last")].sort_index()
-    wanted_at = times.as_unit("ns")
+    wanted_at = times.as_unit("s")
     out = np.stack([_carried(values[name].dropna(), wanted_at) for name in COLUMNS], axis=1)
     bad = np.isnan(out)
     if bad.any():

@@ -263,10 +263,11 @@ class FareModel:
             raise ModelError(f"passengers={passengers!r} do not fit into a taxi", "give 1 to 9")
         if not rides.usable[0]:
             reason = next(iter(rides.reasons))
-            raise ModelError(
-                f"no quote from {pickup!r} to {dropoff!r} at {moment}: {reason}",
-                "give places inside the city (longitude -74.3 to -73.7, latitude 40.5 to 41.0; zones 1 to 263)",
-            )
+            remedies = {
+                "bad_datetime": "give New York time between 2000 and 2100",
+                "outside_city": "give zones, or points inside the city (longitude -74.3 to -73.7, latitude 40.5 to 41)",
+            }
+            raise ModelError(f"no quote from {pickup!r} to {dropoff!r} at {moment}: {reason}", remedies.get(reason))
         fare, tolls, price, low, high = (float(value) for value in self._ask(rides)[0])
         notes = []
         if not card["data"]["tolls_known"]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
+from collections.abc import Mapping, Set
 from difflib import SequenceMatcher
 from functools import lru_cache
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from taxidask.errors import SpaceError
 from taxidask.space.zones import Zones
+from taxidask.units import is_whole
 
 NO_PLACE = {
     264: "264 is the TLC's id of trips whose place is unknown",
@@ -31,13 +33,15 @@ def as_point(place: Any) -> tuple[float, float] | None:
     >>> as_point((-73.98, 40.75)), as_point("-73.98, 40.75"), as_point("JFK Airport"), as_point(132)
     ((-73.98, 40.75), (-73.98, 40.75), None, None)
     """
-    parts = place.split(",") if isinstance(place, str) else place
+    if isinstance(place, Mapping | Set):
+        raise SpaceError(f"{place!r} is no place", "give (longitude, latitude), or a taxi zone's name or id")
+    parts = place.strip("()[] ").split(",") if isinstance(place, str) else place
     try:
         lon, lat = (float(part) for part in parts)
     except (TypeError, ValueError):
         return None
     if not np.isfinite((lon, lat)).all():
-        return None
+        raise SpaceError(f"{place!r} is no point", "give (longitude, latitude) in degrees")
     if 40 <= lon <= 42 and -75 <= lat <= -73:
         raise SpaceError(f"{place!r} has its latitude first", f"give (longitude, latitude): {(lat, lon)}")
     return lon, lat
@@ -59,12 +63,12 @@ def find_zone(place: Any, zones: Zones) -> int:
     Traceback (most recent call last):
     taxidask.errors.SpaceError: several zones are called 'Corona'; give the id of one: Corona (56, Queens), ...
     """
-    if isinstance(place, Integral) and not isinstance(place, bool):
+    if is_whole(place, -sys.maxsize):
         return _known_id(int(place), zones)
     if not isinstance(place, str) or not place.strip():
         raise SpaceError(f"{place!r} is no place", "give (longitude, latitude), or a taxi zone's name or id")
-    if re.fullmatch(r"\s*\d+\s*", place):
-        return _known_id(int(place), zones)
+    if re.fullmatch(r"\s*[+-]?\d+(\.0*)?\s*", place):
+        return _known_id(int(place.partition(".")[0]), zones)
     asked = _plain(place)
     names = _plain_names(zones)
     found = [cell for cell, name in enumerate(names) if name == asked]

@@ -139,6 +139,10 @@ def test_weather_that_is_not_there(weather):
         align_weather([1], times)
     with pytest.raises(td.TaxidaskError, match=r"no number: .*'30\.0s'"):
         align_weather(weather.assign(temp_F="30.0s"), times)
+    with pytest.raises(td.TaxidaskError, match="more than one column temp_F"):
+        align_weather(pd.concat([weather, weather[["temp_F"]]], axis=1), times)
+    with pytest.raises(td.TaxidaskError, match="missing for 96 of 96 slots"):
+        align_weather(weather.assign(pickup_dt="2300-01-01 00:00:00"), times)
     with pytest.raises(td.TaxidaskError, match="has a time 'noon', which is none"):
         align_weather(weather.assign(pickup_dt="noon"), times)
 

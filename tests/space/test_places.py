@@ -82,7 +82,7 @@ def test_every_zone_has_a_point_inside_it():
 def test_points():
     assert as_point("-73.99,40.75") == as_point((-73.99, 40.75)) == as_point(np.array([-73.99, 40.75]))
     assert point_name(-73.99, 40.75) == "(-73.9900, 40.7500)"
-    assert as_point("JFK Airport") is as_point("132") is as_point(132) is as_point("nan,nan") is as_point(None) is None
+    assert as_point("JFK Airport") is as_point("132") is as_point(132) is as_point(None) is None
     with pytest.raises(SpaceError, match=r"has its latitude first; give \(longitude, latitude\): \(-73.99, 40.75\)"):
         as_point("40.75,-73.99")
 
@@ -111,3 +111,25 @@ def test_names_with_accents_of_ones_own():
     assert own.boroughs == [None]
     assert find_zone("ile de la cite", own) == 4
     assert zone_name(4, own) == f"{name} (4)"
+
+
+@pytest.mark.parametrize("text", ["(-73.98, 40.75)", "[-73.98,40.75]", " -73.98 , 40.75 "])
+def test_a_point_may_be_written_in_brackets(text):
+    assert as_point(text) == (-73.98, 40.75)
+
+
+@pytest.mark.parametrize("place", ["nan,nan", (float("inf"), 40.75), {-73.98: 1, 40.75: 2}, {-73.98, 40.75}])
+def test_what_looks_like_a_point_and_is_none_is_refused(place):
+    with pytest.raises(SpaceError, match="is no p"):
+        as_point(place)
+
+
+@pytest.mark.parametrize("place", [132.0, "132.0", " 132 ", np.float32(132)])
+def test_a_whole_number_is_an_id_however_it_is_written(place):
+    assert find_zone(place, ZONES) == 132
+
+
+@pytest.mark.parametrize("place", [-1, "-1", "0", "999999999", 10**12])
+def test_an_id_that_no_zone_has_is_refused_as_one(place):
+    with pytest.raises(SpaceError, match="there is no taxi zone"):
+        find_zone(place, ZONES)
