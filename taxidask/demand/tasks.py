@@ -24,6 +24,7 @@ _LOOK_BACK_WEEKS = 15  # what a forecast may look at: nine weeks for a base, fiv
 
 
 _MAKING = threading.Lock()
+_KEPT = 2  # histories: tasks come in no order, and of one fold and the next most often
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Parcel:
         return {**self.__dict__, "_made": {}}
 
     def history(self, options: Options, *, slots: int, weekly: bool, ahead: int = 0) -> History:
-        """The first `slots` slots made ready; the last one made is kept for the next task that wants the same."""
+        """The first `slots` slots made ready; the last ones made are kept for the next tasks that want the same."""
         wanted = (slots, weekly, ahead)
         with _MAKING:
             if wanted not in self._made:
@@ -58,7 +59,8 @@ class Parcel:
                     weather=None if self.weather is None else self.weather[: slots + ahead],
                     weekly=weekly,
                 )
-                self._made.clear()
+                while len(self._made) >= _KEPT:
+                    del self._made[next(iter(self._made))]
                 self._made[wanted] = made
             return self._made[wanted]
 
