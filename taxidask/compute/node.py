@@ -70,8 +70,8 @@ async def _serve(spec: dict[str, Any], answer: IO[str]) -> None:
             "distributed.scheduler.worker-saturation": 1.0,
             # Nobody asks what functions the threads are in, and sampling that takes the GIL a hundred times a second.
             "distributed.worker.profile.enabled": False,
-            # A fare model is fitted as one task, which may use the cores that are idle meanwhile; tasks that run side by
-            # side say themselves how many they take.
+            # A fare model is fitted as one task, which may use the cores that are idle meanwhile; tasks that run side
+            # by side say themselves how many they take.
             "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": CPU_COUNT,
         }
     )

@@ -250,8 +250,8 @@ def _worker_pod(shape: Shape) -> dict[str, Any]:
                 # The operator fills in its own address, tcp://, for containers that have none.
                 "DASK_SCHEDULER_ADDRESS": address,
                 "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
-                # A fare model is fitted as one task, which may use all the cores of its pod; tasks that run side by side say
-                # themselves how many they take.
+                # A fare model is fitted as one task, which may use all the cores of its pod; tasks that run side by
+                # side say themselves how many they take.
                 "OMP_NUM_THREADS": str(max(1, math.ceil(shape.worker_cpus))),
             }
         ),
