@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from taxidask.space import Zones
 
 MILES_EAST, MILES_NORTH = 52.4, 69.0  # a degree of longitude and of latitude at New York's latitude
 
@@ -37,9 +40,13 @@ def taxi_zones(lon: ArrayLike, lat: ArrayLike) -> NDArray[np.int64]:
     """
     from taxidask.space import Zones
 
-    zones = Zones()
-    cells = zones.locate(lon, lat)
-    return np.where(cells >= 0, np.asarray(zones.ids, np.int64)[cells], 0)
+    return zones_at(Zones(), lon, lat)
+
+
+def zones_at(space: Zones, lon: ArrayLike, lat: ArrayLike) -> NDArray[np.int64]:
+    """The same for any zones."""
+    cells = space.locate(lon, lat)
+    return np.where(cells >= 0, np.asarray(space.ids, np.int64)[cells], 0)
 
 
 def in_manhattan(zone: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from taxidask.clock import wall_clocks
 from taxidask.errors import ModelError
+from taxidask.fare.landmarks import zones_at
 from taxidask.trips.rules import Rules
 
 if TYPE_CHECKING:
@@ -160,8 +161,8 @@ def read_rides(
     if places == "zones":
         zone0, zone1 = (_zones(trips, name, ids) for name in IDS)
         if space is not None:
-            zone0 = np.where(zone0 == 0, _located(space, points[0], points[1]), zone0)
-            zone1 = np.where(zone1 == 0, _located(space, points[2], points[3]), zone1)
+            zone0 = np.where(zone0 == 0, zones_at(space, points[0], points[1]), zone0)
+            zone1 = np.where(zone1 == 0, zones_at(space, points[2], points[3]), zone1)
         inside = (zone0 > 0) & (zone1 > 0)
         points = [np.full(n, np.nan)] * 4
         if centers is not None:
@@ -257,11 +258,6 @@ def _zones(trips: pd.DataFrame, name: str, ids: NDArray[np.int64] | None) -> NDA
     numbers = _numbers(trips, name)
     good = (numbers >= 1) & (numbers <= LAST_ZONE) if ids is None else np.isin(numbers, ids)
     return np.where(good & (numbers == np.floor(numbers)), numbers, 0).astype(np.int64)
-
-
-def _located(space: Zones, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.int64]:
-    cell = space.locate(lon, lat)
-    return np.where(cell >= 0, np.asarray(space.ids, np.int64)[cell], 0)
 
 
 def _in_city(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
