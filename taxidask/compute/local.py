@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -86,8 +87,9 @@ class _Node:
     def stop(self) -> None:
         """End the process and, through it, its workers; returns once it is gone."""
         process = self.process
-        if process.stdin is not None and not process.stdin.closed:
-            process.stdin.close()
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # it may have ended before it read what is still buffered
+                process.stdin.close()
         try:
             process.wait(node.CLOSE_SECONDS + 2)
         except subprocess.TimeoutExpired:
@@ -109,8 +111,9 @@ def _start(workers: int, threads: int, memory: int, timeout: float) -> _Node:
     assert process.stdin is not None  # noqa: S101 - it is a pipe
     started = _Node(process, "")
     try:
-        process.stdin.write(json.dumps(spec).encode() + b"\n")
-        process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it ended at once: its code is asked for below
+            process.stdin.write(json.dumps(spec).encode() + b"\n")
+            process.stdin.flush()
         line = _line(process, timeout)
     except BaseException:
         started.stop()

@@ -228,6 +228,10 @@ def test_a_cluster_that_cannot_start_says_why(monkeypatch):
     monkeypatch.setattr("taxidask.compute.node.BOOT", "import sys; sys.exit(7)")
     with pytest.raises(ComputeError, match="did not start: it ended with code 7"):
         td.connect()
+    with monkeypatch.context() as late:  # what it is told arrives after its end
+        late.setattr("taxidask.compute.local.json.dumps", lambda spec: time.sleep(0.5) or "{}")
+        with pytest.raises(ComputeError, match="did not start: it ended with code 7"):
+            td.connect()
     monkeypatch.setattr("taxidask.compute.node.BOOT", "import time; time.sleep(60)")
     with pytest.raises(ComputeError, match="waited 1 s for a local cluster to start"):
         td.connect(timeout=1)
