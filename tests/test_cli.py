@@ -268,3 +268,28 @@ def test_cluster_without_kubernetes(
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     assert call("cluster", command, "anna") == 1
     assert "KUBECONFIG" in capsys.readouterr().err
+
+
+AHEAD = """
+import sys
+import taxidask as td
+from numba.core.dispatcher import Dispatcher
+from taxidask.cli.ahead import compile_ahead
+from taxidask.fare.landmarks import taxi_zones
+
+def compiled():
+    modules = [it for name, it in sys.modules.items() if name.startswith("taxidask.") and ".sample" not in name]
+    kernels = {thing for module in modules for thing in vars(module).values() if isinstance(thing, Dispatcher)}
+    return {(one.__name__, signature) for one in kernels for signature in one.signatures}
+
+compile_ahead()
+ahead = compiled()
+td.Lake("lake").ingest(td.make_sample("trips", start="2015-03", trips_per_month=2000))
+taxi_zones([-73.785], [40.645])
+assert len(ahead) > 10 and compiled() == ahead, compiled() - ahead
+"""
+
+
+def test_what_the_demo_reads_is_compiled_ahead(tmp_path):
+    done = subprocess.run([sys.executable, "-c", AHEAD], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr

@@ -62,23 +62,31 @@ def demo(
     folder
         Where everything goes; run it again and what is there is used.
     """
+    from distributed import fire_and_forget
+
+    from taxidask.cli.ahead import compile_ahead
+
     signal.signal(signal.SIGTERM, terminate)
     folder = folder.absolute()
     source = folder / "trips" / "yellow_tripdata_2015-03.csv"
-    if source.exists():
-        say(f"using the trips made before: {source}")
-    else:
-        say(f"making {trips:,} trips of March 2015, one in a hundred of them faulty …")
-        source.parent.mkdir(parents=True, exist_ok=True)
-        with Progress(label="sample"):
-            taxidask.make_sample(str(source.parent), start="2015-03", trips_per_month=trips, seed=1)
     settings = Settings(
         sources=[str(source)],
         lake=str(folder / "lake"),
         store=f"sqlite:///{folder / 'taxidask.db'}",
         report=str(folder / "report.pdf"),
     )
-    finished = taxidask.run(settings, resume="last")
+    there = source.exists()
+    if there:
+        say(f"using the trips made before: {source}")
+    else:
+        say(f"making {trips:,} trips of March 2015, one in a hundred of them faulty …")
+        source.parent.mkdir(parents=True, exist_ok=True)
+    with taxidask.connect(settings) as client:
+        if not there:
+            fire_and_forget(client.submit(compile_ahead, pure=False))
+            with Progress(label="sample"):
+                taxidask.make_sample(str(source.parent), start="2015-03", trips_per_month=trips, seed=1)
+        finished = taxidask.run(settings, client=client, resume="last")
     code = finish(finished, json)
     if not json:
         print(
