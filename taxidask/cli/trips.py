@@ -121,7 +121,8 @@ def query(
     end
         Pickups before this time.
     where
-        Conditions joined by `and`, e.g. `fare_amount > 50 and passenger_count == 1`.
+        Conditions joined by `and`, `or`, `not`, e.g. `fare_amount > 50 and passenger_count == 1`; a null is in no
+        answer unless asked for: `passenger_count is null`.
     limit
         Rows at most; 0 for all.
     out

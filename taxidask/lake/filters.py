@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from functools import reduce
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -48,8 +48,9 @@ def parse_where(where: Where, schema: pa.Schema) -> tuple[pc.Expression | None, 
     Parameters
     ----------
     where : str or list of (column, op, value)
-        Tuples all of which must hold, op one of ``== != < <= > >= in, not in``; or text with comparisons, ``and``,
-        ``or``, ``not``, ``in (…)`` and ``is None``. Text is parsed, never evaluated.
+        Tuples all of which must hold, op one of ``== != < <= > >= in, not in, is, is not``; or text with comparisons,
+        ``and``, ``or``, ``not``, ``in (…)`` and ``is null``. Text is parsed, never evaluated. As in SQL a null fulfils
+        neither a condition nor its negation: ``is null`` and ``is not null`` ask for it.
     schema : pyarrow.Schema
         The columns and their types: values are read as their column's type.
 
@@ -85,12 +86,16 @@ def _condition(name: str, op: str, value: Any, schema: pa.Schema) -> pc.Expressi
             raise LakeError(f"{name} {op} {value!r}: {value!r} is no list of values", f"like {name} {op} (1, 2)")
         inside = column.isin(pa.array([literal(name, one, kind).as_py() for one in value], kind))
         return inside if op == "in" else ~inside & column.is_valid()
+    if op not in (*COMPARE, "is", "is not"):
+        raise LakeError(
+            f"{name} {op} {value!r}: there is no {op!r}", f"use {' '.join(COMPARE)}, in, not in, is or is not"
+        )
+    if value is None or value is pd.NA or value is pd.NaT:
+        if op not in ("==", "!=", "is", "is not"):
+            raise LakeError(f"{name} {op} null has no meaning", f"use {name} is null or {name} is not null")
+        return column.is_null() if op in ("==", "is") else column.is_valid()
     if op not in COMPARE:
-        raise LakeError(f"{name} {op} {value!r}: there is no {op!r}", f"use {' '.join(COMPARE)}, in or not in")
-    if value is None or value is pd.NA:
-        if op not in ("==", "!="):
-            raise LakeError(f"{name} {op} None has no meaning", f"use {name} == None or {name} != None")
-        return column.is_null() if op == "==" else column.is_valid()
+        raise LakeError(f"{name} {op} {value!r}: only null follows {op}", f"write {name} {op} null")
     return COMPARE[op](column, literal(name, value, kind))
 
 
@@ -129,6 +134,16 @@ def naive(name: str, value: Any) -> pd.Timestamp:
     return moment
 
 
+def _is_null(node: ast.expr) -> bool:
+    return (isinstance(node, ast.Constant) and node.value is None) or (
+        isinstance(node, ast.Name) and node.id.lower() == "null"
+    )
+
+
+def _is_column(node: ast.expr) -> TypeGuard[ast.Name]:
+    return isinstance(node, ast.Name) and not _is_null(node)
+
+
 class _Text:
     """Conditions in text: a small part of Python's grammar, walked by hand."""
 
@@ -143,42 +158,49 @@ class _Text:
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             remedy = "compare with ==" if " = " in self.text else _EXAMPLE
             raise LakeError(f"where {self.text!r} cannot be read: {getattr(error, 'msg', error)}", remedy) from None
-        return self._logic(tree.body)
+        return self._logic(tree.body, True)
 
     def _fail(self, node: ast.AST) -> LakeError:
         return LakeError(f"where {self.text!r}: {ast.unparse(node)!r} is not a condition on a column", _EXAMPLE)
 
-    def _logic(self, node: ast.expr) -> pc.Expression:
+    def _logic(self, node: ast.expr, holds: bool) -> pc.Expression:
+        """Where a condition holds, or where it does not: negation goes down to the comparisons.
+
+        There each leaves nulls out itself: Arrow's `isin` knows no third value, its inverse would let them in.
+        """
         if isinstance(node, ast.BoolOp):
-            join = operator.and_ if isinstance(node.op, ast.And) else operator.or_
-            return reduce(join, map(self._logic, node.values))
+            join = operator.and_ if isinstance(node.op, ast.And) is holds else operator.or_
+            return reduce(join, [self._logic(value, holds) for value in node.values])  # noqa: PD011 - no frame
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return ~self._logic(node.operand)
+            return self._logic(node.operand, not holds)
         if isinstance(node, ast.Compare):
             operands = [node.left, *node.comparators]
             pairs = zip(operands[:-1], node.ops, operands[1:], strict=True)
-            return reduce(operator.and_, (self._compare(left, op, right, node) for left, op, right in pairs))
+            comparisons = (self._compare(left, op, right, node, holds) for left, op, right in pairs)
+            return reduce(operator.and_ if holds else operator.or_, comparisons)
         raise self._fail(node)
 
-    def _compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr, node: ast.expr) -> pc.Expression:
+    def _compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr, node: ast.expr, holds: bool) -> pc.Expression:
         if isinstance(op, (ast.In, ast.NotIn)):
-            if not isinstance(left, ast.Name) or not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
+            if not _is_column(left) or not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
                 raise self._fail(node)
             values = [self._value(element) for element in right.elts]
-            return _condition(self._column(left), "in" if isinstance(op, ast.In) else "not in", values, self.schema)
+            word = "in" if isinstance(op, ast.In) is holds else "not in"
+            return _condition(self._column(left), word, values, self.schema)
         if isinstance(op, (ast.Is, ast.IsNot)):
-            if not isinstance(left, ast.Name) or not (isinstance(right, ast.Constant) and right.value is None):
+            if not _is_column(left) or not _is_null(right):
                 raise self._fail(node)
-            return _condition(self._column(left), "==" if isinstance(op, ast.Is) else "!=", None, self.schema)
-        symbol = _AST[type(op)]
-        if isinstance(left, ast.Name) and isinstance(right, ast.Name):
+            expression = _condition(self._column(left), "is" if isinstance(op, ast.Is) else "is not", None, self.schema)
+        elif _is_column(left) and _is_column(right):
             one, other = self._column(left), self._column(right)
-            return COMPARE[symbol](pc.field(one), pc.field(other))
-        if isinstance(left, ast.Name):
-            return _condition(self._column(left), symbol, self._value(right), self.schema)
-        if isinstance(right, ast.Name):
-            return _condition(self._column(right), _FLIP[symbol], self._value(left), self.schema)
-        raise self._fail(node)
+            expression = COMPARE[_AST[type(op)]](pc.field(one), pc.field(other))
+        elif _is_column(left):
+            expression = _condition(self._column(left), _AST[type(op)], self._value(right), self.schema)
+        elif _is_column(right):
+            expression = _condition(self._column(right), _FLIP[_AST[type(op)]], self._value(left), self.schema)
+        else:
+            raise self._fail(node)
+        return expression if holds else ~expression  # null stays null
 
     def _column(self, node: ast.Name) -> str:
         check_columns([node.id], self.schema)
@@ -186,6 +208,8 @@ class _Text:
         return node.id
 
     def _value(self, node: ast.expr) -> Any:
+        if _is_null(node):
+            return None
         if isinstance(node, ast.Constant):
             return node.value
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):

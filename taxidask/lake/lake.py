@@ -251,7 +251,8 @@ class Lake:
         start, end : str or Timestamp, optional
             New York wall-clock time.
         where : str or list of (column, op, value), optional
-            Conditions, like ``"fare_amount > 20 and passenger_count == 1"`` or ``[("fare_amount", ">", 20)]``.
+            Conditions, like ``"fare_amount > 20 and passenger_count == 1"`` or ``[("fare_amount", ">", 20)]``. A null
+            fulfils neither a condition nor its negation, as in SQL; ``passenger_count is null`` asks for it.
         columns : list of str, optional
             Those wanted, in this order; all by default.
         limit : int, optional

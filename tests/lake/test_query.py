@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
+import sqlite3
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,6 +99,10 @@ def test_from_start_to_end(lake, everything, start, end):
         ([("dropoff_datetime", "<", datetime.datetime(2015, 1, 2))], "dropoff_datetime < '2015-01-02'"),
         ("pickup_location_id == None", "pickup_location_id.isnull()"),
         ("pickup_location_id is not None", "pickup_location_id.notnull()"),
+        ("pickup_location_id is null", "pickup_location_id.isnull()"),
+        ("fare_amount == NULL or null != vendor_id", "vendor_id.notnull()"),
+        ([("pickup_location_id", "is", None)], "pickup_location_id.isnull()"),
+        ([("vendor_id", "is not", pd.NaT)], "vendor_id.notnull()"),
         ("", None),
         ([], None),
     ],
@@ -129,7 +137,8 @@ def test_where(lake, everything, where, query):
         ("1 < 2", r"'1 < 2' is not a condition"),
         ("fare_amount in 5", r"is not a condition"),
         ("fare_amount is 5", r"is not a condition"),
-        ("fare_amount < None", r"fare_amount < None has no meaning"),
+        ("fare_amount < None", r"fare_amount < null has no meaning; use fare_amount is null"),
+        ([("fare_amount", "is", 5)], r"only null follows is"),
         ([("fare_amount", "~", 1)], r"there is no '~'; use == != < <= > >="),
         ([("fare_amount", "in", 5)], r"5 is no list of values"),
         ([("fare_amount", ">")], r"no \(column, op, value\)"),
@@ -138,6 +147,89 @@ def test_where(lake, everything, where, query):
 def test_what_is_wrong_with_where(lake, where, message):
     with pytest.raises(LakeError, match=message):
         lake.trips(where=where)
+
+
+VALUES = {
+    "passenger_count": [None, 0, 1, 2],
+    "rate_code_id": [1, None, 2],
+    "fare_amount": [2.5, None, 10.0, 20.25],
+    "vendor_id": [None, "1", "CMT"],
+    "dropoff_datetime": [datetime.datetime(2015, 1, 1, 8), None, datetime.datetime(2015, 1, 2)],
+}
+LITERALS = {
+    "passenger_count": st.sampled_from(["0", "1", "2"]),
+    "rate_code_id": st.sampled_from(["1", "2", "3"]),
+    "fare_amount": st.sampled_from(["2.5", "10", "-1"]),
+    "vendor_id": st.sampled_from(["'1'", "'CMT'", "'z'"]),
+    "dropoff_datetime": st.sampled_from(["'2015-01-01 08:00'", "'2015-01-03'"]),
+}
+SQL_OP = {"==": "=", "!=": "<>"}
+
+
+@st.composite
+def conditions(draw, depth=3):
+    """A condition as `where` takes it, and the same in SQL."""
+    kind = draw(st.sampled_from(["compare", "columns", "in", "null", "not", "and", "or"][: 7 if depth else 4]))
+    if kind == "not":
+        one, sql = draw(conditions(depth - 1))
+        return f"not ({one})", f"NOT ({sql})"
+    if kind in ("and", "or"):
+        pairs = draw(st.lists(conditions(depth - 1), min_size=2, max_size=3))
+        return f" {kind} ".join(f"({one})" for one, _ in pairs), f" {kind} ".join(f"({sql})" for _, sql in pairs)
+    name = draw(st.sampled_from(sorted(VALUES)))
+    op = draw(st.sampled_from(["==", "!=", "<", "<=", ">", ">="]))
+    if kind == "columns":
+        other = draw(st.sampled_from(["passenger_count", "rate_code_id", "fare_amount"]))
+        return f"{other} {op} passenger_count", f"{other} {SQL_OP.get(op, op)} passenger_count"
+    if kind == "null":
+        word = draw(st.sampled_from(["is null", "is not null"]))
+        return f"{name} {word}", f"{name} {word}"
+    if kind == "in":
+        word = draw(st.sampled_from(["in", "not in"]))
+        values = draw(st.lists(LITERALS[name], min_size=1, max_size=3))
+        return f"{name} {word} ({', '.join(values)},)", f"{name} {word} ({', '.join(values)})"
+    value = draw(LITERALS[name])
+    return f"{name} {op} {value}", f"{name} {SQL_OP.get(op, op)} {value}"
+
+
+@pytest.fixture(scope="module")
+def nulls():
+    """Every combination of some values and null in five columns, here and in SQLite."""
+    rows = list(itertools.product(*VALUES.values()))
+    table = pa.table(
+        {
+            name: pa.array(column, TRIP_SCHEMA.field(name).type)
+            for name, column in zip(VALUES, zip(*rows, strict=True), strict=True)
+        }
+    )
+    base = sqlite3.connect(":memory:")
+    base.execute(f"CREATE TABLE trips ({', '.join(VALUES)})")
+    texts = [[str(value)[:16] if isinstance(value, datetime.datetime) else value for value in row] for row in rows]
+    base.executemany("INSERT INTO trips VALUES (?, ?, ?, ?, ?)", texts)
+    yield table, base
+    base.close()
+
+
+@given(conditions())
+def test_conditions_are_three_valued_as_in_sql(nulls, condition):
+    table, base = nulls
+    where, sql = condition
+    expression, _ = parse_where(where, TRIP_SCHEMA)
+    found = ds.dataset(table).to_table(filter=expression).num_rows
+    assert found == base.execute(f"SELECT count(*) FROM trips WHERE {sql}").fetchone()[0]
+
+
+def test_a_null_is_in_no_answer_unless_asked_for(nulls):
+    table, _ = nulls
+    passengers = table["passenger_count"].to_pylist()
+
+    def rows(where):
+        return ds.dataset(table).to_table(filter=parse_where(where, TRIP_SCHEMA)[0]).num_rows
+
+    zeros = passengers.count(0)
+    assert rows("not (passenger_count in (1, 2))") == rows("passenger_count not in (1, 2)") == zeros
+    assert rows("not (passenger_count not in (0,))") == rows("not not passenger_count in (0,)") == zeros
+    assert rows("passenger_count in (1, 2) or passenger_count is null") == len(passengers) - zeros
 
 
 @given(st.text(max_size=40))
