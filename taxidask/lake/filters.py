@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import datetime
 import operator
+import re
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from difflib import get_close_matches
 from functools import reduce
+from numbers import Integral, Real
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -84,7 +87,9 @@ def _condition(name: str, op: str, value: Any, schema: pa.Schema) -> pc.Expressi
     if op in ("in", "not in"):
         if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
             raise LakeError(f"{name} {op} {value!r}: {value!r} is no list of values", f"like {name} {op} (1, 2)")
-        inside = column.isin(pa.array([literal(name, one, kind).as_py() for one in value], kind))
+        found = [literal(name, one, kind) for one in value]
+        # A number that the column's type cannot hold is in none of its rows; cast to that type it would be another.
+        inside = column.isin(pa.array([one.as_py() for one in found if one.type == kind], kind))
         return inside if op == "in" else ~inside & column.is_valid()
     if op not in (*COMPARE, "is", "is not"):
         raise LakeError(
@@ -100,25 +105,48 @@ def _condition(name: str, op: str, value: Any, schema: pa.Schema) -> pc.Expressi
 
 
 def literal(name: str, value: Any, kind: pa.DataType) -> pa.Scalar:
-    """A value as its column's type, or as a float where an integer column is compared with one."""
-    value = value.item() if isinstance(value, np.generic) and not isinstance(value, np.datetime64) else value
-    try:
-        if pa.types.is_timestamp(kind):
-            if isinstance(value, (str, datetime.date, np.datetime64)):
-                return pa.scalar(naive(name, value).to_pydatetime(), kind)
-        elif pa.types.is_string(kind):
-            if isinstance(value, (str, int)) and not isinstance(value, bool):
-                return pa.scalar(str(value), kind)
-        elif isinstance(value, (int, float, str)) and not isinstance(value, bool):
-            number = float(value)
-            if pa.types.is_integer(kind) and number.is_integer() and abs(number) < 2 ** (kind.bit_width - 1):
-                return pa.scalar(int(number), kind)
-            return pa.scalar(number, pa.float64())
-    except (ValueError, OverflowError):
-        pass
+    """A value as its column's type; as a float where it is a number that a column of whole numbers cannot hold."""
     what = "a time" if pa.types.is_timestamp(kind) else "text" if pa.types.is_string(kind) else "a number"
+    try:
+        if what == "a time" and isinstance(value, (str, datetime.date, np.datetime64)):
+            moment = naive(name, value)
+            if moment.nanosecond:
+                raise LakeError(f"{name} holds whole microseconds; {value!r} is finer", "round it")
+            return pa.scalar(int(moment.as_unit("us").to_numpy().astype("int64")), kind)
+        if what == "text" and isinstance(value, (str, int, np.integer)) and not isinstance(value, bool):
+            return pa.scalar(str(value), kind)
+        if what == "a number":
+            number = _number(value)
+            whole = isinstance(number, int) or number.is_integer()
+            if pa.types.is_integer(kind) and whole and abs(number) < 2 ** (kind.bit_width - 1):
+                return pa.scalar(int(number), kind)
+            if float(number) == number:
+                return pa.scalar(float(number), pa.float64())
+            raise LakeError(f"{name} holds no number as fine as {value!r}", "round it to 15 digits")
+    except (ValueError, ArithmeticError, TypeError):
+        pass
     hint = {"a time": '"2015-01-31 18:00"', "text": '"CMT"', "a number": "20"}[what]
-    raise LakeError(f"{name} is {what}; {value!r} is not", f"compare it with {what} like {hint}")
+    remedy = f"compare it with {what} like {hint}, or ask for {name} is null"
+    raise LakeError(f"{name} is {what}; {shown(value)} is not", remedy)
+
+
+def _number(value: Any) -> int | float:
+    """A number, or one in plain digits; ValueError for all else, NaN among it: nothing is equal to that."""
+    if isinstance(value, str):
+        if re.fullmatch(r"\s*[+-]?\d+\s*", value, re.ASCII):
+            return int(value)
+        if not re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", value, re.ASCII):
+            raise ValueError
+        return float(value)
+    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, (Real, Decimal)) or value != value:
+        raise ValueError
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def shown(value: Any) -> str:
+    """A value as it was given, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}… ({len(text):,} characters)"
 
 
 def naive(name: str, value: Any) -> pd.Timestamp:

@@ -25,10 +25,11 @@ _FORMAT = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentS
 
 
 def micros(name: str, value: Any, default: int) -> int:
-    """A moment as microseconds since 1970."""
+    """A moment as microseconds since 1970, the next one of a moment between two: trips have whole ones."""
     if value is None:
         return default
-    return int(naive(name, value).as_unit("us").to_numpy().astype("int64"))
+    moment = naive(name, value)
+    return int(moment.as_unit("us").to_numpy().astype("int64")) + bool(moment.nanosecond)
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:

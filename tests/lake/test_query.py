@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import itertools
 import sqlite3
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -157,9 +158,9 @@ VALUES = {
     "dropoff_datetime": [datetime.datetime(2015, 1, 1, 8), None, datetime.datetime(2015, 1, 2)],
 }
 LITERALS = {
-    "passenger_count": st.sampled_from(["0", "1", "2"]),
+    "passenger_count": st.sampled_from(["0", "1", "2", "1.5", "70000", "-32769", "1e400"]),
     "rate_code_id": st.sampled_from(["1", "2", "3"]),
-    "fare_amount": st.sampled_from(["2.5", "10", "-1"]),
+    "fare_amount": st.sampled_from(["2.5", "10", "-1", "1e30", "20.25"]),
     "vendor_id": st.sampled_from(["'1'", "'CMT'", "'z'"]),
     "dropoff_datetime": st.sampled_from(["'2015-01-01 08:00'", "'2015-01-03'"]),
 }
@@ -230,6 +231,48 @@ def test_a_null_is_in_no_answer_unless_asked_for(nulls):
     assert rows("not (passenger_count in (1, 2))") == rows("passenger_count not in (1, 2)") == zeros
     assert rows("not (passenger_count not in (0,))") == rows("not not passenger_count in (0,)") == zeros
     assert rows("passenger_count in (1, 2) or passenger_count is null") == len(passengers) - zeros
+
+
+@pytest.mark.parametrize(
+    "value", [1.5, 70_000, -40_000, 2.0**40, np.int64(10**12), Decimal("1.5"), "1.5", float("inf")]
+)
+def test_a_number_that_the_column_cannot_hold_is_in_no_row(nulls, value):
+    table, _ = nulls
+    everything = len([one for one in table["passenger_count"].to_pylist() if one is not None])
+
+    def rows(op, value):
+        where = [("passenger_count", op, value)]
+        return ds.dataset(table).to_table(filter=parse_where(where, TRIP_SCHEMA)[0]).num_rows
+
+    assert rows("==", value) == rows("in", [value]) == 0
+    assert rows("!=", value) == rows("not in", [value]) == everything
+    assert rows("<", value) + rows(">", value) == rows("<=", value) + rows(">=", value) == everything
+    assert rows("in", [value, 2, 0]) == rows("in", (0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("passenger_count", ["nan", float("nan"), np.nan, "inf", "1_0", "", "x", True, np.True_, None, 1j, b"1", [1]]),
+        ("fare_amount", ["nan", float("nan"), Decimal("sNaN"), 2**60 + 1, np.timedelta64(5, "s"), 10**400, pd.NaT]),
+        ("vendor_id", [1.5, True, None, b"CMT", float("nan"), datetime.date(2015, 1, 1), "\ud800"]),
+        ("pickup_datetime", [20, 1.5, True, "noon", "2015-02-30", None, np.datetime64("NaT"), datetime.time(8)]),
+        ("dropoff_datetime", ["2015-01-01 00:00:00.0000005", pd.Timestamp(1, unit="ns"), "", datetime.timedelta(1)]),
+    ],
+)
+def test_a_value_that_is_none_of_the_column_s_kind_is_refused(name, values):
+    for value in values:
+        for condition in [(name, "in", [value]), (name, "not in", (value,)), (name, "<", value)]:
+            with pytest.raises(LakeError, match=name):
+                parse_where([condition], TRIP_SCHEMA)
+
+
+def test_a_start_between_two_microseconds(lake, everything):
+    at = everything["pickup_datetime"].iloc[100]
+    later = pd.Timestamp(at).as_unit("ns") + pd.Timedelta(1, unit="ns")
+    after = everything[everything["pickup_datetime"] > at]
+    assert len(lake.trips(start=later)) == len(after)
+    assert len(lake.trips(end=later)) == len(everything) - len(after)
 
 
 @given(st.text(max_size=40))
