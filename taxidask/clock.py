@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Number
 from typing import Any
 
 import pandas as pd
@@ -15,13 +16,15 @@ def wall_clock(value: Any) -> pd.Timestamp:
     Raises
     ------
     ValueError, TypeError
-        If it is no time, or none at all.
+        If it is no time, or none at all; also for numbers: seconds of what?
 
     Examples
     --------
     >>> wall_clock("2015-03-07 20:00"), wall_clock("2015-03-07T20:00:00Z")
     (Timestamp('2015-03-07 20:00:00'), Timestamp('2015-03-07 15:00:00'))
     """
+    if isinstance(value, Number):
+        raise TypeError("a number is no time")
     moment = pd.Timestamp(value)
     if moment is pd.NaT:
         raise ValueError("no time")

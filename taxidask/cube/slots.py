@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from taxidask.clock import wall_clock
 from taxidask.errors import CubeError
 from taxidask.units import slot_name
 
@@ -11,16 +12,9 @@ from taxidask.units import slot_name
 def slot_start(name: str, value: str | pd.Timestamp, slot: pd.Timedelta) -> pd.Timestamp:
     """Return the start of a slot, checked; `name` is what messages call it."""
     try:
-        moment = pd.Timestamp(value)
+        moment = wall_clock(value)
     except (ValueError, TypeError) as error:
         raise CubeError(f"{name}={value!r} is no time", "write it like 2015-01-31 14:30") from error
-    if pd.isna(moment):
-        raise CubeError(f"{name}={value!r} is no time", "write it like 2015-01-31 14:30")
-    if moment.tzinfo is not None:
-        raise CubeError(
-            f"{name} {moment} has a time zone",
-            "cubes count New York wall-clock time: moment.tz_convert('America/New_York').tz_localize(None)",
-        )
     if moment != moment.floor(slot):
         raise CubeError(
             f"{name} {moment} is not the start of a slot of {slot_name(slot)}",

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from taxidask.clock import wall_clock
 from taxidask.errors import LakeError
 
 Where = str | Sequence[Any] | None
@@ -150,16 +151,12 @@ def shown(value: Any) -> str:
 
 
 def naive(name: str, value: Any) -> pd.Timestamp:
-    """A moment of New York wall-clock time."""
+    """A moment as New York's clocks show it."""
     try:
-        moment = pd.Timestamp(value)
+        return wall_clock(value)
     except (ValueError, TypeError) as error:
-        raise LakeError(f"{name} {value!r} is no time", 'write it like "2015-01-31" or "2015-01-31 18:00"') from error
-    if moment is pd.NaT:
-        raise LakeError(f"{name} is no time", 'write it like "2015-01-31 18:00"')
-    if moment.tzinfo is not None:
-        raise LakeError(f"{name} {value} has a time zone", "trips carry New York wall-clock time: leave the zone out")
-    return moment
+        remedy = 'write it like "2015-01-31" or "2015-01-31 18:00"'
+        raise LakeError(f"{name} {shown(value)} is no time", remedy) from error
 
 
 def _is_null(node: ast.expr) -> bool:

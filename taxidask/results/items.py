@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from taxidask.clock import wall_clock, wall_clocks
 from taxidask.errors import StoreError
 from taxidask.results import keys
 from taxidask.results.values import item_bytes, numbers_or_none, plain, six_digits
@@ -33,20 +34,15 @@ _EMPTY_TIME = np.dtype("datetime64[us]")
 
 
 def moment(value: Any, name: str) -> pd.Timestamp | None:
-    """A wall-clock time without a zone; None stays None."""
+    """A time as New York's clocks show it; None stays None."""
     if value is None:
         return None
     try:
-        stamp = pd.Timestamp(value)
+        return wall_clock(value)
     except (ValueError, TypeError) as error:
         raise StoreError(
             f"{name} is {value!r}, which is no time", "write it as 2016-02-01 or 2016-02-01T00:30"
         ) from error
-    if stamp is pd.NaT:
-        raise StoreError(f"{name} is {value!r}, which is no time", "write it as 2016-02-01 or 2016-02-01T00:30")
-    if stamp.tzinfo is not None:
-        raise StoreError(f"{name} is {value}, with a time zone", "times are New York wall-clock time, without a zone")
-    return stamp
 
 
 def day(stamp: pd.Timestamp) -> str:
@@ -56,15 +52,12 @@ def day(stamp: pd.Timestamp) -> str:
 
 def _days(times: Any, slot: pd.Timedelta) -> list[tuple[str, str, int, int]]:
     """Day, ISO time of its first slot, and first and last + 1 position, of each day in regular `times`."""
-    index = pd.DatetimeIndex(times)
-    if index.tz is not None:
-        raise StoreError("the times have a time zone", "times are New York wall-clock time, without a zone")
+    index = pd.DatetimeIndex(wall_clocks(pd.Series(times)))
     if len(index) == 0:
         return []
     if slot <= pd.Timedelta(0):
         raise StoreError(f"slot is {slot}", "give a length of time, as 30min")
-    expected = pd.date_range(index[0], periods=len(index), freq=slot)
-    if index.hasnans or not (index == expected).all():
+    if index.hasnans or not (index == pd.date_range(index[0], periods=len(index), freq=slot)).all():
         raise StoreError(f"the times from {index[0]} to {index[-1]} are not one {slot} after the other", None)
     names = index.strftime("%Y-%m-%d").to_numpy()
     cuts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(index)]
@@ -258,7 +251,7 @@ def table_bodies(frame: pd.DataFrame) -> list[Item]:
     for position, name in enumerate(names):
         column = frame.iloc[:, position]
         if isinstance(column.dtype, pd.DatetimeTZDtype):
-            raise StoreError(f"the times in column {name!r} have a time zone", "use wall-clock times without a zone")
+            column = wall_clocks(column)
         columns.append({"name": name, "type": _type_name(column), "values": _column_values(column, name)})
     size = item_bytes({"columns": columns})
     parts = max(1, min(len(frame), math.ceil(size / _PART_BYTES)))

@@ -164,7 +164,8 @@ def test_counts_outside_int32_are_refused(bad):
         ({"counts": np.zeros((2, 2, 2))}, "float64 are no whole numbers"),
         ({"start": "2015-01-01 00:15"}, "not the start of a slot of 30min"),
         ({"start": "2015-01-01 00:00:00.000001"}, "not the start of a slot"),
-        ({"start": pd.Timestamp("2015-01-01", tz="UTC")}, "time zone"),
+        ({"start": 20150101}, "is no time"),
+        ({"start": pd.Timestamp("2015-01-01 00:15", tz="UTC")}, "start 2014-12-31 19:15:00 is not the start of a slot"),
         ({"start": "someday"}, "is no time"),
         ({"start": None}, "is no time"),
         ({"slot": "7min"}, "no whole number of slots"),
@@ -182,6 +183,13 @@ def test_what_makes_no_cube(change, says):
     good = {"counts": np.zeros((2, 2, 2), np.int32), "start": "2015-01-01", "slot": "30min", "space": GRID}
     with pytest.raises(CubeError, match=says):
         Cube(**(good | change))
+
+
+def test_times_of_a_zone_become_new_york_s():
+    cube = Cube(np.zeros((48, 2, 2), np.int32), start=pd.Timestamp("2015-07-01 04:00", tz="UTC"), space=GRID)
+    assert cube.start == pd.Timestamp("2015-07-01")
+    part = cube.between("2015-07-01T05:00:00-07:00", pd.Timestamp("2015-07-01 14:00", tz="Europe/London"))
+    assert (part.start, part.end) == (pd.Timestamp("2015-07-01 08:00"), pd.Timestamp("2015-07-01 09:00"))
 
 
 @pytest.mark.parametrize("slot", ["20min", "45min", "15min"])

@@ -286,10 +286,23 @@ def test_wrong_options(lake):
         lake.trips(columns=["fare"])
     with pytest.raises(LakeError, match="end 2015-01-01 is before start 2015-02-01"):
         lake.trips(start="2015-02-01", end="2015-01-01")
-    with pytest.raises(LakeError, match="has a time zone"):
-        lake.trips(start=pd.Timestamp("2015-01-01", tz="UTC"))
+    for nonsense in (2015, "soon", float("nan"), [], pd.NaT):
+        with pytest.raises(LakeError, match="is no time"):
+            lake.trips(start=nonsense)
+        with pytest.raises(LakeError, match="is no time"):
+            lake.cube(end=nonsense)
     with pytest.raises(LakeError, match="limit is -1"):
         lake.trips(limit=-1)
+
+
+def test_times_of_a_zone_become_new_york_s(lake):
+    plain = lake.trips(start="2015-02-03 06:00", end="2015-03-09 05:00")
+    zoned = lake.trips(start=pd.Timestamp("2015-02-03 11:00", tz="UTC"), end="2015-03-09T10:00:00+01:00")
+    pd.testing.assert_frame_equal(zoned, plain)
+    before = lake.trips(where="pickup_datetime < '2015-02-03T11:00:00Z'")
+    assert len(before) == len(lake.trips(end="2015-02-03 06:00"))
+    cube = lake.cube(start=datetime.datetime(2015, 2, 3, 11, tzinfo=datetime.UTC), end="2015-02-04")
+    assert (cube.start, len(cube)) == (pd.Timestamp("2015-02-03 06:00"), 36)
 
 
 def test_limit_gives_the_first(lake, everything):

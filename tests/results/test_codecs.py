@@ -242,8 +242,12 @@ def test_a_table_with_a_part_missing_is_not_silently_short():
 def test_tables_that_cannot_be_kept():
     with pytest.raises(StoreError, match="two columns called 'a'"):
         codec.table_bodies(pd.DataFrame([[1, 2]], columns=["a", "a"]))
-    with pytest.raises(StoreError, match="time zone"):
-        codec.table_bodies(pd.DataFrame({"t": pd.date_range("2016", periods=1, tz="UTC")}))
+
+
+def test_a_column_of_times_of_a_zone_becomes_new_york_s():
+    table = pd.DataFrame({"t": pd.date_range("2016-07-01 03:30", periods=2, freq="h", tz="UTC")})
+    back = codec.table_frame(codec.table_bodies(table), "it")
+    assert list(back["t"]) == [pd.Timestamp("2016-06-30 23:30"), pd.Timestamp("2016-07-01 00:30")]
 
 
 def test_city_totals_in_any_order():

@@ -133,14 +133,26 @@ def test_a_cell_that_is_none(store, cell):
         store.get_forecast(SPACE, cell)
 
 
-def test_times_have_no_zone(store, make_forecast):
-    with pytest.raises(StoreError, match="time zone"):
-        store.get_forecast(SPACE, 0, pd.Timestamp("2016-02-01", tz="UTC"))
-    with pytest.raises(StoreError, match="no time"):
-        store.get_forecast(SPACE, 0, "soon")
+def test_times_of_a_zone_become_new_york_s(store, make_forecast):
     forecast = make_forecast()
-    forecast.times = forecast.times.tz_localize("America/New_York")
-    with pytest.raises(StoreError, match="time zone"):
+    forecast.times = forecast.times.tz_localize("America/New_York").tz_convert("UTC")
+    store.put_forecast(forecast, model="demand", run="r1")
+    everything = store.get_forecast(SPACE, 0)
+    assert list(everything["time"].unique()) == list(pd.date_range("2016-02-01", periods=48, freq="30min"))
+    half = store.get_forecast(SPACE, 0, pd.Timestamp("2016-02-01 17:00", tz="UTC"), "2016-02-01T19:00:00+01:00")
+    assert list(half["time"].unique()) == [pd.Timestamp("2016-02-01 12:00"), pd.Timestamp("2016-02-01 12:30")]
+    for nonsense in ("soon", 20160201, float("nan")):
+        with pytest.raises(StoreError, match="no time"):
+            store.get_forecast(SPACE, 0, nonsense)
+
+
+def test_slots_in_which_clocks_go_back_are_refused(store, make_forecast):
+    forecast = make_forecast()
+    forecast.times = pd.date_range("2016-11-06 04:00", periods=48, freq="30min", tz="UTC")
+    with pytest.raises(StoreError, match="not one 0 days 00:30:00 after the other"):
+        store.put_forecast(forecast, model="demand", run="r1")
+    forecast.times = list(range(48))
+    with pytest.raises(StoreError, match="after the other"):
         store.put_forecast(forecast, model="demand", run="r1")
 
 
