@@ -21,7 +21,7 @@ from taxidask.cli.base import (
     trips_app,
     with_settings,
 )
-from taxidask.errors import LakeError, SettingsError, SourceError
+from taxidask.errors import LakeError, SettingsError
 from taxidask.progress import Progress, say
 from taxidask.settings import resolve
 
@@ -71,6 +71,7 @@ def ingest(*files: str, json: Json = False, **given: Any) -> int:
         Paths, folders, globs or s3:// URLs.
     """
     from taxidask.runs.stages import left_out, rules_of
+    from taxidask.trips.outcome import raise_failures
     from taxidask.units import parse_bytes
 
     settings, origin = resolve(given | ({"sources": list(files)} if files else {}))
@@ -89,7 +90,7 @@ def ingest(*files: str, json: Json = False, **given: Any) -> int:
             errors="report",
         )
     if len(result.failed) == len(result.sources):
-        raise result.failed[0].error or SourceError("no source could be read")
+        raise_failures(result)
     records = result.to_pandas().assign(space=repr(result.space.space), space_reason=result.space.reason)
     print(records.to_json(orient="records") if json else result)
     notes = left_out(result)

@@ -17,10 +17,10 @@ from taxidask.errors import LakeError, SettingsError, StorageError
 from taxidask.progress import say
 from taxidask.space import AUTO, Choice, Space, SpaceLike, choose_space
 from taxidask.storage import Storage, absolute, default_storage
-from taxidask.trips.outcome import Ingest, raise_failures
+from taxidask.trips.outcome import Ingest, SourceIngest, raise_failures
 from taxidask.trips.rules import Rules
 from taxidask.trips.schema import REASONS
-from taxidask.trips.sources import Source, find_sources
+from taxidask.trips.sources import Source, Unusable, survey
 from taxidask.units import parse_bytes, slot_seconds_of
 from taxidask.words import quantity
 
@@ -95,7 +95,7 @@ class Lake:
 
     def ingest(
         self,
-        sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Source | Unusable],
         *,
         space: SpaceLike = AUTO,
         slot: str | pd.Timedelta | None = None,
@@ -113,7 +113,8 @@ class Lake:
         Parameters
         ----------
         sources : str, path or iterable of them
-            Files, folders and patterns; CSV (plain, gzip, zstd) and Parquet of any TLC era.
+            Files, folders and patterns; CSV (plain, gzip, zstd) and Parquet of any TLC era. One that is missing, empty,
+            forbidden or no trips keeps none of the others from being read: see `errors`.
         space : Space, str or path
             "auto": the lake's own; a new lake gets the taxi zones as soon as one of these sources names zones, else the
             grid, and the result says which and why. Or "zones", "new_york" (a grid), the URL of zones as GeoJSON, a
@@ -141,7 +142,7 @@ class Lake:
         Returns
         -------
         Ingest
-            What became of every source.
+            What became of every source; ``failed`` are those that could not be read.
         """
         if errors not in ("raise", "report"):
             raise LakeError(f"errors is {errors!r}", 'use "raise" or "report"')
@@ -150,20 +151,30 @@ class Lake:
             size = parse_bytes(block_size)
         except SettingsError as error:
             raise LakeError(f"block_size {error.message}", error.remedy) from error
-        found = find_sources(sources, storage=self.storage, month=month)
-        _check_blocks(found[0], size)
-        layout, choice = self._settle(space, slot, found)
-        if progress and choice.reason:
-            say(f"ingest: a new lake, {choice}")
-        jobs = [
-            Job(self.url, self.storage, source, rules or Rules(), layout.space_key, layout.slot_seconds)
-            for source in found
-        ]
-        from taxidask.compute import executor
+        found = survey(sources, storage=self.storage, month=month)
+        usable = [one for one in found if isinstance(one, Source)]
+        if not usable:  # nothing is written, least of all a lake's space and slot
+            results: list[SourceIngest] = []
+            choice = Choice(self.choose_space(space, []).space)
+        else:
+            _check_blocks(usable[0], size)
+            layout, choice = self._settle(space, slot, usable)
+            if progress and choice.reason:
+                say(f"ingest: a new lake, {choice}")
+            jobs = [
+                Job(self.url, self.storage, source, rules or Rules(), layout.space_key, layout.slot_seconds)
+                for source in usable
+            ]
+            from taxidask.compute import executor
 
-        with _shown(progress, on_block) as hook:
-            driver = Driver(jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop)
-            result = Ingest(driver.run(), time.monotonic() - began, choice)
+            with _shown(progress, on_block) as hook:
+                driver = Driver(
+                    jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop
+                )
+                results = driver.run()
+        read = iter(results)
+        rows = [next(read) if isinstance(one, Source) else SourceIngest(one.url, error=one.error) for one in found]
+        result = Ingest(rows, time.monotonic() - began, choice)
         if errors == "raise":
             raise_failures(result)
         return result

@@ -22,10 +22,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from taxidask.errors import LakeError, SourceError
+from taxidask.errors import LakeError, SourceError, StorageError
 from taxidask.space import Space
 from taxidask.storage import MissingError, Storage, join
-from taxidask.trips.read import read_block
+from taxidask.trips.read import BlockResult, read_block
 from taxidask.trips.rules import Rules
 from taxidask.trips.schema import PLACES
 from taxidask.trips.sources import Block, Source
@@ -118,7 +118,7 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
         "content": [], "count_key": job.count_key, "parts": [], "rejects": [],
     }  # fmt: skip
     block = Block(job.source, task.start, task.stop)
-    results = read_block(block, storage=job.storage, rules=job.rules)
+    results = _read(block, job)
     if job.source.splittable:
         results = iter(list(results))  # there is one: the reader and its buffers are let go before it is written
     for number, result in enumerate(results):
@@ -149,9 +149,24 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
     return {name: summary[name] for name in ("start", "stop", "rows", "kept", "rejected", "bytes", "seconds")}
 
 
+def _read(block: Block, job: Job) -> Iterator[BlockResult]:
+    """Read a block; a storage that does not give its bytes fails this source and none of the others."""
+    try:
+        yield from read_block(block, storage=job.storage, rules=job.rules)
+    except StorageError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: StorageError) -> SourceError:
+    return SourceError(error.message, error.remedy)
+
+
 def _check_version(job: Job) -> None:
     source = job.source
-    now = job.storage.stat(source.url).version
+    try:
+        now = job.storage.stat(source.url).version
+    except StorageError as error:  # deleted or forbidden meanwhile
+        raise _unreadable(error) from error
     if now != source.version:
         raise SourceError(
             f"{source.url} changed while it was read (version {source.version} became {now})",

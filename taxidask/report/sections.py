@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from taxidask.report.data import RunData
 
 _MOST_SOURCES = 36  # rows of the table of sources; the rest is summed up in one
+_MOST_NOTES = 40  # of what was left out
 
 
 def header(data: RunData) -> Header:
@@ -117,6 +118,18 @@ def unreadable(data: RunData) -> Text:
     if not count:
         return Text("")
     return Text(f"In rows that were kept, {count:,} values of columns no rule needs could not be read and became null.")
+
+
+def left_out(data: RunData) -> Table | Text:
+    """What the run passed over, by name: files it could not read, second names of a content, values made null."""
+    records = (data.run.get("stages") or {}).values()
+    notes = [str(note) for record in records for note in record.get("left_out") or []]
+    if not notes:
+        return Text("")
+    shown = notes[:_MOST_NOTES]
+    more = f" {len(notes) - len(shown):,} more: taxidask runs show {data.id}." if len(notes) > len(shown) else ""
+    caption = f"Left out of this run, with the reason.{more}"
+    return Table(pd.DataFrame({"Left out": shown}), caption)
 
 
 _NO_FORECAST = Text("*The store holds no forecast of this run: it has not published one, or a later run replaced it.*")

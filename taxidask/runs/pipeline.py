@@ -20,6 +20,7 @@ from taxidask.runs.meter import Meter, cores_of
 from taxidask.runs.stages import PIPELINE, Job, open_job, placed
 from taxidask.settings import Settings, resolve
 from taxidask.storage.requests import take
+from taxidask.trips import Source
 from taxidask.units import parse_bytes
 from taxidask.words import quantity
 
@@ -48,7 +49,8 @@ class Run:
     lake, store, report : str
         Where the results are.
     left_out : list of str
-        What was passed over, named: duplicate sources, sources without a valid row, unreadable values.
+        What was passed over, named: sources that cannot be read, duplicate sources, sources without a valid row,
+        unreadable values.
     cost : dict
         Counted quantities and USD; see :class:`taxidask.runs.cost.Cost`.
     """
@@ -145,7 +147,8 @@ def run(
     RunError
         Refused, cancelled, taken over, or no source has a valid row.
     SourceError
-        A source that cannot be read as trips; before any work is done, and before there is a run.
+        None of the sources can be read as trips; before any work is done, and before there is a run. Where some can,
+        the others are left out, named.
     StorageError, ReportError
         The report's place takes no file; likewise.
     """
@@ -164,7 +167,8 @@ def run(
         settings = _adopt(store, settings, given, str(resume))
     take()  # what this process has asked S3 for until now is not the run's
     # Whatever can be wrong is found before there is a run: one without a driver would hold up the next attempt.
-    lake, storage, sources = open_job(settings)
+    lake, storage, found = open_job(settings)
+    sources = [one for one in found if isinstance(one, Source)]
     cores = cores_of(settings, client)
     blocks = sum(len(source.blocks(parse_bytes(settings.block_size))) for source in sources)
     size = sum(source.size for source in sources)
@@ -174,14 +178,15 @@ def run(
     if not mine:
         say(f"run {item['id']} is done: nothing to do")
         return _to_run(item)
-    say(f"run {item['id']}: {quantity(len(sources), 'source')}, {size / 1e6:,.1f} MB; estimate: {guess}")
+    beside = f" and {len(found) - len(sources):,} that cannot be used" if len(sources) < len(found) else ""
+    say(f"run {item['id']}: {quantity(len(sources), 'source')}{beside}, {size / 1e6:,.1f} MB; estimate: {guess}")
 
     started = time.monotonic()
     with ExitStack() as stack:
         meter = Meter(settings, store, item.get("cost") or {})
         ledger = Ledger(store, item, settings.heartbeat_timeout, spent=lambda: meter.cost().to_dict())
         stack.enter_context(ledger)
-        job = Job(settings, store, lake, storage, sources, ledger, client, progress, say, meter.read)
+        job = Job(settings, store, lake, storage, found, ledger, client, progress, say, meter.read)
         if client is not None:
             stack.enter_context(meter.follow(client))
         try:

@@ -22,7 +22,8 @@ from taxidask.runs.ledger import Ledger, digest
 from taxidask.settings import Settings
 from taxidask.space import AUTO, NAMED, Space, Zones, space_of, zone_name
 from taxidask.storage import Storage, absolute, default_storage, join
-from taxidask.trips import Ingest, Rules, Source, find_sources
+from taxidask.trips import Ingest, Rules, Source
+from taxidask.trips.sources import Unusable, raise_unusable, survey
 from taxidask.units import parse_bytes
 from taxidask.words import quantity
 
@@ -61,7 +62,7 @@ class Job:
     store: Store
     lake: Lake
     storage: Storage
-    sources: list[Source]
+    sources: list[Source | Unusable]
     ledger: Ledger
     client: Client | None
     progress: bool
@@ -85,7 +86,8 @@ class Job:
 def ingest_inputs(job: Job) -> str:
     space = job.settings.space
     key = space if space == AUTO else space_of(space).key
-    return digest([(s.url, s.version) for s in job.sources], key, job.settings.slot, repr(rules_of(job.settings)))
+    found = [(s.url, s.version if isinstance(s, Source) else str(s.error)) for s in job.sources]
+    return digest(found, key, job.settings.slot, repr(rules_of(job.settings)))
 
 
 def ingest_ready(job: Job, outputs: dict[str, Any]) -> bool:
@@ -118,7 +120,7 @@ def ingest(job: Job) -> dict[str, Any]:
 
     try:
         result = job.lake.ingest(
-            [source.url for source in job.sources],
+            job.sources,
             space=job.settings.space,
             slot=job.settings.slot,
             client=job.client,
@@ -360,8 +362,12 @@ def try_report(url: str, storage: Storage) -> None:
     storage.delete(probe)
 
 
-def open_job(settings: Settings) -> tuple[Lake, Storage, list[Source]]:
-    """The lake and the sources of a run; raises before any work when one cannot be read, or the report not written."""
+def open_job(settings: Settings) -> tuple[Lake, Storage, list[Source | Unusable]]:
+    """The lake and the sources of a run; raises before any work when none can be read, or the report not written."""
     storage = default_storage()
     try_report(settings.report, storage)
-    return Lake(settings.lake), storage, find_sources(settings.sources, storage=storage)
+    found = survey(settings.sources, storage=storage)
+    errors = [one.error for one in found if isinstance(one, Unusable)]
+    if len(errors) == len(found):
+        raise_unusable(errors, len(found))
+    return Lake(settings.lake), storage, found

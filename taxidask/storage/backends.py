@@ -77,8 +77,12 @@ class _Local(Backend):
                 above[os.path.join(folder, name)] = before | {me}  # noqa: PTH118
             for name in names:
                 file = f"{folder.rstrip('/')}/{name}"
-                with contextlib.suppress(FileNotFoundError):  # a temporary file that has gone since
+                try:
                     found.append((file, *self.stat(file)))
+                except OSError as error:
+                    if isinstance(error, FileNotFoundError) and not os.path.islink(file):  # noqa: PTH114
+                        continue  # a temporary file that has gone since
+                    found.append((file, 0, ""))  # a link to nothing or to itself: the others are listed all the same
         return found
 
     @staticmethod

@@ -30,7 +30,10 @@ _MAGIC = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True)
 class Stat:
-    """What a URL holds: its size in bytes and a version that changes whenever its bytes may have changed."""
+    """What a URL holds: its size in bytes and a version that changes whenever its bytes may have changed.
+
+    The version is empty of what a list names and nobody can look at; `Storage.stat` says why.
+    """
 
     url: str
     size: int

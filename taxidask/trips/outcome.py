@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, fields
 
 import pandas as pd
 
-from taxidask.errors import SourceError, TaxidaskError
+from taxidask.errors import TaxidaskError
 from taxidask.space import Choice
 from taxidask.words import quantity
 
 from .schema import REASONS
+from .sources import raise_unusable
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,5 @@ class Ingest:
 def raise_failures(result: Ingest) -> None:
     """Raise what kept sources from being read, after the others are in the lake."""
     failed = [source.error for source in result.failed if source.error is not None]
-    if len(failed) == 1:
-        raise failed[0]
-    if failed:
-        listed = "; ".join(str(error) for error in failed)
-        raise SourceError(
-            f"{len(failed)} of {len(result.sources)} sources cannot be used: {listed}", "the rest is in the lake"
-        )
+    remedy = "the rest is in the lake" if len(failed) < len(result.sources) else "mend them or name others"
+    raise_unusable(failed, len(result.sources), remedy)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike, fsencode, fspath
 
 import pyarrow.parquet as pq
 
-from taxidask.errors import SourceError, StorageError
+from taxidask.errors import SourceError, StorageError, TaxidaskError
 from taxidask.storage import MissingError, Stat, Storage, absolute, default_storage
 
 from .eras import HEAD_BYTES, Era, detect, detect_columns
 
 RANGE_BYTES = 8 << 20
 """Bytes of one range of the content hash; block sizes are multiples of it."""
+LOOKS = 16  # files looked at at the same time: all of the time is waiting
 _SUFFIX = re.compile(r"\.(csv|csv\.gz|csv\.zst|parquet)$", re.IGNORECASE)
 _MONTH = re.compile(r"(?<!\d)(?<!\d-)((?:19|20)\d\d)-(0[1-9]|1[0-2])(?!\d)(?!-\d)")
 _FOREIGN = {
@@ -88,6 +90,17 @@ class Block:
     stop: int
 
 
+@dataclass(frozen=True)
+class Unusable:
+    """A file or a name behind which there are no trips that can be read, and why."""
+
+    url: str
+    error: TaxidaskError
+
+
+Name = str | PathLike[str]
+
+
 def month_of(url: str) -> str | None:
     """The one `YYYY-MM` in a file's name; None where there is none, or several.
 
@@ -127,17 +140,71 @@ def find_sources(
     SourceError
         A file is missing, empty, a web page or no trips; a folder or pattern holds none.
     """
+    found = survey(sources, storage=storage, month=month)
+    raise_unusable([one.error for one in found if isinstance(one, Unusable)], len(found))
+    return [one for one in found if isinstance(one, Source)]
+
+
+def survey(
+    sources: Name | Iterable[Name | Source | Unusable],
+    *,
+    storage: Storage | None = None,
+    month: str | None = None,
+) -> list[Source | Unusable]:
+    """Like `find_sources`, but what cannot be used stands among the others, with its error; none is raised for it.
+
+    What an earlier call found may be among the names, and is taken as it is.
+    """
     storage = storage or default_storage()
     if month is not None and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month):
         raise SourceError(f"month is {month!r}", "write it as YYYY-MM, like 2015-01")
     names = [sources] if isinstance(sources, (str, PathLike)) else list(sources)
     if not names:
         raise SourceError("no source was named", "name files, patterns or folders of trips")
-    stats: dict[str, Stat] = {}
-    for name in names:
-        for stat in _expand(fspath(name), storage):
-            stats.setdefault(stat.url, stat)
-    return [look_at(stat, storage=storage, month=month) for stat in stats.values()]
+
+    def expand(name: Name | Source | Unusable) -> list[Stat | Source | Unusable]:
+        if isinstance(name, (Source, Unusable)):
+            return [name]
+        text = fspath(name)
+        try:
+            _check_name(text)
+            return list(_expand(text, storage))
+        except TaxidaskError as error:
+            return [Unusable(_printable(text), error)]
+
+    def look(one: Stat | Source | Unusable) -> Source | Unusable:
+        if not isinstance(one, Stat):
+            return one
+        try:
+            _check_name(one.url)
+            return look_at(one, storage=storage, month=month)
+        except TaxidaskError as error:
+            return Unusable(_printable(one.url), error)
+
+    with ThreadPoolExecutor(LOOKS) as pool:
+        distinct: dict[str, Stat | Source | Unusable] = {}
+        for one in (one for several in pool.map(expand, names) for one in several):
+            distinct.setdefault(one.url, one)
+        return list(pool.map(look, distinct.values()))
+
+
+def raise_unusable(errors: list[TaxidaskError], of: int, remedy: str = "mend them or leave them out") -> None:
+    """Raise what is wrong with some of so many sources; nothing if nothing is."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        listed = "; ".join(str(error) for error in errors)
+        raise SourceError(f"{len(errors)} of {of} sources cannot be used: {listed}", remedy)
+
+
+def _printable(name: str) -> str:
+    """A name with the bytes that are not UTF-8 as escapes: the others' reports and stores take text only."""
+    return fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _check_name(name: str) -> None:
+    if (shown := _printable(name)) != name:
+        raise SourceError(f"the name of {shown} is not UTF-8", "rename it")
 
 
 def _expand(name: str, storage: Storage) -> list[Stat]:
@@ -178,12 +245,14 @@ def _is_folder(url: str) -> bool:
 def look_at(stat: Stat, *, storage: Storage, month: str | None = None) -> Source:
     """The source a file is: its format, compression and era, told from its first bytes and never from its name."""
     url = stat.url
+    if not stat.version:
+        stat = storage.stat(url)
     if stat.size == 0:
         raise SourceError(f"{url} is empty (0 bytes)", "download it again")
     head = storage.read(url, 0, min(stat.size, HEAD_BYTES))
     month = month or month_of(url)
     if head.startswith(b"PAR1"):
-        return Source(url, stat.size, stat.version, month, _parquet_era(url, storage), "parquet", None, 0)
+        return Source(url, stat.size, stat.version, month, _parquet_era(url, stat.size, storage), "parquet", None, 0)
     for magic, (what, remedy) in _FOREIGN.items():
         if head.startswith(magic):
             raise SourceError(f"{url} is {what}", remedy)
@@ -205,9 +274,9 @@ def _unpacked_head(url: str, head: bytes, compression: str) -> bytes:
         raise SourceError(f"{url} is no readable {compression} file: {error}", "download it again") from error
 
 
-def _parquet_era(url: str, storage: Storage) -> Era:
+def _parquet_era(url: str, size: int, storage: Storage) -> Era:
     try:
-        with storage.open(url) as file:
+        with storage.open(url, size=size) as file:
             names = pq.read_schema(file).names
     except (OSError, ValueError) as error:
         raise SourceError(f"{url} is no readable Parquet file: {error}", "download it again") from error

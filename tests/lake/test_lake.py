@@ -314,12 +314,15 @@ def test_what_cannot_be_read_chooses_no_space(zoned, tmp_path):
     lake, wrong = Lake(tmp_path / "lake"), tmp_path / "yellow_tripdata_2015-01.csv"
     for content, says in ((b"", "is empty"), (b"PAR1 and no more", "no readable Parquet"), (b"a,b\n1,2\n", "header")):
         wrong.write_bytes(content)
-        for given in ([wrong], [wrong, zoned], [zoned, wrong]):
-            with pytest.raises(SourceError, match=says):
-                lake.ingest(given, errors="report")
+        with pytest.raises(SourceError, match=says):
+            lake.ingest(wrong)
+        result = lake.ingest([wrong], errors="report")
+        assert says in str(result.sources[0].error)
+        assert result.space.reason == ""
     with pytest.raises(SourceError, match="no source was named"):
         lake.ingest([])
     assert lake.storage.list(lake.url) == []
+    assert lake.ingest([wrong, zoned], errors="report").space.space == td.Zones()
 
 
 def test_two_drivers_at_once_agree_on_the_first_ones_space(files, zoned, tmp_path, monkeypatch):

@@ -51,6 +51,15 @@ def test_kept_and_rejected_rows_add_up_in_every_line_and_in_the_total(run: RunDa
     assert sum(sections.rejected(run).values()) == frame["Rejected"].iloc[-1] > 0
 
 
+def test_what_was_left_out_is_named(run: RunData) -> None:
+    assert sections.left_out(run) == Text("")
+    notes = [f"bad-{number}.csv: it is empty" for number in range(50)]
+    stages = {**run.run["stages"], "ingest": {**run.run["stages"]["ingest"], "left_out": notes}}
+    table = sections.left_out(RunData(run.store, run.lake, {**run.run, "stages": stages}, run.latest))
+    assert table.rows() == [[note] for note in notes[:40]]
+    assert f"10 more: taxidask runs show {run.id}" in table.caption
+
+
 def test_many_sources_are_summed_up_in_one_line(run: RunData) -> None:
     one = run.sources
     run.sources = pd.concat([one.assign(url=f"s3://b/{n:03d}.csv") for n in range(100)], ignore_index=True)

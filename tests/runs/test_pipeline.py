@@ -14,7 +14,7 @@ import taxidask as td
 from taxidask.errors import ReportError, RunError, SettingsError, SourceError, SpaceError, StorageError
 from taxidask.runs import cost, meter, pipeline
 from taxidask.runs.look import describe, find, runs_table
-from taxidask.runs.stages import Job, Stage
+from taxidask.runs.stages import PIPELINE, Job, Stage
 
 
 class Stages:
@@ -57,6 +57,23 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stages:
 
 def settings(**more: Any) -> td.Settings:
     return td.Settings(sources=["trips/*.csv"], **more)
+
+
+def test_a_run_leaves_out_what_is_no_trips_and_names_it(stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "PIPELINE", PIPELINE[:1])
+    Path("trips/page.csv").write_text("<html>404</html>")
+    Path("trips/empty.csv").touch()
+    run = td.run(settings(), progress=False)
+    assert run.stages["ingest"]["rows"] == 200
+    assert [note.partition(": ")[0] for note in run.left_out] == [
+        os.path.abspath("trips/empty.csv"), os.path.abspath("trips/page.csv"),
+    ]  # fmt: skip
+    assert "is empty" in run.left_out[0]
+    assert "is HTML" in run.left_out[1]
+    Path("trips/yellow_tripdata_2015-03.csv").unlink()
+    with pytest.raises(SourceError, match="2 of 2 sources cannot be used"):
+        td.run(settings(lake="other"), progress=False)
+    assert len(runs()) == 1
 
 
 def runs() -> list[dict[str, Any]]:
