@@ -96,10 +96,13 @@ def _disk(settings: Settings) -> str:
 
 def _store(settings: Settings) -> str:
     from taxidask.results import open_store
+    from taxidask.runs.stages import try_report
+    from taxidask.storage import default_storage
 
     store = open_store(settings.store)
-    if settings.store.startswith("sqlite"):
-        store.create()
+    if (path := getattr(store, "path", None)) and not path.exists():  # a run makes it; asking does not
+        try_report(str(path), default_storage())
+        return f"{store.url} is not there yet; the first run makes it"
     store.check()
     return f"{store.url}; {len(store.list_runs(limit=100))} runs of the newest 100"
 

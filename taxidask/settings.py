@@ -248,7 +248,7 @@ def resolve(overrides: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
             values[name] = value
             origin[name] = f"{PREFIX}{name.upper()}" if where == "environment" else where
     try:
-        return Settings(**values), origin
+        checked = Settings(**values)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
@@ -257,6 +257,9 @@ def resolve(overrides: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
             f"{'.'.join(map(str, first['loc']))} from {place} is {first['input']!r}: {first['msg']}",
             f"see the field's description: {Settings.model_fields[name].description}" if name in origin else None,
         ) from None
+    # what lies around a call does not count as given by it
+    given = {name for name, where in origin.items() if where == "argument"}
+    return Settings.model_construct(given, **dict(checked)), origin
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -19,7 +19,7 @@ import panel_material_ui as pmui
 from taxidask.app import charts
 from taxidask.app.data import CITY, Curves, Snapshot, cell_names, read_curves, read_snapshot
 from taxidask.errors import TaxidaskError
-from taxidask.words import quantity
+from taxidask.words import command, quantity
 
 if TYPE_CHECKING:
     from taxidask.results import Store
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 REFRESH = 10_000  # milliseconds between looks at the store
 _FONT = "Roboto, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
-_FIRST = "start a run: taxidask run --sources 'trips/*.csv' --store {} – or try: taxidask demo"
+_RUN = "taxidask run --sources 'trips/*.csv'"
 _STATES = {
     "done": ("#137333", "✓"),
     "running": ("#0b57d0", "●"),
@@ -156,7 +156,8 @@ class Overview:
         if snapshot.empty:
             self._show_only()
             _set(self.numbers, "")
-            self._say("info", f"Nothing has been published in {self.store.url} yet.", _FIRST.format(self.store.url))
+            first = f"start a run: {command(_RUN, store=self.store.url)} – or try: taxidask demo"
+            self._say("info", f"Nothing has been published in {self.store.url} yet.", first)
             return
         _set(self.runs, runs_html(snapshot.runs))
         _set(self.numbers, numbers_html(snapshot))

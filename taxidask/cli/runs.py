@@ -27,6 +27,7 @@ from taxidask.cli.base import (
 )
 from taxidask.progress import Progress, say
 from taxidask.settings import Settings
+from taxidask.words import command
 
 
 @app.command
@@ -91,7 +92,7 @@ def demo(
     if not json:
         print(
             f"\nreport   {settings.report}\nlake     {settings.lake}"
-            f"\napp      taxidask app --store {settings.store}   (then open the address it prints)"
+            f"\napp      {command('taxidask app', store=settings.store)}   (then open the address it prints)"
         )
     return code
 

@@ -24,6 +24,9 @@ from taxidask.cli.base import (
 from taxidask.errors import LakeError, SettingsError
 from taxidask.progress import Progress, say
 from taxidask.settings import resolve
+from taxidask.words import command
+
+_INGEST = "taxidask ingest 'trips/*.csv'"
 
 
 @app.command
@@ -133,5 +136,7 @@ def query(
     home = taxidask.Lake(settings_of(lake=lake).lake)
     frame = home.trips(start=start, end=end, where=where, columns=columns, limit=limit or None)
     if frame.empty and home.sources().empty:
-        raise LakeError(f"there is no lake at {home.url} yet", "ingest into it first: taxidask ingest 'trips/*.csv'")
+        raise LakeError(
+            f"there is no lake at {home.url} yet", f"ingest into it first: {command(_INGEST, lake=home.url)}"
+        )
     return table(frame, json, out)

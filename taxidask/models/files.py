@@ -11,6 +11,7 @@ from typing import Any
 
 from taxidask.errors import ModelError, TaxidaskError
 from taxidask.storage import MissingError, Storage, absolute, default_storage, join
+from taxidask.words import command
 
 FORMAT = 1
 CARD = "card.json"
@@ -98,8 +99,11 @@ def load_texts(url: str, *, kind: str, storage: Storage | None = None) -> tuple[
     try:
         data = storage.read(where)
     except MissingError as error:
+        lake, inside, model = folder.rpartition("/models/")
+        fit = command("taxidask fit", *([model] if model in ("demand", "fare") else []), lake=lake) if inside else ""
         raise ModelError(
-            f"there is no model at {folder}", "fit one and save it there: taxidask fit, or model.fit(…).save(…)"
+            f"there is no model at {folder}",
+            f"fit one and save it there: {fit or 'model.fit(…).save(…)'}",
         ) from error
     except TaxidaskError as error:
         raise ModelError(f"the model at {folder} cannot be read: {error}", _REMEDY) from error

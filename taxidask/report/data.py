@@ -12,12 +12,14 @@ import pandas as pd
 
 from taxidask.errors import LakeError, ReportError
 from taxidask.report.kernel import FROM, RUN
+from taxidask.words import command
 
 if TYPE_CHECKING:
     from taxidask.cube import Cube
     from taxidask.lake import Lake
     from taxidask.results import Store
 
+_RUN = "taxidask run --sources 'trips/*.csv'"
 _SAMPLE_WINDOWS = 24
 _FARE_COLUMNS = [
     *("pickup_datetime", "pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude"),
@@ -163,7 +165,7 @@ def open_run(*, store: str | None = None, lake: str | None = None, run: str | No
         known = [one["id"] for one in opened.list_runs(limit=3)]
         raise ReportError(
             f"there is no run {wanted} in {opened.url}" if wanted else f"there is no run yet in {opened.url}",
-            f"the newest are {', '.join(known)}" if known else "start one: taxidask run --sources 'trips/*.csv'",
+            f"the newest are {', '.join(known)}" if known else f"start one: {command(_RUN, store=opened.url)}",
         )
     if lake is None and "TAXIDASK_LAKE" not in os.environ and (item.get("settings") or {}).get("lake"):
         place = absolute(item["settings"]["lake"])

@@ -9,6 +9,7 @@ from typing import Any
 from botocore import exceptions as aws
 
 from taxidask.errors import StoreError
+from taxidask.words import command
 
 ACTIONS = (
     "dynamodb:GetItem, Query, PutItem, UpdateItem, DeleteItem, BatchWriteItem, DescribeTable "
@@ -155,7 +156,7 @@ def missing(table: str, region: str, endpoint: str, url: str, elsewhere: str | N
         )
     return StoreError(
         f"there is no table {table!r} in region {region} ({endpoint})",
-        f"create it: taxidask store create --store '{url}'; "
+        f"create it: {command('taxidask store create', store=url)}; "
         f"if it is in another region, name that: {in_region(url, '…')}",
     )
 
@@ -165,5 +166,5 @@ def strange_keys(table: str, region: str, url: str, found: Any = None) -> StoreE
     keys = f"; its keys are {found}" if found else ""
     return StoreError(
         f"table {table!r} in {region} was not made for results: it has no text keys pk and sk{keys}",
-        f"choose another name, and create it: taxidask store create --store '{url}'",
+        f"choose another name, and create it: {command('taxidask store create', store=url)}",
     )

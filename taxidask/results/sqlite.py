@@ -19,6 +19,7 @@ from taxidask.errors import StoreError
 from taxidask.results.keys import Key
 from taxidask.results.store import Item, Progress, Store, look, no_such_place, sized
 from taxidask.results.values import same
+from taxidask.words import command
 
 _APPLICATION_ID = 0x54585344  # "TXSD"
 _VERSION = 1
@@ -120,7 +121,8 @@ class SQLiteStore(Store):
                 self._make()
             elif not self.path.exists():
                 raise StoreError(
-                    f"there is no store at {self.path}", f"create it: taxidask store create --store {self.url}"
+                    f"there is no store at {self.path}",
+                    f"create it: {command('taxidask store create', store=self.url)}",
                 )
             held = _Connection(self.path)
             self._verify(held.opened)
@@ -205,8 +207,8 @@ class SQLiteStore(Store):
         return StoreError(f"SQLite could not use {self.path}: {text}", None)
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        sql = self._connect(create=True)
+    def _transaction(self, *, create: bool = True) -> Iterator[sqlite3.Connection]:
+        sql = self._connect(create=create)
         with self._errors():
             sql.execute("BEGIN IMMEDIATE")
             try:
@@ -266,7 +268,7 @@ class SQLiteStore(Store):
     def _delete(self, doomed: Iterable[Key]) -> int:
         named = list(doomed)
         if named:
-            with self._transaction() as sql:
+            with self._transaction(create=False) as sql:
                 sql.executemany("DELETE FROM items WHERE pk = ? AND sk = ?", named)
         return len(named)
 
@@ -276,7 +278,7 @@ class SQLiteStore(Store):
             return done.rowcount == 1
 
     def _update(self, key: Key, changes: dict[tuple[str, ...], Any], expect: dict[tuple[str, ...], Any]) -> bool:
-        with self._transaction() as sql:
+        with self._transaction(create=False) as sql:
             row = sql.execute("SELECT item, expires_at FROM items WHERE pk = ? AND sk = ?", key).fetchone()
             if row is None:
                 return False

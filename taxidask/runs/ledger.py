@@ -16,6 +16,7 @@ from typing import Any
 from taxidask.errors import RunError, StoreError
 from taxidask.results import Store
 from taxidask.settings import Settings
+from taxidask.words import command
 
 STAGES = ("ingest", "demand", "fare", "publish", "report")
 UNFINISHED = ("starting", "running", "failed", "interrupted")
@@ -27,6 +28,12 @@ LEASE_SHARE = 0.75
 _SAME_JOB = (
     *("sources", "lake", "store", "report", "space", "slot", "horizon", "max_duration_hours", "max_distance_miles"),
     *("max_fare", "min_passengers", "max_passengers", "west", "east", "south", "north"),
+)
+
+# Fields that may differ between the attempts at one run: they say where it runs, not what it computes.
+WHERE = (
+    *("compute", "workers", "worker_memory", "block_size", "heartbeat_timeout", "namespace", "image", "cluster_name"),
+    *("worker_cpus", "scheduler_cpus", "scheduler_memory", "idle_timeout", "prices", "regions"),
 )
 
 
@@ -53,6 +60,19 @@ def is_alive(item: dict[str, Any], timeout: float, now: float) -> bool:
 def driver_state(item: dict[str, Any], timeout: float, now: float) -> str:
     """The run's state as a reader should see it: a running one without a heartbeat is ``dead``."""
     return "dead" if item["state"] in LIVELY and not is_alive(item, timeout, now) else str(item["state"])
+
+
+def told(what: str, item: dict[str, Any]) -> str:
+    """The line for a shell that shows, resumes or cancels a run, in whichever folder."""
+    return command(f"taxidask runs {what}", item["id"], store=(item.get("settings") or {}).get("store"))
+
+
+def resume_line(item: dict[str, Any]) -> str:
+    """The line for a shell that goes on with a run, in whichever folder, on the workers that it was begun with."""
+    kept = item.get("settings") or {}
+    usual = {name: Settings.model_fields[name].default for name in WHERE if name not in ("prices", "regions")}
+    where = {name: kept[name] for name, value in usual.items() if kept.get(name, value) != value}
+    return command("taxidask run", resume=item["id"], store=kept.get("store"), **where)
 
 
 class Ledger:
@@ -150,7 +170,7 @@ class Ledger:
     def check(self) -> None:
         """Raise RunError when this driver has to stop."""
         if reason := self.reason:
-            raise RunError(f"run {self.id} was {reason}", f"go on with: taxidask run --resume {self.id}")
+            raise RunError(f"run {self.id} was {reason}", f"go on with: {resume_line(self.item)}")
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -240,8 +260,7 @@ def _refusal(item: dict[str, Any], now: float) -> RunError:
     return RunError(
         f"run {item['id']} does this job already: driven by {item['owner']}, "
         f"last heard of {max(0.0, now - float(item['heartbeat'])):.0f} s ago",
-        f"wait for it or follow it with: taxidask run --resume {item['id']}; "
-        f"stop it with: taxidask runs cancel {item['id']}",
+        f"wait for it or follow it with: {resume_line(item)}; stop it with: {told('cancel', item)}",
     )
 
 
@@ -272,7 +291,7 @@ def _start_new(store: Store, settings: Settings) -> dict[str, Any]:
         time.sleep(0.05)
     if not store.update_run(item["id"], {"state": "running"}, expect={"owner": item["owner"], "state": "starting"}):
         raise RunError(
-            f"another driver took over run {item['id']} at the same moment", "follow it with: taxidask runs show"
+            f"another driver took over run {item['id']} at the same moment", f"follow it with: {told('show', item)}"
         )
     return {**item, "state": "running"}
 
@@ -301,7 +320,7 @@ def _take_over(store: Store, item: dict[str, Any], timeout: float, say: Callable
     mine = {"owner": _owner(), "state": "running", "heartbeat": time.time(), "cancel": False, "error": None}
     if not store.update_run(item["id"], mine, expect={"owner": item["owner"], "state": item["state"]}):
         raise RunError(
-            f"another driver took over run {item['id']} at the same moment", "follow it with: taxidask runs show"
+            f"another driver took over run {item['id']} at the same moment", f"follow it with: {told('show', item)}"
         )
     return {**item, **mine}
 

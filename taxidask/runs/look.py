@@ -10,7 +10,7 @@ import pandas as pd
 from taxidask.results import Store
 from taxidask.results.summary import lasted, seconds_between
 from taxidask.runs.cost import Cost
-from taxidask.runs.ledger import LIVELY, STAGES, driver_state, unknown_run
+from taxidask.runs.ledger import LIVELY, STAGES, driver_state, told, unknown_run
 from taxidask.words import quantity
 
 
@@ -79,7 +79,7 @@ def describe(item: dict[str, Any]) -> str:
     if item.get("error"):
         lines.append(f"  error    {item['error']}")
     if item["state"] in ("dead", "failed", "interrupted", "cancelled"):
-        lines.append(f"  go on    taxidask runs resume {item['id']}")
+        lines.append(f"  go on    {told('resume', item)}")
     return "\n".join(lines)
 
 

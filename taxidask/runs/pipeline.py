@@ -15,7 +15,7 @@ from taxidask.errors import RunError, SettingsError
 from taxidask.progress import say as say_line
 from taxidask.results import Store, open_store
 from taxidask.runs import cost
-from taxidask.runs.ledger import STAGES, Ledger, open_run, unknown_run
+from taxidask.runs.ledger import STAGES, WHERE, Ledger, open_run, resume_line, unknown_run
 from taxidask.runs.meter import Meter, cores_of
 from taxidask.runs.stages import PIPELINE, Job, open_job, placed
 from taxidask.settings import Settings, resolve
@@ -26,12 +26,6 @@ from taxidask.words import quantity
 
 if TYPE_CHECKING:
     from distributed import Client
-
-# Fields that may differ between the attempts at one run: they say where it runs, not what it computes.
-_WHERE = (
-    *("compute", "workers", "worker_memory", "block_size", "heartbeat_timeout", "namespace", "image", "cluster_name"),
-    *("worker_cpus", "scheduler_cpus", "scheduler_memory", "idle_timeout", "prices", "regions"),
-)
 
 
 @dataclass(frozen=True)
@@ -103,13 +97,13 @@ def _adopt(store: Store, settings: Settings, given: set[str], resume: str) -> Se
     differ = [
         f"{name} was {getattr(theirs, name)!r}, is {getattr(settings, name)!r}"
         for name in Settings.model_fields
-        if name in given and name not in _WHERE and getattr(theirs, name) != getattr(settings, name)
+        if name in given and name not in WHERE and getattr(theirs, name) != getattr(settings, name)
     ]
     if differ:
         raise RunError(
             f"run {resume} did another job: {'; '.join(differ)}", "start a new run, or resume without other settings"
         )
-    return theirs.model_copy(update={name: getattr(settings, name) for name in _WHERE})
+    return theirs.model_copy(update={name: getattr(settings, name) for name in WHERE})
 
 
 def _say_nothing(_: str) -> None:
@@ -153,22 +147,25 @@ def run(
         The report's place takes no file; likewise.
     """
     if settings is None:
-        settings, _ = resolve({})
+        settings = resolve({})[0]
     given = settings.model_fields_set
     settings = placed(settings)
     if resume in (None, "last") and not settings.sources:
         raise SettingsError("the settings name no sources", "pass sources, e.g. taxidask run --sources 'trips/*.csv'")
     say: Callable[[str], None] = say_line if progress else _say_nothing
     store = open_store(settings.store)
-    if settings.store.startswith("sqlite"):
-        store.create()
-    store.check()
+    new = settings.store.startswith("sqlite") and resume in (None, "last")
+    if not new:
+        store.check()
     if resume not in (None, "last"):
         settings = _adopt(store, settings, given, str(resume))
     take()  # what this process has asked S3 for until now is not the run's
     # Whatever can be wrong is found before there is a run: one without a driver would hold up the next attempt.
     lake, storage, found = open_job(settings)
     sources = [one for one in found if isinstance(one, Source)]
+    if new:
+        store.create()
+        store.check()
     cores = cores_of(settings, client)
     blocks = sum(len(source.blocks(parse_bytes(settings.block_size))) for source in sources)
     size = sum(source.size for source in sources)
@@ -222,7 +219,7 @@ def run(
         except KeyboardInterrupt:
             ledger.interrupt()
             _close(ledger, "interrupted", "interrupted from the keyboard")
-            say(f"run {item['id']} interrupted; go on with: taxidask run --resume {item['id']}")
+            say(f"run {item['id']} interrupted; go on with: {resume_line(item)}")
             raise
         except BaseException as error:
             _close(ledger, "cancelled" if ledger.reason == "cancelled" else "failed", str(error))

@@ -357,7 +357,10 @@ def try_report(url: str, storage: Storage) -> None:
         return
     if os.path.isdir(path):  # noqa: PTH112 - unlike Path's it raises nothing; writing says what is wrong
         raise ReportError(f"the report {path} is a folder", f"name a file, e.g. {path}/report.pdf")
-    probe = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    folder, name = os.path.split(path)
+    while not os.path.lexists(folder):  # what is not there yet is made with the report, not before
+        folder, name = os.path.split(folder)
+    probe = os.path.join(folder, f"{name}.{uuid.uuid4().hex[:8]}.tmp")  # noqa: PTH118
     storage.write(probe, b"")
     storage.delete(probe)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 import taxidask as td
+from taxidask.cli import main
 from taxidask.errors import ReportError, RunError, SettingsError, SourceError, SpaceError, StorageError
 from taxidask.runs import cost, meter, pipeline
+from taxidask.runs.ledger import resume_line, told
 from taxidask.runs.look import describe, find, runs_table
 from taxidask.runs.stages import PIPELINE, Job, Stage
 
@@ -96,7 +99,7 @@ def test_what_cannot_work_is_found_out_before_there_is_a_run(
     for _ in range(2):  # a run that nobody drives would have the second one refused
         with pytest.raises(error, match=message):
             td.run(td.Settings(**{"sources": ["trips/*.csv"], **more}), progress=False)
-    assert runs() == []
+    assert not Path("taxidask.db").exists() or runs() == []
     assert stages.made == []
 
 
@@ -174,6 +177,62 @@ def test_resume_refuses_another_job_and_lets_it_run_elsewhere(stages: Stages) ->
     assert td.run(settings(workers=1, block_size="8MiB"), resume=item["id"], progress=False).id == item["id"]
     with pytest.raises(RunError, match=f"there is no run 'nonsense'.*{item['id']}"):
         td.run(settings(), resume="nonsense", progress=False)
+
+
+def test_a_hint_works_as_printed_in_any_folder(
+    stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages.broken = True
+    store = f"sqlite:///{tmp_path}/my store/it's.db"
+    with pytest.raises(td.TaxidaskError, match="does not fit"):
+        td.run(settings(store=store, lake="my lake", workers=1, block_size="8MiB"), progress=False)
+    (item,) = td.open_store(store).list_runs()
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
+    # what lies in that folder belongs to other runs
+    Path("taxidask.toml").write_text('lake = "other"\nslot = "15min"\n', encoding="utf-8")
+    monkeypatch.setenv("TAXIDASK_REPORT", "other.pdf")
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+    def paste(line: str) -> int:
+        with pytest.raises(SystemExit) as ended:
+            main(shlex.split(line)[1:])
+        return int(ended.value.code or 0)
+
+    for line in (told("show", item), told("resume", item), resume_line(item)):
+        assert paste(line) == (0 if "show" in line else 1)
+    out, err = capsys.readouterr()
+    assert told("resume", item) in out
+    assert err.count("does not fit") == 2
+    assert "--workers 1 --block-size 8MiB" in resume_line(item).replace("'", "")
+    stages.broken = False
+    assert paste(resume_line(item)) == 3  # something was left out
+    assert td.open_store(store).get_run(item["id"])["state"] == "done"
+    assert [path.name for path in Path().iterdir()] == ["taxidask.toml"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("run --resume r1", "runs resume r1", "runs show r1", "runs list", "runs cancel r1", "report"),
+        *("doctor", "run --sources missing.csv"),
+    ],
+)
+def test_asking_makes_no_store(arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("taxidask.compute.connect", lambda _: contextlib.nullcontext(None))
+    with pytest.raises(SystemExit):
+        main([*shlex.split(arguments), "--store", "sqlite:///new/results.db"])
+    assert not (tmp_path / "new").exists()
+    for action in (
+        lambda store: store.update_run("r1", {"state": "done"}),
+        lambda store: store.put_ingest("lake", [], replace=True),
+        lambda store: store.get_latest(),
+    ):
+        with pytest.raises(td.TaxidaskError, match=r"there is no store.*taxidask store create"):
+            action(td.open_store("sqlite:///new/results.db"))
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.usefixtures("stages")

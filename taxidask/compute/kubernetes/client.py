@@ -85,7 +85,7 @@ class KubernetesClient(Client):
         self.cluster.phase()  # if it was removed, that is the error
         return ComputeError(
             f"the scheduler of {self.cluster.name} stopped answering: {error or type(error).__name__}",
-            f"its pod may have run out of memory (scheduler_memory): taxidask cluster status {self.cluster.name}",
+            f"its pod may have run out of memory (scheduler_memory): {self.cluster.line('status')}",
         )
 
     def compare_versions(self) -> None:
@@ -98,7 +98,7 @@ class KubernetesClient(Client):
             raise ComputeError(
                 f"the cluster {self.cluster.name} does not run what this driver runs: {'; '.join(told)}",
                 "use the image made from this environment (setting image), for the driver too; "
-                f"an old cluster goes with: taxidask cluster down {self.cluster.name}",
+                f"an old cluster goes with: {self.cluster.line('down')}",
             )
 
     def close(self, *args: Any, **kwargs: Any) -> Any:

@@ -18,6 +18,7 @@ from taxidask.compute.kubernetes.spec import (
 )
 from taxidask.compute.kubernetes.status import POLL_SECONDS, Deadline, Status
 from taxidask.errors import ComputeError, SettingsError
+from taxidask.words import command
 
 GONE_SECONDS = 120.0
 
@@ -51,6 +52,10 @@ class KubernetesCluster:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(repr(self))}</pre>"
+
+    def line(self, what: str) -> str:
+        """The line for a shell that shows or removes it: ``status`` or ``down``."""
+        return command(f"taxidask cluster {what}", self.name, namespace=self.namespace)
 
     @property
     def uid(self) -> str:
@@ -107,7 +112,7 @@ class KubernetesCluster:
         except KeyError as error:
             raise ComputeError(
                 f"the Secret {name} in namespace {self.namespace} holds no {error}",
-                f"the cluster was not made by taxidask: taxidask cluster down {self.name}, and start it again",
+                f"the cluster was not made by taxidask: {self.line('down')}, and start it again",
             ) from error
 
     def wanted(self) -> int:

@@ -25,6 +25,7 @@ from taxidask.compute.kubernetes.spec import (
 )
 from taxidask.compute.kubernetes.status import POLL_SECONDS, Deadline, Status
 from taxidask.errors import ComputeError
+from taxidask.words import command
 
 if TYPE_CHECKING:
     from taxidask.settings import Settings
@@ -102,7 +103,9 @@ def find(name: str, kube: Kube, status: Status | None = None) -> KubernetesClust
         others = ", ".join(sorted(b["metadata"]["name"] for b in kube.list("daskclusters")))
         raise ComputeError(
             f"there is no cluster {name} in namespace {kube.namespace}",
-            f"there are: {others}" if others else "start one: taxidask cluster up",
+            f"there are: {others}"
+            if others
+            else f"start one: {command('taxidask cluster up', namespace=kube.namespace)}",
         )
     status = status or Status()
     status.end("running")
