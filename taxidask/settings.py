@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from taxidask.errors import CubeError, SettingsError
 from taxidask.progress import say
@@ -43,8 +43,11 @@ def _texts(value: Any) -> list[str]:
     """Every text in a field's value."""
     if isinstance(value, str):
         return [value]
-    parts = value.model_dump().values() if isinstance(value, BaseModel) else value or ()
-    return [text for part in parts for text in _texts(part)]
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [text for part in value for text in _texts(part)] if isinstance(value, (list, tuple)) else []
 
 
 def _json(value: Any) -> Any:
@@ -130,6 +133,14 @@ class Settings(BaseModel):
     regions: Annotated[list[Region], BeforeValidator(_json)] = Field(
         default=[], description="AWS regions that doctor tries, home first."
     )
+
+    @field_validator("*")
+    @classmethod
+    def _not_empty(cls, value: Any, info: ValidationInfo) -> Any:
+        # "" is a path too: that of the current folder
+        if any(not text.strip() for text in _texts(value)):
+            raise SettingsError(f"{info.field_name} is empty", "give it a value, or leave it out")
+        return value
 
     @field_validator("block_size")
     @classmethod
@@ -223,7 +234,8 @@ def _from_environment(environment: dict[str, str]) -> dict[str, str]:
     values = {}
     for key, value in environment.items():
         if key in names:
-            values[key.removeprefix(PREFIX).lower()] = value
+            if value.strip():  # an empty one is how the shell unsets it for one command
+                values[key.removeprefix(PREFIX).lower()] = value
         # Kubernetes sets variables of its own for a Service called taxidask-…: only a near miss is a mistake
         elif key.startswith(PREFIX) and difflib.get_close_matches(key, names, 1, cutoff=0.9):
             raise _unknown(key, "the environment", names)

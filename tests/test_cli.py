@@ -77,6 +77,25 @@ def test_wrong_use_is_2_and_says_what(capsys: pytest.CaptureFixture[str]) -> Non
     assert call("runn") == 2
 
 
+def test_an_empty_option_is_wrong_use_and_makes_nothing(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (
+        ("ingest", str(sample), "--lake", ""),
+        ("ingest", str(sample), "--space", " "),
+        ("ingest", ""),
+        ("run", "--sources", str(sample), "--report", ""),
+        ("fit", "--lake", ""),
+        ("trips", "query", "--lake", ""),
+        ("trips", "query", "--out", ""),
+        ("report", "--out", ""),
+        ("runs", "list", "--store", ""),
+        ("demo", ""),
+        ("sample", "", "--start", "2015-03"),
+    ):
+        assert call(*arguments) == 2, arguments
+        assert "error" in capsys.readouterr().err
+    assert not list(Path().iterdir())
+
+
 def test_sample_ingest_query(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("sample", "trips", "--start", "2015-03", "--trips-per-month", "3000", "--json") == 0
     (file,) = json.loads(capsys.readouterr().out)

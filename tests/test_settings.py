@@ -59,6 +59,58 @@ def test_a_text_is_one_source_unless_it_is_a_list_in_json(given: str, sources: A
             resolve({"sources": given})
 
 
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_variable_is_as_if_not_given_an_empty_value_elsewhere_an_error(
+    monkeypatch: pytest.MonkeyPatch, empty: str
+) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"TAXIDASK_{name.upper()}", empty)
+    settings, origin = resolve({})
+    assert settings == Settings()
+    assert set(origin.values()) == {"default"}
+    for name in Settings.model_fields:
+        if (name, empty) == ("sources", ""):
+            continue  # a list of none
+        with pytest.raises(SettingsError, match=name):
+            resolve({name: empty})
+        Path("taxidask.toml").write_text(f'{name} = "{empty}"\n')
+        with pytest.raises(SettingsError, match=name):
+            resolve({})
+        Path("taxidask.toml").unlink()
+    for nested in ({"sources": ["a.csv", empty]}, {"regions": [{"name": "us-east-1", "lake": empty}]}):
+        with pytest.raises(SettingsError, match="is empty"):
+            resolve(nested)
+
+
+def test_no_call_takes_an_empty_url_for_the_current_folder() -> None:
+    from taxidask.report import build
+    from taxidask.storage import absolute
+
+    for empty in ("", " "):
+        for call in (
+            absolute,
+            td.Lake,
+            td.Zones,
+            td.read_trips,
+            td.count_trips,
+            td.DemandModel.load,
+            td.FareModel.load,
+            td.open_store,
+            lambda url: td.open_store(f"sqlite:///{url}"),
+            lambda url: td.open_store("dynamodb://taxidask", endpoint=url),
+            lambda url: td.make_sample(url, start="2015-03", trips_per_month=1),
+            lambda url: td.Lake("lake").ingest(url),
+            lambda url: td.Lake("lake").ingest(["a.csv", url]),
+            lambda url: td.Lake("lake").recount(space=url),
+            lambda url: build(store="sqlite:///a.db", lake="lake", out=url),
+        ):
+            with pytest.raises(td.TaxidaskError):
+                call(empty)
+    with pytest.raises(td.TaxidaskError, match="names no file"):
+        td.Lake("file://")
+    assert not list(Path().iterdir())
+
+
 def test_lists_in_variables_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAXIDASK_SOURCES", '["a.csv", "b.csv"]')
     monkeypatch.setenv("TAXIDASK_REGIONS", '[{"name": "us-east-1", "lake": "s3://east/lake"}]')

@@ -30,6 +30,15 @@ Lake = Annotated[str | None, Parameter(help="Folder or s3:// URL of the lake [se
 Store = Annotated[str | None, Parameter(help="sqlite:///FILE or dynamodb://TABLE [settings: store].")]
 
 
+def _folder(_: Any, tokens: Any) -> Path:
+    if not tokens[0].value.strip():
+        raise SettingsError("the folder is empty", "name one, or . for the current folder")
+    return Path(tokens[0].value)
+
+
+Folder = Annotated[Path, Parameter(converter=_folder)]
+
+
 def with_settings(function: Callable[..., int]) -> Callable[..., int]:
     """Give a command one option per settings field; they arrive as keyword arguments, None where not given."""
     own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]

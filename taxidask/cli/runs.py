@@ -11,6 +11,7 @@ from cyclopts import Parameter
 import taxidask
 from taxidask.cli.base import (
     DONE,
+    Folder,
     Json,
     Lake,
     Store,
@@ -49,7 +50,7 @@ def run(*, resume: str | None = None, json: Json = False, **given: Any) -> int:
 
 @app.command
 def demo(
-    folder: Path = Path("taxidask-demo"),
+    folder: Folder = Path("taxidask-demo"),
     *,
     trips: Annotated[int, Parameter(help="Trips in the made month.")] = 300_000,
     json: Json = False,

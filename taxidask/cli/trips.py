@@ -11,6 +11,7 @@ import taxidask
 from taxidask.cli.base import (
     DONE,
     LEFT_OUT,
+    Folder,
     Json,
     Lake,
     app,
@@ -31,7 +32,7 @@ _INGEST = "taxidask ingest 'trips/*.csv'"
 
 @app.command
 def sample(
-    folder: Path,
+    folder: Folder,
     *,
     start: str,
     months: int = 1,

@@ -55,6 +55,9 @@ def open_store(
             if name not in _OPTIONS[scheme]:
                 raise StoreError(f"{name} does not belong to the store {url!r}", "leave it out")
             options[name] = value
+    for name, value in options.items():
+        if not str(value).strip():
+            raise StoreError(f"{name} in the store {url!r} is empty", "give it a value, or leave it out")
     for name in ("ttl_days", "write_units"):
         if name in options:
             options[name] = _number(options[name], name, str(url))
@@ -94,7 +97,7 @@ def _sqlite_path(place: str, url: str) -> Path:
             f"{url!r} has too few slashes", f"three begin a relative path: sqlite:///{path or 'taxidask.db'}"
         )
     path = path[1:]
-    if path in ("", ":memory:"):
+    if path.strip() in ("", ":memory:"):
         raise StoreError(
             f"{url!r} names no file", "a store is shared by threads and processes, so it needs a file; " + _FORMS
         )

@@ -132,6 +132,8 @@ def make_sample(
         raise SettingsError(f"trips_per_month={trips_per_month!r} is no number of rows", "give a whole number from 1")
     if not 0.0 <= faults <= 1.0:
         raise SettingsError(f"faults={faults!r} is no share of the rows", "give a number from 0 to 1, as in 0.01")
+    if not os.fspath(folder).strip():
+        raise SettingsError("no folder was given for the sample", 'give one, as in make_sample("trips", …)')
     if "://" in os.fspath(folder):
         raise SettingsError(f"{folder} is not a local folder", "make the sample locally, then copy it there")
     place = Path(folder)

@@ -73,6 +73,8 @@ def absolute(url: str | os.PathLike[str]) -> str:
     kind = scheme(text)
     if kind == "file":
         path = re.sub(r"^file://", "", text, flags=re.IGNORECASE)
+        if not path.strip():  # which would be the current folder
+            raise StorageError(f"{text!r} names no file and no folder", "give a path, ./ for the current folder")
         return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - `..` is resolved, links are not
     rest = text.split("://", 1)[1]
     rest = rest.strip("/") if kind == "memory" else rest.rstrip("/")
