@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
+import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +19,8 @@ from rich.console import Console
 
 import taxidask as td
 from taxidask.cli import app, main
+from taxidask.compute.executors import ThreadExecutor
+from taxidask.lake.ingest import Driver
 
 
 @pytest.fixture(autouse=True)
@@ -312,3 +318,27 @@ assert len(ahead) > 10 and compiled() == ahead, compiled() - ahead
 def test_what_the_demo_reads_is_compiled_ahead(tmp_path):
     done = subprocess.run([sys.executable, "-c", AHEAD], cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_ingest_says_what_is_there_and_how_to_go_on(sample, monkeypatch, capsys, number) -> None:
+    trips = sample.read_text().splitlines(keepends=True)
+    many = Path("trips of mine", "yellow_tripdata_2015-03.csv")
+    many.parent.mkdir()
+    many.write_text("".join([trips[0], *trips[1:] * 35]))  # two blocks of 8 MiB
+    collect = Driver._collect
+
+    def interrupted(self: Driver, task: object, *rest: object) -> None:
+        collect(self, task, *rest)  # type: ignore[arg-type]
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(td, "connect", lambda _: contextlib.nullcontext(ThreadExecutor(1)), raising=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Driver, "_collect", interrupted)
+        assert call("ingest", "trips of mine/*.csv", "--lake", "lake", "--block-size", "8MiB") == 130
+    told = capsys.readouterr().err
+    assert "ingest interrupted: 1 block read and kept, 0 sources in the lake\n" in told
+    line = told.split("go on with: ")[1].splitlines()[0]
+    monkeypatch.chdir("/")
+    assert call(*shlex.split(line)[1:]) == 0
+    assert "1 read, 70,000 rows, 69,300 kept" in capsys.readouterr().out

@@ -2,18 +2,19 @@
 
 Only for itself: ahead, base, clusters, models, runs, services, trips. Tests: tests/test_cli.py.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with something left out (named on standard error). Results go to
-standard output, everything said on the way to standard error.
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with something left out (named on standard error), 130 interrupted.
+Results go to standard output, everything said on the way to standard error.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import cyclopts
 
 from taxidask.cli import clusters, models, runs, services, trips  # noqa: F401  (each adds its commands)
-from taxidask.cli.base import DONE, FAILED, WRONG_USE, app
+from taxidask.cli.base import DONE, FAILED, INTERRUPTED, WRONG_USE, app
 from taxidask.errors import SettingsError, TaxidaskError
 from taxidask.progress import say
 from taxidask.storage.errors import explained
@@ -21,6 +22,8 @@ from taxidask.storage.errors import explained
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the command; ends the process with the exit code."""
+    # Kubernetes ends a pod so, whose process 1 this may be: what is under way is left as after Ctrl-C.
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(arguments, exit_on_error=False, result_action="return_value")
     except cyclopts.CycloptsError:
@@ -33,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(FAILED)
     except KeyboardInterrupt:
         say("interrupted")
-        sys.exit(FAILED)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # the reader of a pipe, e.g. head, has what it wanted
         sys.stderr.close()
@@ -44,3 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
         say(f"error: {told}")
         sys.exit(FAILED)
     sys.exit(code if isinstance(code, int) else DONE)
+
+
+def _terminate(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -15,9 +15,15 @@ from taxidask.errors import SettingsError
 from taxidask.progress import say
 from taxidask.settings import Settings, resolve
 
-DONE, FAILED, WRONG_USE, LEFT_OUT = 0, 1, 2, 3
+DONE, FAILED, WRONG_USE, LEFT_OUT, INTERRUPTED = 0, 1, 2, 3, 130
 
-app = App(name="taxidask", version=taxidask.__version__, help=taxidask.__doc__, help_format="markdown")
+app = App(
+    name="taxidask",
+    version=taxidask.__version__,
+    help=taxidask.__doc__,
+    help_format="markdown",
+    suppress_keyboard_interrupt=False,
+)
 runs_app = App(name="runs", help="List, show, resume and cancel runs.")
 trips_app = App(name="trips", help="Look at the trips of a lake.")
 store_app = App(name="store", help="Create and check the store that results are published to.")
@@ -101,7 +107,3 @@ def check_out(path: Path | None) -> None:
     """Refuse a file of a kind that is not written, before the work that would go into it."""
     if path is not None and path.suffix not in (".csv", ".parquet"):
         raise SettingsError(f"--out {path} is neither .csv nor .parquet", "name a file that ends in one of them")
-
-
-def terminate(*_: object) -> None:
-    raise KeyboardInterrupt

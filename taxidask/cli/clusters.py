@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from taxidask.cli.base import DONE, Json, cluster_app, dumps, settings_of, terminate
+from taxidask.cli.base import DONE, Json, cluster_app, dumps, settings_of
 from taxidask.errors import SettingsError
 from taxidask.progress import say
 
@@ -48,7 +47,6 @@ def up(
 
     if adapt is not None:
         check_limits(*adapt)
-    signal.signal(signal.SIGTERM, terminate)
     given = {"worker_memory": worker_memory, "worker_cpus": worker_cpus, "image": image, "idle_timeout": idle_timeout}
     settings = settings_of(compute="kubernetes", cluster_name=name, workers=workers, namespace=namespace, **given)
     show(status := Status(), sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +22,6 @@ from taxidask.cli.base import (
     store_app,
     store_of,
     table,
-    terminate,
     with_settings,
 )
 from taxidask.progress import Progress, say
@@ -43,8 +41,6 @@ def run(*, resume: str | None = None, json: Json = False, **given: Any) -> int:
     resume
         Go on with this run, or with `last`: the newest unfinished run of the same settings, else a new one.
     """
-    # Kubernetes ends a pod with SIGTERM: the run is left as resumable as after Ctrl-C.
-    signal.signal(signal.SIGTERM, terminate)
     return finish(taxidask.run(settings_of(**given), resume=resume), json)
 
 
@@ -68,7 +64,6 @@ def demo(
 
     from taxidask.cli.ahead import compile_ahead
 
-    signal.signal(signal.SIGTERM, terminate)
     folder = folder.absolute()
     source = folder / "trips" / "yellow_tripdata_2015-03.csv"
     settings = Settings(
@@ -128,7 +123,6 @@ def resume(id: str, *, store: Store = None, json: Json = False) -> int:  # noqa:
 
     Example: `taxidask runs resume 20150301T120000Z-0a1b2c`
     """
-    signal.signal(signal.SIGTERM, terminate)
     return finish(taxidask.run(settings_of(store=store), resume=id), json)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from taxidask.cli.base import DONE, FAILED, Json, Store, app, dumps, settings_of, terminate, with_settings
+from taxidask.cli.base import DONE, FAILED, Json, Store, app, dumps, settings_of, with_settings
 
 
 @app.command(name="app")
@@ -31,7 +30,6 @@ def serve_app(
     """
     from taxidask.app import serve
 
-    signal.signal(signal.SIGTERM, terminate)  # in a pod this is process 1, which SIGTERM ends only if it is handled
     serve(settings_of(store=store).store, port=port, address=address, allow_origins=allow_origin or [])
     return DONE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,8 @@ from taxidask.cli.base import (
 from taxidask.errors import LakeError, SettingsError
 from taxidask.progress import Progress, say
 from taxidask.settings import resolve
-from taxidask.words import command
+from taxidask.storage import absolute
+from taxidask.words import command, quantity
 
 _INGEST = "taxidask ingest 'trips/*.csv'"
 
@@ -81,18 +83,31 @@ def ingest(*files: str, json: Json = False, **given: Any) -> int:
     settings, origin = resolve(given | ({"sources": list(files)} if files else {}))
     if not settings.sources:
         raise SettingsError("there is nothing to ingest", "name files, e.g. taxidask ingest 'trips/*.csv'")
-    with taxidask.connect(settings) as client:
-        result = taxidask.Lake(settings.lake).ingest(
-            settings.sources,
-            space=settings.space,
-            # what nobody set is the lake's own
-            slot=None if origin["slot"] == "default" else settings.slot,
-            client=client,
-            block_size=parse_bytes(settings.block_size),
-            rules=rules_of(settings),
-            progress=True,
-            errors="report",
-        )
+    lake, blocks = taxidask.Lake(settings.lake), itertools.count()
+    try:
+        with taxidask.connect(settings) as client:
+            result = lake.ingest(
+                settings.sources,
+                space=settings.space,
+                # what nobody set is the lake's own
+                slot=None if origin["slot"] == "default" else settings.slot,
+                client=client,
+                block_size=parse_bytes(settings.block_size),
+                rules=rules_of(settings),
+                on_block=lambda _: next(blocks),
+                progress=True,
+                errors="report",
+            )
+    except KeyboardInterrupt:
+        again = {name: given[name] for name, place in origin.items() if place == "argument" and name != "sources"}
+        line = command("taxidask ingest", *map(absolute, settings.sources), **again | {"lake": lake.url})
+        try:
+            whole = quantity(len(lake.sources()), "source")
+        except LakeError:
+            whole = "no source yet"
+        say(f"ingest interrupted: {quantity(next(blocks), 'block')} read and kept, {whole} in the lake")
+        say(f"go on with: {line}")
+        raise
     if len(result.failed) == len(result.sources):
         raise_failures(result)
     records = result.to_pandas().assign(space=repr(result.space.space), space_reason=result.space.reason)
