@@ -7,8 +7,9 @@ import math
 import re
 from bisect import bisect_right
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from zoneinfo import ZoneInfo
 
 from taxidask.trips import TRIP_SCHEMA
 
@@ -78,15 +79,59 @@ def payment(text):
     return WORDS[text[:3].lower()] if text[:3].lower() in WORDS else whole(text, 0, 6)
 
 
-def time(text, us):
-    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}", text):
-        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S")
-    if us and re.fullmatch(r"[0-9]{1,2}/[0-9]{1,2}/[0-9]{4} [0-9]{1,2}:[0-9]{2}:[0-9]{2} [AaPp][Mm]", text):
-        return datetime.strptime(text, "%m/%d/%Y %I:%M:%S %p")
+CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?(?:[ \t]*([AaPp])(?:[Mm]|\.[Mm]\.))?")
+ZONE = re.compile(r"(?i:z|ut|utc|gmt)|[+-][0-9]{2}(?::?[0-9]{2})?|(?i:est|edt)")
+DATES = [
+    r"(?P<y>[0-9]{4})([-/.])(?P<m>[0-9]{1,2})\2(?P<d>[0-9]{1,2})",
+    r"(?P<m>[0-9]{1,2})/(?P<d>[0-9]{1,2})/(?P<y>[0-9]{4}|[0-9]{2})",
+    r"(?P<y>[0-9]{4})([- /])(?P<name>[A-Za-z]{3,})\2(?P<d>[0-9]{1,2})",
+    r"(?P<d>[0-9]{1,2})([- /])(?P<name>[A-Za-z]{3,})\2(?P<y>[0-9]{4}|[0-9]{2})",
+]
+NAMES = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+
+
+def time(text):
+    """A time as naive New York time, by patterns, datetime and zoneinfo; 1987 and later where it has an offset."""
+    for pattern in DATES:
+        if not (found := re.match(pattern + r"(?:[Tt]|,?[ \t]+)", text)):
+            continue
+        part = found.groupdict()
+        month = NAMES.index(part["name"][:3].lower()) + 1 if "name" in part else int(part["m"])
+        year = int(part["y"])
+        if len(part["y"]) == 2:
+            year += 1900 if year >= 69 else 2000
+        rest = text[found.end() :]
+        clock = CLOCK.match(rest)
+        if not clock:
+            break
+        hour, minute, second, fraction, half = clock.groups()
+        hour = int(hour)
+        if half:
+            if not 1 <= hour <= 12:
+                break
+            hour = hour % 12 + 12 * (half in "pP")
+        moment = datetime(year, month, int(part["d"]), hour, int(minute), int(second or 0))
+        moment += timedelta(microseconds=int((fraction or "0")[:6].ljust(6, "0")))
+        zone = rest[clock.end() :].strip(" \t")
+        if not zone:
+            return moment
+        if not ZONE.fullmatch(zone):
+            break
+        if zone[0] not in "+-":
+            hours = {"est": -5, "edt": -4}.get(zone.lower(), 0)
+            minutes = 0
+        else:
+            hours, minutes = int(zone[:3]), int(zone[0] + (zone[3:].strip(":") or "0"))
+            if abs(hours) > 15 or abs(minutes) > 59:
+                break
+        if (hours, minutes) == (0, 0):
+            return moment
+        shifted = (moment - timedelta(hours=hours, minutes=minutes)).replace(tzinfo=UTC)
+        return shifted.astimezone(ZoneInfo("America/New_York")).replace(tzinfo=None)
     raise ValueError(text)
 
 
-def judge(row, month, zones, us=False):
+def judge(row, month, zones):
     """A row as a dict of texts: its reason or None, and its values."""
     place = ("location_id",) if zones else ("longitude", "latitude")
     places = [f"{end}_{axis}" for end in ("pickup", "dropoff") for axis in place]
@@ -102,8 +147,8 @@ def judge(row, month, zones, us=False):
     except UnreadableError:
         return "malformed", None
     try:
-        value["pickup_datetime"] = begin = time(row["pickup_datetime"], us)
-        value["dropoff_datetime"] = end = time(row["dropoff_datetime"], us)
+        value["pickup_datetime"] = begin = time(row["pickup_datetime"])
+        value["dropoff_datetime"] = end = time(row["dropoff_datetime"])
     except ValueError:
         return "bad_datetime", None
     if month and begin.strftime("%Y-%m") != month:
@@ -153,10 +198,6 @@ def slow_read(raw, month):
             zones = "pickup_location_id" in names
             # what most rows do is the file's layout
             extra = 2 if 2 * sum(row.count(b",") == len(names) + 1 for row in filled) > len(filled) else 0
-            column = names.index("pickup_datetime")
-            us = 2 * sum(b"".join(row.split(b",")[column : column + 1]).count(b"/") == 2 for row in filled) > len(
-                filled
-            )
             continue
         try:
             fields = [field.strip(" \t") for field in fields_of(row)]
@@ -165,7 +206,7 @@ def slow_read(raw, month):
         reason = "malformed"
         if len(fields) == len(names) + extra:
             texts = dict(zip(names, fields, strict=False))
-            reason, value = judge(texts, month, zones, us)
+            reason, value = judge(texts, month, zones)
         if reason:
             rejects.append((start, row.decode("latin-1"), reason))
             continue

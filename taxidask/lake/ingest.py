@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from taxidask.errors import RunError, SourceError, TaxidaskError
 from taxidask.storage import join
-from taxidask.trips.outcome import SourceIngest
+from taxidask.trips.outcome import SourceIngest, remarks
 
 from .manifest import Manifest, Manifests
 from .tasks import BlockTask, FinishTask, Job, outcome, run_task
@@ -187,11 +187,14 @@ class Driver:
     def _result(self, job: Job) -> SourceIngest:
         result = SourceIngest(**self.results[job.source.url])
         notes = [result.note] if result.note else []
+        if not result.skipped:
+            notes += remarks(result.zoned, result.examples)
         if job.source.month is None and not result.duplicate_of and result.error is None:
             notes.append("no month in its name, so outside_month was not checked")
         if result.rows and not result.kept:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in result.rejected.items() if count)
             message = f"not one of the {result.rows:,} rows of {result.url} can be kept: {reasons}"
+            message += "".join(f" ({remark})" for remark in remarks({}, result.examples))
             remedy = (
                 "the rows are set aside: look at lake.rejects(); is it the right file, and the month in its name right?"
             )

@@ -17,7 +17,7 @@ from taxidask.errors import LakeError, SettingsError, StorageError
 from taxidask.progress import say
 from taxidask.space import AUTO, Choice, Space, SpaceLike, choose_space
 from taxidask.storage import Storage, absolute, default_storage
-from taxidask.trips.outcome import Ingest, SourceIngest, raise_failures
+from taxidask.trips.outcome import Ingest, SourceIngest, raise_failures, remarks
 from taxidask.trips.rules import Rules
 from taxidask.trips.schema import REASONS
 from taxidask.trips.sources import Source, Unusable, survey
@@ -330,7 +330,7 @@ class Lake:
         for one in manifests:
             if one.url not in visible and one.duplicate_of is None:
                 one = one.duplicate(self._manifests.claimant(one.content) or "")
-            note = ""
+            note = "; ".join(remarks(one.zoned, one.examples))
             if one.duplicate_of is not None:
                 note = f"same content as {one.duplicate_of}, counted there"
                 if visible.get(one.duplicate_of) != one.content:

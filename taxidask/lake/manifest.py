@@ -78,6 +78,8 @@ class Manifest:
     rejects: tuple[Part, ...] = ()
     duplicate_of: str | None = None
     format: int = FORMAT
+    zoned: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
     storage_version: str = field(default="", compare=False)
 
     def to_json(self) -> Bytes:
@@ -117,6 +119,8 @@ class Manifest:
             rejected={},
             unreadable={},
             outside=(0, 0),
+            zoned={},
+            examples={},
         )
 
 

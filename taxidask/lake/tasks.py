@@ -25,7 +25,7 @@ import xxhash
 from taxidask.errors import LakeError, SourceError, StorageError
 from taxidask.space import Space
 from taxidask.storage import MissingError, Storage, join
-from taxidask.trips.read import BlockResult, read_block
+from taxidask.trips.read import BlockResult, add_up, read_block
 from taxidask.trips.rules import Rules
 from taxidask.trips.schema import PLACES
 from taxidask.trips.sources import Block, Source
@@ -115,7 +115,7 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
     counts = Tally(job.slot_seconds, space.cells)
     summary: dict[str, Any] = {
         "start": task.start, "stop": task.stop, "rows": 0, "kept": 0, "rejected": {}, "unreadable": {}, "bytes": 0,
-        "content": [], "count_key": job.count_key, "parts": [], "rejects": [],
+        "zoned": {}, "examples": {}, "content": [], "count_key": job.count_key, "parts": [], "rejects": [],
     }  # fmt: skip
     block = Block(job.source, task.start, task.stop)
     results = _read(block, job)
@@ -124,9 +124,9 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
     for number, result in enumerate(results):
         for name in ("rows", "kept", "bytes"):
             summary[name] += getattr(result, name)
-        for name in ("rejected", "unreadable"):
-            for key, value in getattr(result, name).items():
-                summary[name][key] = summary[name].get(key, 0) + value
+        for name in ("rejected", "unreadable", "zoned"):
+            add_up(summary[name], getattr(result, name))
+        summary["examples"] = result.examples | summary["examples"]
         summary["content"] += result.content
         name = f"{job.part}-{task.start:012d}-{task.stop:012d}-{number:04d}.parquet"
         if result.rejects.num_rows:
@@ -251,7 +251,10 @@ def outcome(manifest: Manifest, *, note: str = "", skipped: bool = False) -> dic
     if manifest.duplicate_of:
         second = f"same content as {manifest.duplicate_of}, counted there"
         note = f"{note}; {second}" if note else second
-    fields = ("url", "month", "rows", "kept", "rejected", "unreadable", "outside", "bytes", "seconds", "duplicate_of")
+    fields = (
+        "url", "month", "rows", "kept", "rejected", "unreadable", "outside", "bytes", "seconds", "duplicate_of",
+        "zoned", "examples",
+    )  # fmt: skip
     return {name: getattr(manifest, name) for name in fields} | {"note": note, "skipped": skipped}
 
 
@@ -276,10 +279,12 @@ def _manifest(job: Job, summaries: list[dict[str, Any]]) -> Manifest:
     source = job.source
     rejected: dict[str, int] = {}
     unreadable: dict[str, int] = {}
+    zoned: dict[str, int] = {}
+    examples: dict[str, str] = {}
     for summary in summaries:
-        for total, name in ((rejected, "rejected"), (unreadable, "unreadable")):
-            for key, value in summary[name].items():
-                total[key] = total.get(key, 0) + value
+        for total, name in ((rejected, "rejected"), (unreadable, "unreadable"), (zoned, "zoned")):
+            add_up(total, summary.get(name, {}))
+        examples = summary.get("examples", {}) | examples
     rows, kept, size = (sum(summary[name] for summary in summaries) for name in ("rows", "kept", "bytes"))
     parts = tuple(Part(**part) for summary in summaries for part in summary["parts"])
     rejects = tuple(Part(**part) for summary in summaries for part in summary["rejects"])
@@ -315,6 +320,8 @@ def _manifest(job: Job, summaries: list[dict[str, Any]]) -> Manifest:
         last=max((part.last for part in parts if part.last is not None), default=None),
         parts=parts,
         rejects=rejects,
+        zoned=zoned,
+        examples=examples,
     )
 
 

@@ -41,6 +41,8 @@ class BlockCounts:
         Pickups and dropoffs of kept rows whose place is in no cell.
     first_pickup, last_pickup : int or None
         Seconds since 1970; None where no row was kept.
+    zoned, examples : dict
+        As in `BlockResult`.
     """
 
     first_slot: int
@@ -57,6 +59,8 @@ class BlockCounts:
     outside: tuple[int, int] = (0, 0)
     first_pickup: int | None = None
     last_pickup: int | None = None
+    zoned: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
 
     def add_to(self, counts: np.ndarray, first_slot: int) -> None:
         """Add to an array (slots, cells, 2) whose first slot is `first_slot`; ends outside its slots are left out.
@@ -210,4 +214,6 @@ class Counter:
             outside=(self.lost[0], self.lost[1]),
             first_pickup=first_pickup // 1_000_000 if kept else None,
             last_pickup=last_pickup // 1_000_000 if kept else None,
+            zoned=judged.zoned,
+            examples=judged.examples,
         )

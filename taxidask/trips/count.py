@@ -18,7 +18,7 @@ from taxidask.progress import Progress, say
 from taxidask.space import AUTO, Space, SpaceLike, choose_space
 from taxidask.storage import Storage, default_storage
 from taxidask.trips.blockcounts import BlockCounts
-from taxidask.trips.read import count_block
+from taxidask.trips.read import add_up, count_block
 from taxidask.trips.rules import Rules, month_bounds
 from taxidask.trips.sources import RANGE_BYTES, Block, Source, find_sources
 from taxidask.units import DAY, LONGEST_SPAN, slot_seconds_of
@@ -204,6 +204,8 @@ class _Part:
         self.source, self.left = source, blocks
         self.rows = self.kept = 0
         self.rejected: dict[str, int] = {}
+        self.zoned: dict[str, int] = {}
+        self.examples: dict[str, str] = {}
         self.outside = (0, 0)
         self.first: int | None = None
         self.last: int | None = None
@@ -216,8 +218,9 @@ class _Part:
         self.left -= 1
         self.rows += counted.rows
         self.kept += counted.kept
-        for reason, count in counted.rejected.items():
-            self.rejected[reason] = self.rejected.get(reason, 0) + count
+        add_up(self.rejected, counted.rejected)
+        add_up(self.zoned, counted.zoned)
+        self.examples = counted.examples | self.examples
         self.outside = (self.outside[0] + counted.outside[0], self.outside[1] + counted.outside[1])
         if counted.first_pickup is not None and counted.last_pickup is not None:
             self.first = counted.first_pickup if self.first is None else min(self.first, counted.first_pickup)
@@ -257,7 +260,7 @@ class _Part:
 
 def _settle(parts: list[_Part], total: _Sum) -> list[SourceIngest]:
     """Add what waited, the first of each content only, and say what became of every source."""
-    from taxidask.trips.outcome import SourceIngest
+    from taxidask.trips.outcome import SourceIngest, remarks
 
     seen: dict[str, str] = {}
     results = []
@@ -276,10 +279,13 @@ def _settle(parts: list[_Part], total: _Sum) -> list[SourceIngest]:
         if not part.kept:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in part.rejected.items() if count)
             error = SourceError(
-                f"not one of the {part.rows:,} rows of {url} can be kept: {reasons or 'there are none'}",
+                f"not one of the {part.rows:,} rows of {url} can be kept: {reasons or 'there are none'}"
+                + "".join(f" ({remark})" for remark in remarks({}, part.examples)),
                 "is it the right file, and the month in its name right? td.read_trips(url) shows the rejects",
             )
-        unchecked = "no month in its name, so outside_month was not checked"
+        notes = remarks(part.zoned, part.examples)
+        if part.source.month is None:
+            notes.append("no month in its name, so outside_month was not checked")
         results.append(
             SourceIngest(
                 url,
@@ -289,7 +295,9 @@ def _settle(parts: list[_Part], total: _Sum) -> list[SourceIngest]:
                 part.rejected,
                 outside=part.outside,
                 bytes=part.source.size,
-                note="" if part.source.month else unchecked,
+                note="; ".join(notes),
+                zoned=part.zoned,
+                examples=part.examples,
                 error=error,
             )
         )

@@ -160,8 +160,6 @@ class Era:
         The names as the file has them.
     extra_fields : int
         Unnamed fields after the last named one (two in 2016-07 to 2016-12).
-    dates : {"iso", "us"}
-        `2015-01-31 23:59:59`, or also `1/31/2015 11:59:59 PM`.
     """
 
     name: str
@@ -169,7 +167,6 @@ class Era:
     columns: tuple[str | None, ...]
     header: tuple[str, ...]
     extra_fields: int = 0
-    dates: str = "iso"
 
     @property
     def fields(self) -> int:
@@ -307,14 +304,6 @@ def detect(head: bytes, url: str) -> tuple[Era, int]:
             era,
             # two fields more than names, both empty, in most rows: a layout, not a fault
             extra_fields=2 if 2 * sum(count == 2 for count in extra) > len(extra) else 0,
-            dates="us"
-            if 2 * sum(_us_date(row, era.position("pickup_datetime")) for row in filled) > len(filled)
-            else "iso",
         ),
         min(start, len(head)),
     )
-
-
-def _us_date(row: bytes, field: int) -> bool:
-    fields = row.split(b",")
-    return field < len(fields) and fields[field].count(b"/") == 2

@@ -43,6 +43,10 @@ class SourceIngest:
         The source with the same content that counts instead.
     error : TaxidaskError or None
         Why it could not be read.
+    zoned : dict of int
+        Times marked UTC (`utc`), which were taken as they stand, and times of other zones (`converted`).
+    examples : dict of str
+        By reason, a text that could not be read.
     """
 
     url: str
@@ -58,6 +62,8 @@ class SourceIngest:
     note: str = ""
     duplicate_of: str | None = None
     error: TaxidaskError | None = None
+    zoned: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,7 @@ class Ingest:
         for source in self.sources:
             row = {one.name: getattr(source, one.name) for one in fields(source)}
             rejected, outside = row.pop("rejected"), row.pop("outside")
+            del row["zoned"], row["examples"]  # the note says them
             row["rejected"] = sum(rejected.values())
             row |= {reason: rejected.get(reason, 0) for reason in REASONS}
             row["unreadable"] = sum(row["unreadable"].values())
@@ -140,6 +147,18 @@ class Ingest:
         head, *rest = repr(self).splitlines()
         listed = "".join(f"<li>{html.escape(line.strip())}</li>" for line in rest)
         return f"<p>{html.escape(head)}</p><ul>{listed}</ul>{table._repr_html_()}"  # type: ignore[operator]
+
+
+def remarks(zoned: dict[str, int], examples: dict[str, str]) -> list[str]:
+    """What is worth knowing of a source's times."""
+    said = []
+    if utc := zoned.get("utc"):
+        said.append(f"{utc:,} times are marked UTC and were taken as they stand, as New York's clock")
+    if converted := zoned.get("converted"):
+        said.append(f"{converted:,} times of other zones were converted to New York's clock")
+    if text := examples.get("bad_datetime"):
+        said.append(f"there are times that cannot be read, like {text!r}")
+    return said
 
 
 def raise_failures(result: Ingest) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,10 @@ class BlockResult:
         Bytes of the file this covers (compressed ones, where they are).
     content : list of str
         xxh3_128 of the file's 8 MiB ranges completed so far, those of earlier results left out.
+    zoned : dict
+        Times marked UTC (`utc`, taken as they stand) and of other zones (`converted`), where there are any.
+    examples : dict
+        By reason, the first text that could not be read.
     """
 
     trips: pa.Table
@@ -60,6 +64,14 @@ class BlockResult:
     unreadable: dict[str, int]
     bytes: int
     content: list[str]
+    zoned: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+
+
+def add_up(total: dict[str, int], more: dict[str, int]) -> None:
+    """Add counts to counts of the same names."""
+    for name, count in more.items():
+        total[name] = total.get(name, 0) + count
 
 
 def read_block(
@@ -108,6 +120,7 @@ def read_block(
             return BlockResult(
                 trips.table(), rejects.table(), judged.rows, trips.count, judged.reasons(), trips.unreadable,
                 min(reader.at, block.stop) - done_bytes, reader.content[done_content:],
+                judged.zoned, judged.examples,
             )  # fmt: skip
 
         for text, length, base in chunks:

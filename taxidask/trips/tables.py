@@ -8,14 +8,16 @@ import numpy as np
 import pyarrow as pa
 
 from taxidask.trips.kernels.parser import CHUNK_BYTES, index_quoted_rows, index_rows, judge
+from taxidask.trips.kernels.times import CONVERTED, NO_TIME, UTC, parse_any_time
 
 from .eras import Era
 from .kernels import columns as kernels
 from .rules import Rules, month_bounds
 from .schema import REASONS, REJECT_SCHEMA, trip_schema
 
-# A kept row has two times of 19 characters, 16 commas and a value in four more fields.
-SHORTEST_ROW = 58
+# A kept row has two times of at least 11 characters, 16 commas and a value in four more fields.
+SHORTEST_ROW = 42
+LONGEST_EXAMPLE = 60
 _JUDGED = {
     "pickup_datetime": "pickup",
     "dropoff_datetime": "dropoff",
@@ -29,6 +31,7 @@ _JUDGED = {
     "pickup_location_id": "id1",
     "dropoff_location_id": "id2",
 }
+BAD_DATETIME = REASONS.index("bad_datetime")
 _POINTS = ("pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude")
 _ZONES = ("pickup_location_id", "dropoff_location_id")
 
@@ -56,6 +59,8 @@ class Judged:
         self.fields = np.array([era.fields, *(era.position(name) for name in names)], dtype=np.int64)
         self.rejected = np.zeros(len(REASONS), np.int64)
         self.rows = 0
+        self.examples: dict[str, str] = {}
+        self._zoned = np.zeros(CONVERTED + 1, np.int64)
         self._make_room(CHUNK_BYTES)
 
     def _make_room(self, size: int) -> None:
@@ -84,14 +89,28 @@ class Judged:
         if rows < 0:
             rows = index_quoted_rows(address, length, *index)
         kept = judge(
-            address, *index, rows, self.fields, self.zones, self.era.dates == "us", self.low, self.high, self.limits,
+            address, *index, rows, self.fields, self.zones, self.low, self.high, self.limits, self._zoned,
             self.pickup, self.dropoff, self.passengers, known, at, self.distance, self.x1, self.y1, self.x2, self.y2,
             self.fare, self.id1, self.id2, self.kept, self.rejects, self.codes,
         )  # fmt: skip
         self.rows += rows
         if rows > kept:
             self.rejected += np.bincount(self.codes[: rows - kept], minlength=len(REASONS))
+            if self.rejected[BAD_DATETIME] and "bad_datetime" not in self.examples:
+                self._show_time(text, rows - kept)
         return kept, rows - kept
+
+    def _show_time(self, text: np.ndarray, count: int) -> None:
+        """Keep the text of the chunk's first time that cannot be read."""
+        row = self.rejects[int(np.argmax(self.codes[:count] == BAD_DATETIME))]
+        for field in self.fields[1:3]:
+            entry = int(self.row_first[row]) + int(field)
+            start = int(self.ends[entry - 1]) + 1 if field else int(self.row_start[row])
+            stop = int(self.ends[entry])
+            if parse_any_time(text.ctypes.data, start, stop)[1] == NO_TIME:
+                raw = text[start : min(stop, start + LONGEST_EXAMPLE)].tobytes().decode("latin-1")
+                self.examples["bad_datetime"] = raw + "…" * (stop - start > LONGEST_EXAMPLE)
+                return
 
     def load(self, trips: pa.Table) -> None:
         """Take kept rows read elsewhere, their times and places, as if a chunk had been judged."""
@@ -99,6 +118,12 @@ class Judged:
             if name in trips.column_names:
                 column = trips[name].cast(pa.int64()) if name.endswith("datetime") else trips[name]
                 setattr(self, mine, np.array(column.to_numpy()))
+
+    @property
+    def zoned(self) -> dict[str, int]:
+        """Times marked UTC, which are taken as they stand, and times of other zones, which are converted."""
+        found = {"utc": int(self._zoned[UTC]), "converted": int(self._zoned[CONVERTED])}
+        return {name: count for name, count in found.items() if count}
 
     def reasons(self) -> dict[str, int]:
         """Rejected rows by reason, every reason named."""

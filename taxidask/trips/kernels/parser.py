@@ -15,14 +15,13 @@ from taxidask.compiled import kernel
 
 from .bits import load8, load64, match64, set_bits, trailing_zeros
 from .numbers import parse_any, parse_float
+from .times import DAY, NO_DAY, NO_TIME, days_since_1970, parse_any_time
 
 PADDING = 64
 CHUNK_BYTES = 384 << 10
 """Bytes parsed at a time: with index and output well inside 2 MiB."""
 
 _U0, _U1 = np.uint64(0), np.uint64(1)
-_DAY = 86_400_000_000
-_NO_DAY = -(1 << 40)
 _COLONS = np.uint64(0x00003A00003A0000)
 _COLON_PLACES = np.uint64(0x0000FF0000FF0000)
 _DIGIT_PLACES = np.uint64(0xFFFF00FFFF00FFFF)
@@ -140,24 +139,6 @@ def index_quoted_rows(text, stop, ends, row_start, row_first, row_last):
 
 
 @kernel
-def days_since_1970(year, month, day):
-    """Days from 1970-01-01 to a date of the Gregorian calendar; a very negative number for no such date."""
-    if not (1 <= year <= 9999 and 1 <= month <= 12 and day >= 1):
-        return _NO_DAY
-    leap = (year % 4 == 0 and year % 100 != 0) or year % 400 == 0
-    longest = 31
-    if month == 2:
-        longest = 29 if leap else 28
-    elif month == 4 or month == 6 or month == 9 or month == 11:
-        longest = 30
-    if day > longest:
-        return _NO_DAY
-    y = year - 1 if month <= 2 else year
-    m = month + 9 if month <= 2 else month - 3
-    return 365 * y + y // 4 - y // 100 + y // 400 + (153 * m + 2) // 5 + day - 1 - 719468
-
-
-@kernel
 def _number(text, start, stop):
     """Digits in [start, stop) as a whole number, -1 for anything else."""
     value = np.int64(0)
@@ -167,61 +148,6 @@ def _number(text, start, stop):
             return -1
         value = value * 10 + digit
     return value if stop > start else -1
-
-
-@kernel
-def parse_any_time(text, start, stop, us):
-    """A time with blanks or quotes around it, or of the United States' form; microseconds, and whether it is one."""
-    if stop - start >= 2 and load8(text + start) == 34 and load8(text + stop - 1) == 34:
-        start += 1
-        stop -= 1
-    while start < stop and (load8(text + start) == 32 or load8(text + start) == 9):
-        start += 1
-    while start < stop and (load8(text + stop - 1) == 32 or load8(text + stop - 1) == 9):
-        stop -= 1
-    if (
-        stop - start == 19
-        and load8(text + start + 4) == 45
-        and load8(text + start + 7) == 45
-        and load8(text + start + 10) == 32
-    ):
-        days = days_since_1970(
-            _number(text, start, start + 4), _number(text, start + 5, start + 7), _number(text, start + 8, start + 10)
-        )
-        hour, clock = _number(text, start + 11, start + 13), start + 13
-    elif us and stop - start >= 19:
-        slash = start
-        while slash < start + 2 and load8(text + slash) != 47:
-            slash += 1
-        other = slash + 1
-        while other < slash + 3 and load8(text + other) != 47:
-            other += 1
-        blank = other + 5
-        clock = blank + 1
-        while clock < stop and clock < blank + 3 and load8(text + clock) != 58:
-            clock += 1
-        if (
-            clock + 9 != stop
-            or load8(text + slash) != 47
-            or load8(text + other) != 47
-            or load8(text + blank) != 32
-            or load8(text + stop - 3) != 32
-        ):
-            return 0, False
-        days = days_since_1970(
-            _number(text, other + 1, blank), _number(text, start, slash), _number(text, slash + 1, other)
-        )
-        hour = _number(text, blank + 1, clock)
-        half = load8(text + stop - 2) | 32
-        if hour < 1 or hour > 12 or (half != 97 and half != 112) or (load8(text + stop - 1) | 32) != 109:
-            return 0, False
-        hour = hour % 12 + (12 if half == 112 else 0)
-    else:
-        return 0, False
-    minute, second = _number(text, clock + 1, clock + 3), _number(text, clock + 4, clock + 6)
-    good = 0 <= hour <= 23 and 0 <= minute <= 59 and 0 <= second <= 59 and days > _NO_DAY
-    good = good and load8(text + clock) == 58 and load8(text + clock + 3) == 58
-    return (days * _DAY + (hour * 3600 + minute * 60 + second) * 1_000_000, True) if good else (0, False)
 
 
 @kernel(inline="always")
@@ -238,13 +164,14 @@ def _clock(word):
 
 @kernel
 def judge(
-    text, ends, row_start, row_first, row_last, rows, fields, zones, us, low, high, limits,
+    text, ends, row_start, row_first, row_last, rows, fields, zones, low, high, limits, zoned,
     pickup, dropoff, passengers, known, at, distance, x1, y1, x2, y2, fare, id1, id2, kept, rejects, codes,
 ):  # fmt: skip
     """Judge the rows of a chunk and write what the rules look at, of the kept rows.
 
     Bits of `known`, from `at` on, tell whether the passengers were given. `kept` and `rejects` get row numbers, `codes`
-    the rejected rows' reasons; the number of kept rows is returned.
+    the rejected rows' reasons; `zoned` counts times of unusual form by what `parse_any_time` says they are. The number
+    of kept rows is returned.
     """
     max_duration, max_distance, max_fare = limits[0], limits[1], limits[2]
     few, many = limits[3], limits[4]
@@ -307,9 +234,9 @@ def judge(
                         if word != month_word and load8(text + a + 4) == 45 and load8(text + a + 7) == 45:
                             year, month = _number(text, a, a + 4), _number(text, a + 5, a + 7)
                             first_day = days_since_1970(year, month, 1)
-                            if first_day > _NO_DAY:
+                            if first_day > NO_DAY:
                                 month_word, month_first, month_days = word, first_day, 28
-                                while month_days < 31 and days_since_1970(year, month, month_days + 1) > _NO_DAY:
+                                while month_days < 31 and days_since_1970(year, month, month_days + 1) > NO_DAY:
                                     month_days += 1
                         tens, units = np.int64(load8(text + a + 8)) - 48, np.int64(load8(text + a + 9)) - 48
                         date = tens * 10 + units
@@ -318,10 +245,11 @@ def judge(
                             clock = _clock(load64(text + a + 11))
                             day = month_first + date - 1
                     if clock >= 0:
-                        stamp = day * _DAY + clock
+                        stamp = day * DAY + clock
                     else:
-                        stamp, fine = parse_any_time(text, a, b, us)
-                        valid = valid and fine
+                        stamp, form = parse_any_time(text, a, b)
+                        valid = valid and form != NO_TIME
+                        zoned[form] += 1
                     if which == 0:
                         begin = stamp
                 if not valid:
