@@ -11,9 +11,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ModelWrapValidatorHandler,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from taxidask.errors import CubeError, SettingsError
+from taxidask.errors import SettingsError, TaxidaskError
 from taxidask.progress import say
 from taxidask.units import CONTENT_RANGE, parse_bytes, parse_seconds, parse_slot
 
@@ -24,6 +36,8 @@ FILE = "taxidask.toml"
 def _listed(value: Any) -> Any:
     """A single text as a list of one, commas and all; a list in JSON, as variables hold it, parsed. "[0-9]*.csv" is no
     JSON but the pattern of a name."""
+    if isinstance(value, (list, tuple)) and len(value) == 1 and str(value[0]).startswith("["):
+        value = value[0]  # as an option gives it
     if isinstance(value, str):
         try:
             parsed = json.loads(value)
@@ -54,6 +68,41 @@ def _json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") else value
 
 
+def _seconds(value: Any) -> Any:
+    return parse_seconds(value) if isinstance(value, str) else value
+
+
+def _told(error: pydantic.ValidationError, origin: dict[str, str]) -> SettingsError:
+    """The first thing wrong, with its setting and where that came from."""
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    said = first.get("ctx", {}) if first["type"] == _OURS else {}
+    if said:
+        place = f" (from {origin[name]})" if name in origin else ""
+        prefix = f"{name}: " if name and not said["message"].startswith(name) else ""
+        return SettingsError(f"{prefix}{said['message']}{place}", said["remedy"])
+    field = Settings.model_fields.get(name)
+    place = f" from {origin[name]}" if name in origin else ""
+    return SettingsError(
+        f"{'.'.join(map(str, first['loc']))}{place} is {first['input']!r}: {first['msg']}",
+        f"see the field's description: {field.description}" if field else None,
+    )
+
+
+def _refused(message: str, remedy: str | None) -> PydanticCustomError:
+    return PydanticCustomError(_OURS, "{message}", {"message": message, "remedy": remedy})
+
+
+_OURS = "taxidask"
+_LEAST_MEMORY, _MOST_MEMORY = 64 << 20, 64 << 40  # a worker starts in no less, no machine has more
+_LARGEST_BLOCK = 16 << 30
+_LONGEST_IDLE = 366 * 86_400
+_BARE = ("auto", "new_york", "zones")
+_Price = Annotated[FiniteFloat, Field(ge=0)]
+_Longitude = Annotated[FiniteFloat, Field(ge=-180, le=180)]
+_Latitude = Annotated[FiniteFloat, Field(ge=-90, le=90)]
+
+
 class Region(BaseModel):
     """One AWS region: its copy of the lake, if that is not the lake itself; its endpoints, if not AWS's own."""
 
@@ -74,10 +123,10 @@ class Prices(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    vcpu_hour: float = 0.048
-    million_writes: float = 0.625
-    thousand_puts: float = 0.005
-    thousand_gets: float = 0.0004
+    vcpu_hour: _Price = 0.048
+    million_writes: _Price = 0.625
+    thousand_puts: _Price = 0.005
+    thousand_gets: _Price = 0.0004
 
 
 class Settings(BaseModel):
@@ -98,9 +147,11 @@ class Settings(BaseModel):
     )
     report: str = Field(default="report.pdf", description="The PDF report's path, or its s3:// URL.")
     compute: str = Field(default="local", description="local, tcp://HOST:PORT, tls://HOST:PORT or kubernetes.")
-    workers: int | None = Field(default=None, ge=1, description="Worker processes (default: as the machine allows).")
+    workers: int | None = Field(
+        default=None, ge=1, le=10_000, description="Worker processes (default: as the machine allows)."
+    )
     worker_memory: str | None = Field(default=None, description="Memory limit of one worker, e.g. 4GiB.")
-    worker_cpus: float = Field(default=1.0, gt=0, le=256, description="Cores of one worker pod on Kubernetes.")
+    worker_cpus: float = Field(default=1.0, ge=0.01, le=256, description="Cores of one worker pod on Kubernetes.")
     block_size: str = Field(default="64MiB", description="Bytes of a source that one task reads; a multiple of 8MiB.")
     space: str = Field(
         default="auto",
@@ -109,24 +160,30 @@ class Settings(BaseModel):
     )
     slot: str = Field(default="30min", description="Length of a time slot.")
     horizon: int = Field(default=48, ge=1, le=10_000, description="Slots to forecast.")
-    heartbeat_timeout: float = Field(
-        default=60.0, gt=0, description="Seconds after which a silent driver counts as dead."
+    heartbeat_timeout: Annotated[float, BeforeValidator(_seconds)] = Field(
+        default=60.0, ge=1, le=86_400, description="Seconds after which a silent driver counts as dead."
     )
     namespace: str = Field(default="taxidask", description="Kubernetes namespace.")
     image: str | None = Field(default=None, description="Container image of scheduler and workers, with its tag.")
-    scheduler_cpus: float = Field(default=0.5, gt=0, le=256, description="Cores of the scheduler's pod on Kubernetes.")
+    scheduler_cpus: float = Field(
+        default=0.5, ge=0.01, le=256, description="Cores of the scheduler's pod on Kubernetes."
+    )
     scheduler_memory: str = Field(default="2GiB", description="Memory of the scheduler's pod on Kubernetes.")
     cluster_name: str | None = Field(default=None, description="Name of the Kubernetes cluster of workers.")
     idle_timeout: str = Field(default="20min", description="A cluster without work for this long shuts down.")
-    max_duration_hours: float = Field(default=24.0, gt=0, description="Row rule: a longer trip is rejected, hours.")
-    max_distance_miles: float = Field(default=100.0, gt=0, description="Row rule: a longer trip is rejected, miles.")
-    max_fare: float = Field(default=500.0, gt=0, description="Row rule: a higher fare is rejected, USD.")
-    min_passengers: int = Field(default=1, ge=0, description="Row rule: fewer passengers are rejected.")
-    max_passengers: int = Field(default=9, ge=1, description="Row rule: more passengers are rejected.")
-    west: float = Field(default=-74.3, description="Row rule: western edge of the city, degrees.")
-    east: float = Field(default=-73.7, description="Row rule: eastern edge of the city, degrees.")
-    south: float = Field(default=40.5, description="Row rule: southern edge of the city, degrees.")
-    north: float = Field(default=41.0, description="Row rule: northern edge of the city, degrees.")
+    max_duration_hours: FiniteFloat = Field(
+        default=24.0, gt=0, description="Row rule: a longer trip is rejected, hours."
+    )
+    max_distance_miles: FiniteFloat = Field(
+        default=100.0, gt=0, description="Row rule: a longer trip is rejected, miles."
+    )
+    max_fare: FiniteFloat = Field(default=500.0, gt=0, description="Row rule: a higher fare is rejected, USD.")
+    min_passengers: int = Field(default=1, ge=0, le=255, description="Row rule: fewer passengers are rejected.")
+    max_passengers: int = Field(default=9, ge=1, le=255, description="Row rule: more passengers are rejected.")
+    west: _Longitude = Field(default=-74.3, description="Row rule: western edge of the city, degrees.")
+    east: _Longitude = Field(default=-73.7, description="Row rule: eastern edge of the city, degrees.")
+    south: _Latitude = Field(default=40.5, description="Row rule: southern edge of the city, degrees.")
+    north: _Latitude = Field(default=41.0, description="Row rule: northern edge of the city, degrees.")
     prices: Annotated[Prices, BeforeValidator(_json)] = Field(
         default=Prices(), description="USD prices of cost estimates."
     )
@@ -136,10 +193,10 @@ class Settings(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _not_empty(cls, value: Any, info: ValidationInfo) -> Any:
+    def _not_empty(cls, value: Any) -> Any:
         # "" is a path too: that of the current folder
         if any(not text.strip() for text in _texts(value)):
-            raise SettingsError(f"{info.field_name} is empty", "give it a value, or leave it out")
+            raise SettingsError("it is empty", "give it a value, or leave it out")
         return value
 
     @field_validator("block_size")
@@ -147,29 +204,42 @@ class Settings(BaseModel):
     def _block_size(cls, value: str) -> str:
         size = parse_bytes(value)
         if size < CONTENT_RANGE or size % CONTENT_RANGE:
-            raise SettingsError(f"block_size {value!r} is no multiple of 8MiB", "use 8MiB, 16MiB, … 64MiB, 128MiB")
+            raise SettingsError(f"{value!r} is no multiple of 8MiB", "use 8MiB, 16MiB, … 64MiB, 128MiB")
+        if size > _LARGEST_BLOCK:
+            raise SettingsError(f"{value!r} is more than one task can read", "use 16GiB at most; 64MiB suits most")
         return value
 
     @field_validator("worker_memory", "scheduler_memory")
     @classmethod
-    def _worker_memory(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_bytes(value)
+    def _memory(cls, value: str | None) -> str | None:
+        if value is not None and not _LEAST_MEMORY <= parse_bytes(value) <= _MOST_MEMORY:
+            raise SettingsError(f"no process runs in {value!r} of memory", "give 64MiB to 64TiB, e.g. 4GiB")
         return value
 
     @field_validator("idle_timeout")
     @classmethod
     def _idle_timeout(cls, value: str) -> str:
-        parse_seconds(value)
+        if not 1 <= parse_seconds(value) <= _LONGEST_IDLE:
+            raise SettingsError(f"{value!r} is not between a second and a year", "give minutes or hours, e.g. 20min")
         return value
 
     @field_validator("slot")
     @classmethod
     def _slot(cls, value: str) -> str:
-        try:
-            parse_slot(value)
-        except CubeError as error:
-            raise SettingsError(f"slot: {error.message}", error.remedy) from error
+        parse_slot(value)
+        return value
+
+    @field_validator("space")
+    @classmethod
+    def _space(cls, value: str) -> str:
+        # a bare word that names no file is a name misspelt
+        if value not in _BARE and not re.search(r"[./\\]", value) and not Path(value).exists():
+            near = difflib.get_close_matches(value.lower(), _BARE, 1)
+            raise SettingsError(
+                f"there is no space and no file called {value!r}",
+                (f"did you mean {near[0]!r}? " if near else "")
+                + f"use {', '.join(_BARE)}, or the path or URL of zones as GeoJSON",
+            )
         return value
 
     @field_validator("compute")
@@ -193,15 +263,42 @@ class Settings(BaseModel):
                 )
         return value
 
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _named(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        if isinstance(value, bool):  # which would pass as 1
+            raise _refused(f"{value!r} is no value of this setting", "give a number or a text")
+        try:
+            return handler(value)
+        except TaxidaskError as error:
+            raise _refused(error.message, error.remedy) from None
+
     @model_validator(mode="after")
-    def _edges(self) -> Settings:
+    def _edges(self, info: ValidationInfo) -> Settings:
+        def given(name: str) -> str:
+            place = (info.context or {}).get(name)
+            return f"{name} {getattr(self, name)}" + (f" (from {place})" if place else "")
+
         if not (self.west < self.east and self.south < self.north):
-            raise SettingsError(
-                f"the city's edges are the wrong way round: west {self.west}, east {self.east}, "
-                f"south {self.south}, north {self.north}",
+            edges = ", ".join(map(given, ("west", "east", "south", "north")))
+            raise _refused(
+                f"the city's edges are the wrong way round: {edges}",
                 "west must be less than east and south less than north, in degrees",
             )
+        if self.min_passengers > self.max_passengers:
+            raise _refused(
+                f"no number of passengers is kept: {given('min_passengers')} is above {given('max_passengers')}",
+                "min_passengers must be at most max_passengers",
+            )
         return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explained(cls, values: Any, handler: ModelWrapValidatorHandler[Settings], info: ValidationInfo) -> Settings:
+        try:
+            return handler(values)
+        except pydantic.ValidationError as error:
+            raise _told(error, info.context or {}) from None
 
 
 def _names() -> list[str]:
@@ -220,7 +317,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is no TOML file: {error}") from error
     for name in values:
@@ -259,16 +356,7 @@ def resolve(overrides: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
         for name, value in layer.items():
             values[name] = value
             origin[name] = f"{PREFIX}{name.upper()}" if where == "environment" else where
-    try:
-        checked = Settings(**values)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
-        place = origin.get(name, "the arguments")
-        raise SettingsError(
-            f"{'.'.join(map(str, first['loc']))} from {place} is {first['input']!r}: {first['msg']}",
-            f"see the field's description: {Settings.model_fields[name].description}" if name in origin else None,
-        ) from None
+    checked = Settings.model_validate(values, context=origin)
     # what lies around a call does not count as given by it
     given = {name for name, where in origin.items() if where == "argument"}
     return Settings.model_construct(given, **dict(checked)), origin

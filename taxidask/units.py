@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from numbers import Real
@@ -17,7 +18,8 @@ DAY = 86_400
 LONGEST_SPAN = 30 * 366 * DAY
 """Seconds a cube spans at most unless asked for: trips are published since 2009, and a wrong date would fill memory."""
 
-_SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
+_ALSO = {"min": "minute", "mins": "minute", "sec": "second", "secs": "second", "hr": "hour", "hrs": "hour"}
+"""Usual units that Dask's parser does not know, by those it knows."""
 
 
 def is_whole(value: Any, least: int = 1) -> bool:
@@ -54,17 +56,24 @@ def parse_bytes(text: str | int) -> int:
 
 
 def parse_seconds(text: str | float) -> float:
-    """A length of time in seconds from text such as ``"20min"``; a bare number counts as seconds.
+    """A length of time in seconds from text such as ``"20min"``, as Dask reads it; a bare number counts as seconds.
 
     Examples
     --------
-    >>> parse_seconds("20min")
-    1200.0
+    >>> parse_seconds("20min"), parse_seconds("1.5 hours")
+    (1200.0, 5400.0)
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(text))
-    if not match or (match[2] or "s") not in _SECONDS:
+    from dask.utils import parse_timedelta
+
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Z]*)\s*", str(text))
+    seconds = -1.0
+    if match:
+        with contextlib.suppress(KeyError, ValueError, OverflowError):
+            unit = match[2].lower()
+            seconds = float(parse_timedelta(match[1] + _ALSO.get(unit, unit), default="seconds"))
+    if seconds < 0:
         raise SettingsError(f"{text!r} is no length of time", "write a number and one of s, min, h, d, e.g. 20min")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
+    return seconds
 
 
 def parse_slot(slot: str | pd.Timedelta) -> pd.Timedelta:

@@ -81,6 +81,10 @@ def test_wrong_use_is_2_and_says_what(capsys: pytest.CaptureFixture[str]) -> Non
     assert call("run", "--horizon", "soon") == 2
     assert "horizon from argument is 'soon'" in capsys.readouterr().err
     assert call("runn") == 2
+    assert call("ingest", "a.csv", "--space", "Zones") == 2
+    assert "did you mean 'zones'" in capsys.readouterr().err
+    assert call("ingest", "a.csv", "--worker-memory", "1B") == 2
+    assert "worker_memory" in capsys.readouterr().err
 
 
 def test_an_empty_option_is_wrong_use_and_makes_nothing(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,8 +201,9 @@ def test_runs_of_an_empty_store(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("store", "create") == 0
     assert call("runs", "list", "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == []
-    assert call("runs", "show", "x") == 1
-    assert "holds no run yet" in capsys.readouterr().err
+    for asked in (("show", "x"), ("show", "last"), ("resume", "last"), ("cancel", "last")):
+        assert call("runs", *asked) == 1
+        assert "holds no run yet" in capsys.readouterr().err
 
 
 def test_a_quote_between_places_by_name_id_or_point(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,9 @@ def test_a_text_is_one_source_unless_it_is_a_list_in_json(given: str, sources: A
     else:
         with pytest.raises(SettingsError, match=sources):
             resolve({"sources": given})
+    assert not given or resolve({"sources": [given, "z.csv"]})[0].sources == [given, "z.csv"]
+    if given and isinstance(sources, list):
+        assert resolve({"sources": [given]})[0].sources == sources  # as the command line has it
 
 
 @pytest.mark.parametrize("empty", ["", "  "])
@@ -138,12 +141,63 @@ def test_lists_in_variables_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"west": -73.0}, "the wrong way round"),
         ({"idle_timeout": "soon"}, "no length of time"),
         ({"regions": "[{"}, "regions from argument"),
+        ({"worker_memory": "0"}, r"worker_memory: '0' is no size in bytes \(from argument\)"),
+        ({"worker_memory": "1B"}, r"worker_memory: no process runs in '1B' of memory \(from argument\)"),
+        ({"scheduler_memory": "1PiB"}, "scheduler_memory: no process runs in '1PiB'"),
+        ({"block_size": "1PiB"}, "block_size: '1PiB' is more than one task can read"),
+        ({"idle_timeout": "0s"}, "idle_timeout: '0s' is not between a second and a year"),
+        ({"heartbeat_timeout": "soon"}, "heartbeat_timeout: 'soon' is no length of time"),
+        ({"heartbeat_timeout": "inf"}, "heartbeat_timeout: 'inf' is no length of time"),
+        ({"workers": 10**9}, "workers from argument is 1000000000"),
+        ({"workers": True}, "workers: True is no value"),
+        ({"worker_cpus": 1e-9}, "worker_cpus from argument is 1e-09"),
+        ({"min_passengers": 5, "max_passengers": 3}, r"min_passengers 5 \(from argument\) is above max_passengers 3"),
+        ({"max_passengers": "1.5"}, "max_passengers from argument is '1.5'"),
+        ({"max_fare": "nan"}, "max_fare from argument is 'nan'"),
+        ({"max_distance_miles": "inf"}, "max_distance_miles from argument is 'inf'"),
+        ({"west": -740}, "west from argument is -740"),
+        ({"prices": '{"vcpu_hour": -1}'}, "prices.vcpu_hour from argument is -1"),
+        ({"prices": '{"thousand_gets": NaN}'}, "prices.thousand_gets from argument is nan"),
+        ({"space": "Zones"}, "no space and no file called 'Zones' .*did you mean 'zones'"),
     ],
 )
 def test_wrong_values_are_named_with_a_remedy(given: dict, message: str) -> None:
     with pytest.raises(SettingsError, match=message) as caught:
         resolve(given)
     assert "secret" not in str(caught.value)
+
+
+def test_what_is_wrong_is_said_with_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXIDASK_IDLE_TIMEOUT", "abc")
+    with pytest.raises(
+        SettingsError, match=r"^idle_timeout: 'abc' is no length of time \(from TAXIDASK_IDLE_TIMEOUT\)"
+    ):
+        resolve({})
+    monkeypatch.setenv("TAXIDASK_IDLE_TIMEOUT", "1h")
+    monkeypatch.setenv("TAXIDASK_MAX_PASSENGERS", "2")
+    Path("taxidask.toml").write_text("min_passengers = 4\n")
+    with pytest.raises(
+        SettingsError, match=r"4 \(from taxidask.toml\) is above max_passengers 2 \(from TAXIDASK_MAX_PASSENGERS\)"
+    ):
+        resolve({})
+    with pytest.raises(SettingsError, match=r"^worker_memory: 'lots' is no size in bytes; write"):
+        Settings(worker_memory="lots")
+
+
+def test_sizes_and_times_in_dasks_spellings_and_ours() -> None:
+    settings = Settings(worker_memory="4G", block_size="64MiB", idle_timeout="20 minutes", heartbeat_timeout="2min")
+    assert settings.heartbeat_timeout == 120
+    assert (parse_bytes(settings.worker_memory), parse_seconds(settings.idle_timeout)) == (4 * 10**9, 1200)
+
+
+def test_a_byte_order_mark_before_the_file_is_no_part_of_it() -> None:
+    Path("taxidask.toml").write_bytes(b"\xef\xbb\xbfhorizon = 7\n")
+    assert resolve({})[0].horizon == 7
+
+
+def test_a_space_may_be_a_file_without_an_extension() -> None:
+    Path("quarters").write_text("{}")
+    assert resolve({"space": "quarters"})[0].space == "quarters"
 
 
 def test_misspelt_variable_and_file_entry_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +218,12 @@ def test_misspelt_variable_and_file_entry_are_errors(monkeypatch: pytest.MonkeyP
 def test_sizes_and_times() -> None:
     assert parse_bytes("1.5GiB") == 3 << 29
     assert parse_bytes(8) == 8
-    assert parse_seconds("2h") == 7200
+    for text in ("2h", "2 hours", "120min", "120 m", "7200", "7200.0 sec", "2H"):
+        assert parse_seconds(text) == 7200
+    assert parse_seconds(90) == 90
+    for nonsense in ("", "min", "-1s", "nan", "inf", "1e400s", "5 potatoes", "1 2 h"):
+        with pytest.raises(SettingsError, match="no length of time"):
+            parse_seconds(nonsense)
     assert parse_bytes("4G") == 4 * 10**9, "as Dask reads it"
     for nonsense in ("64 potatoes", "", "MiB", "-1", "0.5", "1e400", "nan"):
         with pytest.raises(SettingsError, match="no size in bytes"):

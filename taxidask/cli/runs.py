@@ -109,6 +109,11 @@ def show(id: str, *, store: Store = None, json: Json = False) -> int:  # noqa: A
     """One run: its stages, figures and error.
 
     Example: `taxidask runs show 20150301T120000Z-0a1b2c`
+
+    Parameters
+    ----------
+    id
+        The run's id, or `last` for the newest.
     """
     from taxidask.runs.look import describe, find
 
@@ -122,7 +127,16 @@ def resume(id: str, *, store: Store = None, json: Json = False) -> int:  # noqa:
     """Go on with a run that was interrupted, cancelled or whose driver died.
 
     Example: `taxidask runs resume 20150301T120000Z-0a1b2c`
+
+    Parameters
+    ----------
+    id
+        The run's id, or `last` for the newest.
     """
+    from taxidask.runs.look import find
+
+    if id == "last":
+        id = find(store_of(store), id)["id"]  # noqa: A001
     return finish(taxidask.run(settings_of(store=store), resume=id), json)
 
 
@@ -131,6 +145,11 @@ def cancel(id: str, *, store: Store = None) -> int:  # noqa: A002
     """Ask a run's driver to stop before its next block.
 
     Example: `taxidask runs cancel 20150301T120000Z-0a1b2c`
+
+    Parameters
+    ----------
+    id
+        The run's id, or `last` for the newest.
     """
     from taxidask.runs.look import request_cancel
 

@@ -242,7 +242,8 @@ class DemandModel:
         if horizon > self.options.horizon:
             raise ModelError(
                 f"a horizon of {horizon} slots was asked of a model fitted for {self.options.horizon}",
-                f"fit DemandModel(horizon={horizon})",
+                f"fit DemandModel(horizon={horizon}) (TAXIDASK_HORIZON={horizon} taxidask fit demand), "
+                f"or ask for {self.options.horizon} at most",
             )
         if cube.space.key != data["space"]:
             raise ModelError(

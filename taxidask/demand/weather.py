@@ -15,6 +15,14 @@ COLUMNS = {
     "wind_spd": "mph",
     "visib_mile": "miles",
 }
+# what no hour of New York has come near; beyond it a number is in another unit or stands for "unknown"
+BOUNDS = {
+    "temp_F": (-60.0, 140.0),
+    "liq_precp_1hr": (0.0, 100.0),
+    "snow_depth_in": (0.0, 200.0),
+    "wind_spd": (0.0, 250.0),
+    "visib_mile": (0.0, 200.0),
+}
 CARRY = pd.Timedelta(hours=3)  # how long an hour's weather stands in for hours that are not there
 
 
@@ -33,7 +41,7 @@ def align_weather(weather: pd.DataFrame, times: pd.DatetimeIndex) -> np.ndarray:
     Raises
     ------
     ModelError
-        If a column is missing, or an hour of one, or a time cannot be read.
+        If a column is missing, or an hour of one, a time cannot be read, or a number is far from any weather.
     """
     if not isinstance(weather, pd.DataFrame):
         raise ModelError(f"weather is a {type(weather).__name__}", "give a DataFrame with one row per hour")
@@ -58,6 +66,14 @@ def align_weather(weather: pd.DataFrame, times: pd.DatetimeIndex) -> np.ndarray:
         numbers = weather[list(COLUMNS)].astype("float64")
     except (ValueError, TypeError) as error:
         raise ModelError(f"weather holds what is no number: {error}", "leave unknown values empty") from error
+    for name, (least, most) in BOUNDS.items():
+        far = np.flatnonzero((numbers[name] < least) | (numbers[name] > most))
+        if len(far):
+            raise ModelError(
+                f"weather has {name} {numbers[name].iloc[far[0]]:g} at {hours.iloc[far[0]]} "
+                f"and {len(far):,} such in all: it is given in {COLUMNS[name]}, from {least:g} to {most:g}",
+                "convert the column, or leave unknown values empty",
+            )
     values = numbers.set_axis(pd.DatetimeIndex(hours).as_unit("s"), axis=0)
     values = values[~values.index.duplicated(keep="last")].sort_index()
     wanted_at = times.as_unit("s")

@@ -14,8 +14,20 @@ from numpy.typing import NDArray
 from taxidask.errors import ModelError
 from taxidask.fare.features import feature_names, features
 from taxidask.fare.naive import day_prices, naive_fare
-from taxidask.fare.rides import IDS, POINTS, Centers, Rides, as_frame, given, read_rides, where_given, zones_of
+from taxidask.fare.rides import (
+    IDS,
+    MOST_PASSENGERS,
+    POINTS,
+    Centers,
+    Rides,
+    as_frame,
+    given,
+    read_rides,
+    where_given,
+    zones_of,
+)
 from taxidask.fare.training import MIN_ROWS, Band, Learned, Lesson, Options, learn, reach
+from taxidask.units import is_whole
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -253,21 +265,21 @@ class FareModel:
 
         card = self.card
         moment = moment_of(at)
+        if not (is_whole(passengers) and passengers <= MOST_PASSENGERS):
+            raise ModelError(f"passengers={passengers!r} do not fit into a taxi", f"give 1 to {MOST_PASSENGERS}")
         row: dict[str, Any] = {"pickup_datetime": moment, "passenger_count": passengers}
         names = {}
         for end, place in (("pickup", pickup), ("dropoff", dropoff)):
             columns, names[end] = place_columns(end, place, zoned=card["data"]["places"] == "zones", zones=self._zones)
             row |= columns
         rides = self._rides(pd.DataFrame([row]))
-        if not np.isfinite(rides.passengers[0]):
-            raise ModelError(f"passengers={passengers!r} do not fit into a taxi", "give 1 to 9")
+        if "bad_datetime" in rides.reasons:
+            raise ModelError(f"no quote at {moment}", "give New York time between 2000 and 2100")
         if not rides.usable[0]:
-            reason = next(iter(rides.reasons))
-            remedies = {
-                "bad_datetime": "give New York time between 2000 and 2100",
-                "outside_city": "give zones, or points inside the city (longitude -74.3 to -73.7, latitude 40.5 to 41)",
-            }
-            raise ModelError(f"no quote from {pickup!r} to {dropoff!r} at {moment}: {reason}", remedies.get(reason))
+            raise ModelError(
+                f"no quote from {pickup!r} to {dropoff!r}: {next(iter(rides.reasons))}",
+                "give zones, or points inside the city (longitude -74.3 to -73.7, latitude 40.5 to 41)",
+            )
         fare, tolls, price, low, high = (float(value) for value in self._ask(rides)[0])
         notes = []
         if not card["data"]["tolls_known"]:

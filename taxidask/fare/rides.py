@@ -27,6 +27,7 @@ MAX_TOLLS = 100.0  # USD; more is a slip of the keyboard
 # Why a row cannot be used, in the order in which they are asked; the names are those of rejected rows.
 UNUSABLE = ("bad_datetime", "outside_city", "passenger_count", "fare_out_of_range")
 _RULES = Rules()
+MOST_PASSENGERS = _RULES.max_passengers
 
 
 @dataclass(frozen=True)

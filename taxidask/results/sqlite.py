@@ -119,7 +119,7 @@ class SQLiteStore(Store):
         with self._errors():
             if create:
                 self._make()
-            elif not self.path.exists():
+            elif not self._exists():
                 raise StoreError(
                     f"there is no store at {self.path}",
                     f"create it: {command('taxidask store create', store=self.url)}",
@@ -132,13 +132,25 @@ class SQLiteStore(Store):
             self._open.add(held)
         return held.opened
 
+    def _exists(self) -> bool:
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise StoreError(
+                f"the store {self.path} cannot be reached: {error.strerror or error}", "check who owns its folders"
+            ) from error
+        return True
+
     def _make(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Only ever a new file: closing one that SQLite has open in this process takes SQLite's locks away, and
-            # another process then removes the journal under it.
-            with contextlib.suppress(FileExistsError):
-                self.path.open("xb").close()
+            if not self._exists():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                # Only ever a new file: closing one that SQLite has open in this process takes SQLite's locks away, and
+                # another process then removes the journal under it.
+                with contextlib.suppress(FileExistsError):
+                    self.path.open("xb").close()
             if self.path.is_dir():
                 raise self._is_folder()
         except OSError as error:
@@ -197,6 +209,12 @@ class SQLiteStore(Store):
                 "end that process, then try again",
             )
         if "readonly" in text or "unable to open" in text:
+            folder = self.path.parent
+            if self.path.exists() and not os.access(folder, os.W_OK, effective_ids=True):
+                return StoreError(
+                    f"{self.path} is there, but its folder is read-only, and SQLite writes beside the file to read it",
+                    f"make {folder} writable, or copy the file to a folder that is",
+                )
             return StoreError(
                 f"{self.path} cannot be opened for writing: {text}", "check who owns the file and its folder"
             )

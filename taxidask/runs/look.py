@@ -19,8 +19,8 @@ def _timeout(item: dict[str, Any]) -> float:
 
 
 def find(store: Store, run_id: str) -> dict[str, Any]:
-    """The run's item, its state as a reader should see it (``dead`` without a heartbeat)."""
-    item = store.get_run(run_id)
+    """The run's item, its state as a reader should see it (``dead`` without a heartbeat); ``last`` is the newest."""
+    item = next(iter(store.list_runs(limit=1)), None) if run_id == "last" else store.get_run(run_id)
     if item is None:
         raise unknown_run(store, run_id)
     return {**item, "state": driver_state(item, _timeout(item), time.time())}
@@ -86,6 +86,7 @@ def describe(item: dict[str, Any]) -> str:
 def request_cancel(store: Store, run_id: str) -> str:
     """Ask the driver of a run to stop; what was done, in a sentence."""
     item = find(store, run_id)
+    run_id = item["id"]
     if item["state"] in LIVELY:
         if not store.update_run(run_id, {"cancel": True}, expect={"state": item["state"]}):
             return f"run {run_id} ended at this moment"

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from taxidask.errors import SettingsError
+
 from .schema import REASONS
 
 KEPT = -1
@@ -48,6 +50,16 @@ class Rules:
     south: float = 40.5
     north: float = 41.0
     zones: int = 263
+
+    def __post_init__(self) -> None:
+        for name in ("max_duration_hours", "max_distance_miles", "max_fare"):
+            value = getattr(self, name)
+            if not 0 < value < np.inf:
+                raise SettingsError(f"{name} is {value!r}", "give a number over 0")
+        for low, high in (("min_passengers", "max_passengers"), ("west", "east"), ("south", "north")):
+            least, most = getattr(self, low), getattr(self, high)
+            if not least <= most:  # neither are NaNs
+                raise SettingsError(f"{low} {least!r} is above {high} {most!r}: no row would be kept", "swap them")
 
     def limits(self) -> np.ndarray:
         """The thresholds as the compiled parser takes them (the duration in microseconds)."""

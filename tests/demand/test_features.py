@@ -147,6 +147,20 @@ def test_weather_that_is_not_there(weather):
         align_weather(weather.assign(pickup_dt="noon"), times)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("temp_F", 1e30), ("temp_F", -999), ("wind_spd", np.inf), ("visib_mile", 9999), ("liq_precp_1hr", -1)],
+)
+def test_weather_far_from_any_is_refused(weather, name, value):
+    times = pd.date_range("2015-01-01", periods=96, freq="30min")
+    weather = weather.astype({name: "float64"})
+    weather.loc[7, name] = value
+    with pytest.raises(
+        td.TaxidaskError, match=rf"{name} {value:g} at 2015-01-01 07:00:00 and 1 such".replace("+", "\\+")
+    ):
+        align_weather(weather, times)
+
+
 def test_weather_with_a_zone_becomes_new_yorks(weather):
     times = pd.date_range("2015-01-01", periods=96, freq="30min")
     there = align_weather(weather, times)

@@ -257,7 +257,9 @@ def test_quote(model: td.FareModel) -> None:
         ({"dropoff": 265}, "265 is the TLC's id of all that is outside the city"),
         ({"at": "noonish"}, "is no time"),
         ({"at": None}, "is no time"),
-        ({"passengers": 12}, "do not fit"),
+        ({"at": "1900-01-01 08:00"}, "no quote at 1900-01-01 08:00:00; give New York time between 2000 and 2100"),
+        ({"at": "2150-01-01 08:00"}, "between 2000 and 2100"),
+        *[({"passengers": odd}, "do not fit") for odd in (12, 0, -1, 1.5, True, "two", None, float("nan"))],
     ],
 )
 def test_quotes_refused(model: td.FareModel, change: dict[str, Any], message: str) -> None:

@@ -7,8 +7,11 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -237,6 +240,35 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         pytest.raises(StoreError, match="cannot be made"),
     ):
         store.create()
+
+
+@pytest.fixture
+def nobody() -> Iterator[Callable[[], None]]:
+    """Become a user who may not write everywhere, as root may."""
+
+    def become() -> None:
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+
+    yield become
+    os.seteuid(os.getuid())
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_a_store_in_a_folder_that_cannot_be_written_is_not_said_to_be_missing(nobody, mode):
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        folder = Path(made) / "mounted"
+        folder.mkdir()
+        open_store(f"sqlite:///{folder}/s.db").create()
+        folder.chmod(mode)
+        nobody()
+        store = open_store(f"sqlite:///{folder}/s.db")
+        for use in (store.check, store.create, lambda: store.list_runs(limit=1)):
+            with pytest.raises(StoreError, match=r"is there, but its folder is read-only|cannot be reached"):
+                use()
+        os.seteuid(os.getuid())
+        folder.chmod(0o755)
 
 
 def test_a_file_locked_for_long(sqlite, monkeypatch):

@@ -35,6 +35,16 @@ def test_only_what_decides_the_numbers_makes_another_job(settings: Settings) -> 
     assert settings_key(same) == settings_key(settings) != settings_key(other)
 
 
+def test_last_is_the_newest_run(store: Any, settings: Settings) -> None:
+    with pytest.raises(RunError, match="holds no run yet"):
+        find(store, "last")
+    open_run(store, settings, None, quiet)
+    newest, _ = open_run(store, settings.model_copy(update={"slot": "60min"}), None, quiet)
+    assert find(store, "last")["id"] == store.list_runs(limit=1)[0]["id"]
+    assert newest["id"] in request_cancel(store, newest["id"])
+    assert store.list_runs(limit=1)[0]["id"] in request_cancel(store, "last")
+
+
 def test_a_living_run_refuses_a_second_driver(store: Any, settings: Settings) -> None:
     item, _ = open_run(store, settings, None, quiet)
     with pytest.raises(RunError, match=f"run {item['id']} does this job already.*taxidask run --resume"):

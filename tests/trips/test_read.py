@@ -15,7 +15,7 @@ import taxidask as td
 from taxidask.errors import SourceError, SpaceError
 from taxidask.space import Grid
 from taxidask.storage import Storage
-from taxidask.trips import REJECT_SCHEMA, TRIP_SCHEMA, count_block, find_sources, read_block
+from taxidask.trips import REJECT_SCHEMA, TRIP_SCHEMA, Rules, count_block, find_sources, read_block
 from taxidask.trips.eras import ERAS
 
 HEADER = ",".join(ERAS[4].header) + "\r\n"
@@ -258,3 +258,18 @@ def test_parquet_with_texts_as_of_2009(tmp_path):
     assert result.trips["passenger_count"].to_pylist() == [1, None, 1]
     assert result.unreadable["payment_type"] == 1
     assert result.trips.schema == TRIP_SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"min_passengers": 6, "max_passengers": 2}, "min_passengers 6 is above max_passengers 2"),
+        ({"west": -73.0}, "west -73.0 is above east -73.7"),
+        ({"north": float("nan")}, "above north nan"),
+        ({"max_fare": -1}, "max_fare is -1"),
+        ({"max_duration_hours": float("inf")}, "max_duration_hours is inf"),
+    ],
+)
+def test_rules_by_which_no_row_would_be_kept_are_refused(given, message):
+    with pytest.raises(td.TaxidaskError, match=message):
+        Rules(**given)
