@@ -198,7 +198,9 @@ def test_the_report_may_be_written_to_a_url(
 
 
 def test_runs_of_an_empty_store(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("store", "create") == 0
+    for said in ("is made", "was there already"):
+        assert call("store", "create") == 0
+        assert f"taxidask.db {said} (" in capsys.readouterr().out
     assert call("runs", "list", "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == []
     for asked in (("show", "x"), ("show", "last"), ("resume", "last"), ("cancel", "last")):

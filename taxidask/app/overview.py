@@ -245,7 +245,7 @@ def runs_html(runs: pd.DataFrame) -> str:
     head = (
         "<th scope='col'>Run</th><th scope='col'>State</th><th scope='col'>Started (UTC)</th>"
         "<th scope='col' class='number'>Took</th><th scope='col'>Stage</th>"
-        "<th scope='col' class='number'>Rows</th><th scope='col'>Error</th>"
+        "<th scope='col' class='number'>Trips</th><th scope='col'>Error</th>"
     )
     return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
 

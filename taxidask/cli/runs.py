@@ -167,8 +167,8 @@ def create(*, store: Store = None) -> int:
     Example: `taxidask store create --store dynamodb://taxidask`
     """
     opened = taxidask.open_store(settings_of(store=store).store)
-    opened.create()
-    print(f"{opened.url} is there ({opened.cost_class})")
+    made = opened.create()
+    print(f"{opened.url} {'is made' if made else 'was there already'} ({opened.cost_class})")
     return DONE
 
 

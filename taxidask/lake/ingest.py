@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,11 @@ class Driver:
         self.on_block = on_block
         self.should_stop = should_stop
         self.results: dict[str, dict[str, Any]] = {}
-        self._ready: deque[FinishTask] = deque()
+        self._ready: list[FinishTask] = []
+        by_size: dict[int, list[str]] = {}
+        for job in jobs:
+            by_size.setdefault(job.source.size, []).append(job.source.url)
+        self._alike = {size: sorted(urls) for size, urls in by_size.items() if len(urls) > 1}
         self._second_names: dict[str, dict[str, Manifest]] = {}
         self._stopped = False
 
@@ -133,7 +137,8 @@ class Driver:
             plans.append((states[-1], todo))
         total = sum(stop - start for _, todo in plans for start, stop in todo)
         by_url = {state.job.source.url: state for state in states}
-        for tasks in (self._tasks(plans), self._late()):
+        tasks = self._tasks(plans)
+        while True:
             for task, result in self.executor.map_unordered(
                 run_task, tasks, should_stop=self._asked_to_stop, describe=_describe
             ):
@@ -145,6 +150,9 @@ class Driver:
                     f"{sum(len(state.ranges) for state in states):,} blocks read",
                     "ingest again to go on: finished blocks are not read again",
                 )
+            if not self._ready:
+                break
+            tasks = self._late()
 
     @staticmethod
     def _is_current(manifest: Manifest, job: Job, manifests: Manifests) -> bool:
@@ -166,9 +174,16 @@ class Driver:
         yield from self._late()
 
     def _late(self) -> Iterator[FinishTask]:
-        """Sources all of whose blocks are there by now."""
-        while self._ready:
-            yield self._ready.popleft()
+        """Sources all of whose blocks are there by now, and which need not wait for another."""
+        while task := next((one for one in self._ready if not self._waits(one)), None):
+            self._ready.remove(task)
+            yield task
+
+    def _waits(self, task: FinishTask) -> bool:
+        """Whether a source of the same size, and so perhaps of the same content, comes first by name: that one is to
+        count, whichever is read first."""
+        alike = self._alike.get(task.job.source.size, [])
+        return any(url < task.job.source.url and url not in self.results for url in alike)
 
     def _collect(self, task: BlockTask | FinishTask, result: dict[str, Any], state: _Progress, total: int) -> None:
         url = task.job.source.url

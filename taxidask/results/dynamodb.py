@@ -153,10 +153,10 @@ class DynamoDBStore(Store):
 
     # -- the table -----------------------------------------------------------------------------------------------------
 
-    def create(self) -> None:
+    def create(self) -> bool:
         """Make the table, on demand and of class STANDARD, with its TTL attribute, and wait until it can be used."""
-        description = self._describe()
-        if description is None:
+        made = False
+        if self._describe() is None:
             with self._explained("CreateTable"), _unless("ResourceInUseException"):  # someone else made it just now
                 self._raw(
                     "create_table",
@@ -166,8 +166,10 @@ class DynamoDBStore(Store):
                     BillingMode="PAY_PER_REQUEST",
                     TableClass="STANDARD",
                 )
+                made = True
         self._wait_until_active()
         self._enable_ttl()
+        return made
 
     def _describe(self) -> dict[str, Any] | None:
         with self._explained("DescribeTable"), _unless("ResourceNotFoundException"):

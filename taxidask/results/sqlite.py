@@ -93,9 +93,11 @@ class SQLiteStore(Store):
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(SQLiteStore, self.path, url=self.url, ttl_days=self.ttl_days), ()
 
-    def create(self) -> None:
-        """Make the file and its folders if they are not there yet."""
+    def create(self) -> bool:
+        """Make the file and its folders if they are not there yet; whether this call made it."""
+        there = os.path.exists(self.path)  # noqa: PTH110 - unlike Path's it raises nothing
         self._connect(create=True)
+        return not there
 
     def check(self) -> None:
         """Raise StoreError, with the remedy, when there is no file, or one that is no store of results."""

@@ -67,8 +67,8 @@ class Store(ABC):
     # -- what a kind of store has to do --------------------------------------------------------------------------------
 
     @abstractmethod
-    def create(self) -> None:
-        """Make the store if it is not there yet, and wait until it can be used."""
+    def create(self) -> bool:
+        """Make the store if it is not there yet, and wait until it can be used; whether this call made it."""
 
     @abstractmethod
     def check(self) -> None:

@@ -53,7 +53,7 @@ def runs_table(items: list[dict[str, Any]], *, now: float | None = None) -> pd.D
                 "created": item.get("created") or "",
                 "took": lasted(seconds_between(item.get("created"), max(ended, default=None))),
                 "stage": begun[-1] if begun else "",
-                "trips": int((stages.get("ingest") or {}).get("rows") or progress.get("rows") or 0),
+                "trips": int((stages.get("ingest") or {}).get("kept") or progress.get("kept") or 0),
                 "lake": (item.get("settings") or {}).get("lake") or "",
                 "error": item.get("error") or "",
             }

@@ -146,6 +146,7 @@ def ingest(job: Job) -> dict[str, Any]:
     space = result.space.space.label
     return {
         "rows": int(table["rows"].sum()),
+        "kept": kept,
         "bytes": int(table["bytes"].sum()),
         "detail": f"{quantity(len(table), 'source')}, {kept:,} kept, {rejected:,} rejected, counted in {space}",
         "blocks": done["blocks"],

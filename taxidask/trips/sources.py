@@ -233,6 +233,8 @@ def _expand(name: str, storage: Storage) -> list[Stat]:
             f"the folder {name} has no trip files ({len(listed)} other files)",
             "it needs .csv, .csv.gz, .csv.zst or .parquet files",
         )
+    if storage.exists(f"{url}/"):  # what consoles make for a folder in a bucket
+        raise SourceError(f"the folder {name} is empty", "copy trip files there, or check its name")
     raise SourceError(f"{name} does not exist", "check its name, or download the month first")
 
 

@@ -70,13 +70,13 @@ def test_a_running_run_without_a_heartbeat_is_dead() -> None:
 
 def test_a_run_shows_its_newest_stage_its_time_and_its_rows() -> None:
     stages = {
-        "ingest": {"started": "2016-02-01T08:15:00Z", "ended": "2016-02-01T08:16:00Z", "rows": 77},
+        "ingest": {"started": "2016-02-01T08:15:00Z", "ended": "2016-02-01T08:16:00Z", "rows": 80, "kept": 77},
         "demand": {"started": "2016-02-01T08:16:00Z", "ended": "2016-02-01T08:18:30Z"},
         "fare": {"started": None},
     }
     (row,) = runs_table([item(stages=stages, error="boom")], now=0.0).to_dict("records")
     assert (row["stage"], row["took"], row["trips"], row["error"]) == ("demand", "3 min 30 s", 77, "boom")
-    (row,) = runs_table([item(progress={"rows": 12})], now=0.0).to_dict("records")
+    (row,) = runs_table([item(progress={"rows": 15, "kept": 12})], now=0.0).to_dict("records")
     assert (row["stage"], row["took"], row["trips"], row["error"]) == ("", "–", 12, "")
 
 

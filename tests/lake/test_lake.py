@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -494,6 +495,18 @@ def test_two_names_of_one_content_count_once(url, files):
     assert lake.sources().set_index("url").loc[copy, "note"] == f"same content as {files[0]}, counted there"
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_of_equal_files_the_first_by_name_counts(lake, files, small, order):
+    text = Path(files[0]).read_bytes()
+    names = [str(Path(files[0]).with_name(f"{letter} yellow_tripdata_2015-01.csv")) for letter in "abc"]
+    for name in names:
+        Path(name).write_bytes(text)
+    result = lake.ingest([names[place] for place in order], client=ThreadExecutor(3), block_size=small)
+    told = {source.url: source.duplicate_of for source in result.sources}
+    assert told == {names[0]: None, names[1]: names[0], names[2]: names[0]}
+    assert lake.sources()["rows"].tolist() == [400, 0, 0]
+
+
 def test_a_second_name_counts_when_the_first_has_changed(lake, files):
     copy = str(Path(files[0]).with_name("copy of yellow_tripdata_2015-01.csv"))
     shutil.copy(files[0], copy)
@@ -554,10 +567,15 @@ def test_two_names_of_one_content_that_are_finished_at_once(lake, files, monkeyp
 
     monkeypatch.setattr(tasks.Manifests, "get", get_too_early)
     monkeypatch.setattr(tasks.Manifests, "commit", one_after_the_other)
-    result = ingest(lake, [files[0], copy])
+    with ThreadPoolExecutor(2) as drivers:  # one driver would wait with the second
+        results = list(drivers.map(lambda name: ingest(lake, [name]), [files[0], copy]))
     assert committed.is_set()
+    monkeypatch.undo()
+    result = ingest(lake, [files[0], copy])
+    assert all(one.skipped for one in result.sources)
     [second] = [source for source in result.sources if source.duplicate_of]
     assert "same content as" in second.note
+    assert sum(one.kept for result in results for one in result.sources) >= lake.sources()["kept"].sum()
     assert lake.sources()["rows"].tolist().count(0) == 1
     assert {manifest.url for manifest in tasks.Manifests(lake.url, lake.storage).all() if manifest.duplicate_of} == {
         second.url

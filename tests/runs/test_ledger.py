@@ -221,7 +221,7 @@ def test_tables_and_descriptions_show_dead_runs(store: Any, settings: Settings) 
     item, _ = open_run(store, settings, None, quiet)
     ledger = Ledger(store, item, 1.2)
     ledger.start_stage("ingest", "inputs")
-    ledger.end_stage("ingest", state="done", rows=12, detail="1 source")
+    ledger.end_stage("ingest", state="done", rows=15, kept=12, detail="1 source")
     store.update_run(item["id"], {"heartbeat": time.time() - 1000}, expect={})
     table = runs_table(store.list_runs())
     assert table.loc[0, ["id", "state", "trips"]].to_list() == [item["id"], "dead", 12]

@@ -182,3 +182,15 @@ def test_blocks_cover_the_file(tmp_path):
     for bad in (0, -8 << 20, 12 << 20, 1000):
         with pytest.raises(ValueError, match="multiple of 8 MiB"):
             source.blocks(bad)
+
+
+def test_an_empty_folder_in_a_bucket_is_called_so(bucket):
+    Storage().write(f"{bucket}/trips/", b"")  # as consoles mark a folder
+    with pytest.raises(SourceError, match=r"the folder \S+/trips is empty"):
+        find_sources(f"{bucket}/trips")
+    with pytest.raises(SourceError, match=r"the folder \S+/trips/ is empty"):
+        find_sources(f"{bucket}/trips/")
+    with pytest.raises(SourceError, match="/rides does not exist"):
+        find_sources(f"{bucket}/rides")
+    Storage().write(f"{bucket}/trips/a.csv", HEADER.encode())
+    assert [source.url for source in find_sources(f"{bucket}/trips/")] == [f"{bucket}/trips/a.csv"]
