@@ -33,6 +33,8 @@ COMPARE: dict[str, Callable[[Any, Any], pc.Expression]] = {
 }
 _AST = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 _FLIP = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+CHAIN = 100  # conditions that are joined directly
+MOST = 10_000  # conditions of a query: each row is asked all of them
 _EXAMPLE = 'write like "fare_amount > 20 and passenger_count == 1"'
 
 
@@ -43,7 +45,7 @@ def check_columns(names: Iterable[str], schema: pa.Schema) -> None:
             near = get_close_matches(str(name), schema.names, n=3, cutoff=0.6)
             near += [one for one in schema.names if str(name) and str(name).lower() in one and one not in near][:3]
             remedy = f"did you mean {' or '.join(near)}?" if near else f"columns are {', '.join(schema.names)}"
-            raise LakeError(f"there is no column {name!r}", remedy)
+            raise LakeError(f"there is no column {shown(name)}", remedy)
 
 
 def parse_where(where: Where, schema: pa.Schema) -> tuple[pc.Expression | None, set[str]]:
@@ -71,16 +73,32 @@ def parse_where(where: Where, schema: pa.Schema) -> tuple[pc.Expression | None, 
         return parser.expression(), parser.columns
     conditions = [where] if isinstance(where, tuple) and len(where) == 3 and isinstance(where[1], str) else where
     columns: set[str] = set()
-    total: pc.Expression | None = None
+    parts: list[pc.Expression] = []
+    _check_number(len(conditions))
     for condition in conditions:
         if not isinstance(condition, (tuple, list)) or len(condition) != 3:
             raise LakeError(f"the condition {condition!r} is no (column, op, value)", 'like ("fare_amount", ">", 20)')
         name, op, value = condition
         check_columns([name], schema)
         columns.add(name)
-        one = _condition(name, "==" if op == "=" else op, value, schema)
-        total = one if total is None else total & one
-    return total, columns
+        parts.append(_condition(name, "==" if op == "=" else op, value, schema))
+    return _balanced(operator.and_, parts), columns
+
+
+def _check_number(conditions: int) -> None:
+    if conditions > MOST:
+        remedy = "name many values in one condition: passenger_count in (1, 2, …)"
+        raise LakeError(f"where has more than {MOST:,} conditions", remedy)
+
+
+def _balanced(join: Callable[[Any, Any], pc.Expression], parts: list[pc.Expression]) -> pc.Expression:
+    """Join conditions into a shallow tree: Arrow walks an expression by recursion, and a deep one overflows its stack.
+
+    It also makes one long chain again of joins within joins, but for those behind a negation.
+    """
+    while len(parts) > CHAIN:
+        parts = [~~reduce(join, parts[at : at + CHAIN]) for at in range(0, len(parts), CHAIN)]
+    return reduce(join, parts)
 
 
 def _condition(name: str, op: str, value: Any, schema: pa.Schema) -> pc.Expression:
@@ -176,17 +194,24 @@ class _Text:
         self.text = text
         self.schema = schema
         self.columns: set[str] = set()
+        self.number = 0
 
     def expression(self) -> pc.Expression:
         try:
             tree = ast.parse(self.text.strip(), mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             remedy = "compare with ==" if " = " in self.text else _EXAMPLE
-            raise LakeError(f"where {self.text!r} cannot be read: {getattr(error, 'msg', error)}", remedy) from None
-        return self._logic(tree.body, True)
+            raise LakeError(
+                f"where {shown(self.text)} cannot be read: {getattr(error, 'msg', error)}", remedy
+            ) from None
+        try:
+            return self._logic(tree.body, True)
+        except RecursionError:
+            raise LakeError(f"where {shown(self.text)} is nested too deep", _EXAMPLE) from None
 
-    def _fail(self, node: ast.AST) -> LakeError:
-        return LakeError(f"where {self.text!r}: {ast.unparse(node)!r} is not a condition on a column", _EXAMPLE)
+    def _fail(self, node: ast.expr) -> LakeError:
+        part = ast.get_source_segment(self.text.strip(), node) or ""
+        return LakeError(f"where {shown(self.text)}: {shown(part)} is not a condition on a column", _EXAMPLE)
 
     def _logic(self, node: ast.expr, holds: bool) -> pc.Expression:
         """Where a condition holds, or where it does not: negation goes down to the comparisons.
@@ -195,17 +220,19 @@ class _Text:
         """
         if isinstance(node, ast.BoolOp):
             join = operator.and_ if isinstance(node.op, ast.And) is holds else operator.or_
-            return reduce(join, [self._logic(value, holds) for value in node.values])  # noqa: PD011 - no frame
+            return _balanced(join, [self._logic(value, holds) for value in node.values])  # noqa: PD011 - no frame
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return self._logic(node.operand, not holds)
         if isinstance(node, ast.Compare):
             operands = [node.left, *node.comparators]
             pairs = zip(operands[:-1], node.ops, operands[1:], strict=True)
-            comparisons = (self._compare(left, op, right, node, holds) for left, op, right in pairs)
-            return reduce(operator.and_ if holds else operator.or_, comparisons)
+            comparisons = [self._compare(left, op, right, node, holds) for left, op, right in pairs]
+            return _balanced(operator.and_ if holds else operator.or_, comparisons)
         raise self._fail(node)
 
     def _compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr, node: ast.expr, holds: bool) -> pc.Expression:
+        self.number += 1
+        _check_number(self.number)
         if isinstance(op, (ast.In, ast.NotIn)):
             if not _is_column(left) or not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
                 raise self._fail(node)

@@ -267,6 +267,40 @@ def test_a_value_that_is_none_of_the_column_s_kind_is_refused(name, values):
                 parse_where([condition], TRIP_SCHEMA)
 
 
+def test_thousands_of_conditions(nulls):
+    table, _ = nulls
+    fares = [one for one in table["fare_amount"].to_pylist() if one is not None]
+    some = fares.count(2.5) + fares.count(10)
+
+    def rows(where):
+        return ds.dataset(table).to_table(filter=parse_where(where, TRIP_SCHEMA)[0]).num_rows
+
+    values = [2.5, 10.0, *np.arange(1000.0, 9998.0).tolist()]
+    either = " or ".join(f"fare_amount == {one}" for one in values)
+    assert rows(either) == some
+    assert rows(f"not ({either})") == rows([("fare_amount", "!=", one) for one in values]) == len(fares) - some
+    assert rows("fare_amount" + " <= fare_amount" * 9000) == len(fares)
+    assert rows([("fare_amount", "in", [*values, *range(10_000, 200_000)])]) == some
+    for too_many in (" or ".join(["fare_amount == 1"] * 10_001), [("fare_amount", "==", 1)] * 10_001):
+        with pytest.raises(LakeError, match=r"more than 10,000 conditions; name many values in one"):
+            rows(too_many)
+
+
+@pytest.mark.parametrize(
+    "where", ["not " * 2000 + "fare_amount > 1", "fare_amount > " + "-" * 900 + "1", "(" * 150 + "1"]
+)
+def test_what_is_nested_deep_is_read_or_refused(where):
+    with contextlib.suppress(LakeError):
+        parse_where(where, TRIP_SCHEMA)
+
+
+def test_messages_of_long_conditions_are_short():
+    for where in ("fare_amount = " + "1" * 100_000, "fare_amount > " + "x" * 100_000, [("vendor_id", "<", [1] * 9999)]):
+        with pytest.raises(LakeError) as caught:
+            parse_where(where, TRIP_SCHEMA)
+        assert len(str(caught.value)) < 1000
+
+
 def test_a_start_between_two_microseconds(lake, everything):
     at = everything["pickup_datetime"].iloc[100]
     later = pd.Timestamp(at).as_unit("ns") + pd.Timedelta(1, unit="ns")
