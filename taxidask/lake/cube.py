@@ -12,12 +12,13 @@ import pandas as pd
 from taxidask.cube import MAX_COUNT
 from taxidask.errors import CubeError, LakeError
 from taxidask.space import Space
-from taxidask.storage import MissingError, Storage
+from taxidask.storage import Storage
 from taxidask.trips.rules import month_bounds
 from taxidask.units import DAY, LONGEST_SPAN
 
 from .filters import naive
 from .manifest import Manifest, cube_url
+from .parts import GoneError
 from .tally import Tally, read_tally
 from .tasks import count_parts
 
@@ -77,9 +78,14 @@ def cube_of(
     def load(manifest: Manifest) -> Tally:
         count_key = f"{space.key}-{slot_seconds}s"
         try:
-            return read_tally(storage, cube_url(lake, count_key, manifest.id), first=first, last=first + slots - 1)
-        except MissingError:  # committed while the lake was recounted
-            return count_parts(lake, storage, list(manifest.parts), space, slot_seconds, manifest.locations)
+            url = cube_url(lake, count_key, manifest.id)
+            return read_tally(
+                storage, url, manifest.url, kept=manifest.kept, slot_seconds=slot_seconds, cells=space.cells,
+                first=first, last=first + slots - 1,
+            )  # fmt: skip
+        except GoneError:  # committed while the lake was recounted
+            parts = list(manifest.parts)
+            return count_parts(lake, storage, parts, space, slot_seconds, manifest.locations, manifest.url)
 
     # A trip ends at most as long after it begins as its rules allow, so other sources have nothing in these slots.
     longest = [int(one.rules["max_duration_hours"] * 3600) + 1 for one in useful]

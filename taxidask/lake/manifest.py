@@ -42,13 +42,18 @@ def cube_url(lake: str, count_key: str, part: str) -> str:
 
 @dataclass(frozen=True)
 class Part:
-    """One Parquet file: its path below the lake, rows, bytes, and first and last pickup (microseconds since 1970)."""
+    """One Parquet file.
+
+    Its path below the lake, rows, bytes, first and last pickup (microseconds since 1970), and a checksum of its footer,
+    which older lakes lack: pages have checksums of their own.
+    """
 
     path: str
     rows: int
     bytes: int
     first: int | None = None
     last: int | None = None
+    footer: str | None = None
 
 
 @dataclass(frozen=True)

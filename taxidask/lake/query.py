@@ -9,19 +9,18 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from taxidask.errors import LakeError
-from taxidask.storage import Storage, join
+from taxidask.storage import Storage
 from taxidask.trips.schema import REJECT_SCHEMA, TRIP_SCHEMA, trip_schema
 from taxidask.units import is_whole
 
 from .filters import Where, check_columns, naive, parse_where
 from .manifest import Manifest, Part
+from .parts import FORMAT, check_rows, open_part
 
 DAY_US = 86_400_000_000
 READERS = 8  # parts read at the same time: most of the wait is for the storage
-_FORMAT = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True))
 
 
 def micros(name: str, value: Any, default: int) -> int:
@@ -57,7 +56,10 @@ def query_trips(
     check_columns(names, TRIP_SCHEMA)
     schema = trip_schema(names)
     condition, looked_at = parse_where(where, TRIP_SCHEMA)
+    if condition is not None:  # what Arrow cannot compare is no damage of a part
+        TRIP_SCHEMA.empty_table().filter(condition)
     limit = _checked(limit)
+    source = {part.path: manifest.url for manifest in manifests for part in manifest.parts}
     parts = [part for manifest in manifests for part in manifest.parts if part.first is not None]
     low = micros("start", start, min((part.first or 0 for part in parts), default=0))
     high = micros("end", end, max((part.last or 0 for part in parts), default=-1) + 1)
@@ -66,7 +68,7 @@ def query_trips(
     read = [name for name in TRIP_SCHEMA.names if name in {*names, *looked_at, "pickup_datetime"}]
 
     def window(low: int, high: int) -> pa.Table:
-        return _window(lake, storage, parts, low, high, condition, read).select(names)
+        return _window(lake, storage, parts, source, low, high, condition, read).select(names)
 
     if limit is None:
         return window(low, high).cast(schema)
@@ -94,6 +96,7 @@ def _window(
     lake: str,
     storage: Storage,
     parts: list[Part],
+    source: dict[str, str],
     low: int,
     high: int,
     condition: pc.Expression | None,
@@ -105,8 +108,9 @@ def _window(
     expression = expression if condition is None else expression & condition
 
     def read(part: Part) -> pa.Table:
-        with storage.open(join(lake, part.path), read_ahead=0, size=part.bytes) as file:
-            fragment = _FORMAT.make_fragment(pa.PythonFile(file, mode="r"))
+        with open_part(lake, storage, part, source[part.path]) as file:
+            fragment = FORMAT.make_fragment(file)
+            check_rows(fragment, part)
             return fragment.to_table(schema=TRIP_SCHEMA, columns=columns, filter=expression, use_threads=False)
 
     with ThreadPoolExecutor(READERS) as pool:
@@ -134,8 +138,9 @@ def query_rejects(
         for part in manifest.rejects:
             if limit is not None and rows >= limit:
                 break
-            with storage.open(join(lake, part.path), read_ahead=0, size=part.bytes) as file:
-                fragment = _FORMAT.make_fragment(pa.PythonFile(file, mode="r"))
+            with open_part(lake, storage, part, manifest.url) as file:
+                fragment = FORMAT.make_fragment(file)
+                check_rows(fragment, part)
                 table = fragment.to_table(schema=plain, use_threads=False)
             if reasons is not None:
                 table = table.filter(pc.is_in(table["reason"], pa.array(list(reasons), pa.string())))

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from taxidask.storage import MissingError, Storage
+from taxidask.storage import Storage
 
 from .layout import load_space
 from .manifest import Manifest, Manifests, cube_url
+from .parts import DamagedError
 from .tally import read_tally
 from .tasks import count_parts
 
@@ -33,13 +34,14 @@ def recount_source(task: RecountTask) -> dict[str, Any]:
     if manifest is None:  # removed meanwhile
         return {"url": task.url, "trips": 0, "outside_pickups": 0, "outside_dropoffs": 0}
     url = cube_url(task.lake, f"{task.space_key}-{task.slot_seconds}s", manifest.id)
+    space = load_space(task.lake, task.space_key, task.storage)
     try:
-        counts = read_tally(task.storage, url, last=-1)
-    except MissingError:
-        space = load_space(task.lake, task.space_key, task.storage)
-        counts = count_parts(
-            task.lake, task.storage, list(manifest.parts), space, task.slot_seconds, manifest.locations
+        counts = read_tally(
+            task.storage, url, task.url, kept=manifest.kept, slot_seconds=task.slot_seconds, cells=space.cells, last=-1
         )
+    except DamagedError:  # or not there yet
+        parts = list(manifest.parts)
+        counts = count_parts(task.lake, task.storage, parts, space, task.slot_seconds, manifest.locations, task.url)
         task.storage.write(url, counts.to_bytes())
     pickups, dropoffs = counts.outside
     return {"url": task.url, "trips": manifest.kept, "outside_pickups": pickups, "outside_dropoffs": dropoffs}

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from taxidask.storage import Storage
 
+from .parts import damage
+
 if TYPE_CHECKING:
     from taxidask.space import Space
 
@@ -87,7 +89,7 @@ class Tally:
         about = {"slot_seconds": self.slot_seconds, "cells": self.cells, "outside": "{},{}".format(*self.outside)}
         table = table.replace_schema_metadata({name: str(value) for name, value in about.items()})
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", row_group_size=1 << 17)
+        pq.write_table(table, sink, compression="zstd", row_group_size=1 << 17, write_page_checksum=True)
         return sink.getvalue().to_pybytes()
 
 
@@ -98,25 +100,43 @@ def _numbers(table: pa.Table, name: str) -> NDArray[Any]:
     return column.to_numpy(zero_copy_only=False)
 
 
-def read_tally(storage: Storage, url: str, *, first: int | None = None, last: int | None = None) -> Tally:
-    """Read a tally back, of slots `first` to `last` (inclusive) only if these are given."""
-    with pq.ParquetFile(pa.BufferReader(storage.read(url))) as reader:
-        about = {name.decode(): value.decode() for name, value in reader.schema_arrow.metadata.items()}
-        pickups, dropoffs = about["outside"].split(",")
-        tally = Tally(int(about["slot_seconds"]), int(about["cells"]), (int(pickups), int(dropoffs)))
-        for group in range(reader.num_row_groups):
-            statistics = reader.metadata.row_group(group).column(0).statistics
-            if statistics is None:  # a group without rows: no trip lies in a cell of the space
-                continue
-            if (first is not None and statistics.max < first) or (last is not None and statistics.min > last):
-                continue
-            table = reader.read_row_group(group)
-            slot, cell, up, off = (column.to_numpy().astype(np.int64) for column in table.columns)
-            keep = slice(
-                0 if first is None else int(np.searchsorted(slot, first)),
-                None if last is None else int(np.searchsorted(slot, last, "right")),
-            )
-            tally.add((slot * tally.cells + cell)[keep], up[keep], off[keep])
+def read_tally(
+    storage: Storage,
+    url: str,
+    source: str,
+    *,
+    kept: int,
+    slot_seconds: int,
+    cells: int,
+    first: int | None = None,
+    last: int | None = None,
+) -> Tally:
+    """Read the counts of a source back, of slots `first` to `last` (inclusive) only if these are given.
+
+    Every trip of the source, `kept` in all, was counted at either end or is outside: all slots are read and added up.
+    """
+    with damage(url, source, remedy="count it again: lake.recount()"):
+        with pq.ParquetFile(pa.BufferReader(storage.read(url)), page_checksum_verification=True) as reader:
+            about = {name.decode(): value.decode() for name, value in (reader.schema_arrow.metadata or {}).items()}
+            table = reader.read()
+        pickups, dropoffs = (int(number) for number in about["outside"].split(","))
+        if (int(about["slot_seconds"]), int(about["cells"])) != (slot_seconds, cells):
+            raise ValueError(f"it has {about}, not slots of {slot_seconds} s and {cells} cells")
+        tally = Tally(slot_seconds, cells, (pickups, dropoffs))
+        slot, cell, up, off = (table[name].to_numpy().astype(np.int64) for name in TALLY_SCHEMA.names)
+        for name, counts, outside in (("pickups", up, pickups), ("drop-offs", off, dropoffs)):
+            if (total := int(counts.sum()) + outside) != kept:
+                raise ValueError(f"it has {total:,} {name} of {kept:,} trips")
+        keys = slot * cells + cell
+        if len(cell) and not 0 <= cell.min() <= cell.max() < cells:
+            raise ValueError(f"it has cells {cell.min()} to {cell.max()} of {cells}")
+        if np.diff(keys).min(initial=1) < 1:
+            raise ValueError("its slots and cells are not in order")
+    keep = slice(
+        0 if first is None else int(np.searchsorted(slot, first)),
+        None if last is None else int(np.searchsorted(slot, last, "right")),
+    )
+    tally.add(keys[keep], up[keep], off[keep])
     return tally
 
 

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import xxhash
 
 from taxidask.errors import LakeError, SourceError, StorageError
@@ -32,15 +31,11 @@ from taxidask.trips.sources import Block, Source
 
 from .layout import load_space
 from .manifest import Manifest, Manifests, Part, cube_url, part_id, work_folder
+from .parts import DamagedError, footer_of, read_part, to_parquet
 from .tally import Tally, merge, read_tally
 
 SECOND = "another driver read it at the same time"
 ROW_GROUP = 1 << 14  # rows: about a day of a 64 MiB block, so that a day's query reads two of thirty
-DICTIONARY = [
-    "vendor_id", "passenger_count", "rate_code_id", "store_and_fwd_flag", "pickup_location_id", "dropoff_location_id",
-    "payment_type", "fare_amount", "extra", "mta_tax", "tip_amount", "tolls_amount", "improvement_surcharge",
-    "congestion_surcharge", "airport_fee", "cbd_congestion_fee", "total_amount", "trip_distance",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -130,9 +125,9 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
         summary["content"] += result.content
         name = f"{job.part}-{task.start:012d}-{task.stop:012d}-{number:04d}.parquet"
         if result.rejects.num_rows:
-            path, data = f"rejects/{name}", _parquet([result.rejects], result.rejects.schema)
+            path, data = f"rejects/{name}", to_parquet([result.rejects], result.rejects.schema)
             job.storage.write(join(job.lake, path), data)
-            summary["rejects"].append(asdict(Part(path, result.rejects.num_rows, len(data))))
+            summary["rejects"].append(asdict(Part(path, result.rejects.num_rows, len(data), footer=footer_of(data))))
         trips = result.trips
         del result
         counts.add_trips(trips, space, job.source.era.locations)
@@ -193,24 +188,11 @@ def _write_trips(job: Job, trips: pa.Table, name: str) -> Iterator[Part]:
             continue
         year, month = str(months[low]).split("-")
         slices = (trips.take(order.slice(at, min(ROW_GROUP, high - at))) for at in range(low, high, ROW_GROUP))
-        data = _parquet(slices, trips.schema)
+        data = to_parquet(slices, trips.schema)
         path = f"trips/year={year}/month={month}/{name}"
         job.storage.write(join(job.lake, path), data)
         first, last = (int(pickups[at].astype("datetime64[us]").astype(np.int64)) for at in (low, high - 1))
-        yield Part(path, high - low, len(data), first, last)
-
-
-def _parquet(tables: Any, schema: pa.Schema) -> memoryview:
-    """Tables as one Parquet file, each as a row group: only one of them is held at a time."""
-    sink = pa.BufferOutputStream()
-    encodings = {
-        "use_dictionary": [name for name in schema.names if name in DICTIONARY],
-        "column_encoding": {name: "BYTE_STREAM_SPLIT" for name in schema.names if name in PLACES["points"]},
-    }
-    with pq.ParquetWriter(sink, schema, compression="zstd", compression_level=1, **encodings) as writer:
-        for table in tables:
-            writer.write_table(table)
-    return memoryview(sink.getvalue())
+        yield Part(path, high - low, len(data), first, last, footer_of(data))
 
 
 def finish_source(task: FinishTask) -> dict[str, Any]:
@@ -327,22 +309,25 @@ def _manifest(job: Job, summaries: list[dict[str, Any]]) -> Manifest:
 
 def _tally_of(job: Job, summary: dict[str, Any], space: Space) -> Tally:
     if summary["count_key"] == job.count_key:
-        with contextlib.suppress(MissingError):
-            return read_tally(job.storage, job.counts_url(summary["start"], summary["stop"]))
-    # The lake was recounted since the block was read, or another driver cleared up.
+        url = job.counts_url(summary["start"], summary["stop"])
+        with contextlib.suppress(MissingError, DamagedError):
+            return read_tally(
+                job.storage, url, job.source.url,
+                kept=summary["kept"], slot_seconds=job.slot_seconds, cells=space.cells,
+            )  # fmt: skip
+    # The lake was recounted since the block was read, another driver cleared up, or the disk failed.
     return count_parts(job.lake, job.storage, [Part(**part) for part in summary["parts"]], space, job.slot_seconds,
-                       job.source.era.locations)  # fmt: skip
+                       job.source.era.locations, job.source.url)  # fmt: skip
 
 
 def count_parts(
-    lake: str, storage: Storage, parts: list[Part], space: Space, slot_seconds: int, locations: str
+    lake: str, storage: Storage, parts: list[Part], space: Space, slot_seconds: int, locations: str, source: str
 ) -> Tally:
-    """Count the trips of parts anew, a few row groups at a time."""
+    """Count the trips of a source's parts anew, a few row groups at a time."""
     counts = Tally(slot_seconds, space.cells)
     columns = ["pickup_datetime", "dropoff_datetime", *PLACES[locations]]
     for part in parts:
-        with storage.open(join(lake, part.path), read_ahead=0, size=part.bytes) as file:
-            reader = pq.ParquetFile(file, pre_buffer=True)
+        with read_part(lake, storage, part, source) as reader:
             for group in range(0, reader.num_row_groups, 16):
                 groups = list(range(group, min(group + 16, reader.num_row_groups)))
                 counts.add_trips(reader.read_row_groups(groups, columns=columns), space, locations)
