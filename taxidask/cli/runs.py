@@ -31,7 +31,13 @@ from taxidask.words import command
 
 @app.command
 @with_settings
-def run(*, resume: str | None = None, json: Json = False, **given: Any) -> int:
+def run(
+    *,
+    resume: str | None = None,
+    refit: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+    **given: Any,
+) -> int:
     """The whole job: read trips into the lake, count demand, fit, publish and report.
 
     Example: `taxidask run --sources 'trips/*.csv' --lake lake --resume last`
@@ -40,8 +46,10 @@ def run(*, resume: str | None = None, json: Json = False, **given: Any) -> int:
     ----------
     resume
         Go on with this run, or with `last`: the newest unfinished run of the same settings, else a new one.
+    refit
+        Fit and publish also where lake, settings and versions are those of the run that published last.
     """
-    return finish(taxidask.run(settings_of(**given), resume=resume), json)
+    return finish(taxidask.run(settings_of(**given), resume=resume, refit=refit), json)
 
 
 @app.command

@@ -1,6 +1,6 @@
 """What is published: one store interface, DynamoDB for the cloud and SQLite for one machine.
 
-Only for itself: batch, dynamodb, explain, items, keys, opening, sqlite, values, wire. Tests: tests/results.
+Only for itself: batch, changes, dynamodb, explain, items, keys, opening, sqlite, values, wire. Tests: tests/results.
 
 Examples
 --------

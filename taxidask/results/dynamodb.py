@@ -48,6 +48,8 @@ class DynamoDBStore(Store):
         "0.125 USD per million read units, 0.25 USD per GB and month"
     )
 
+    _readers = 8
+
     def __init__(
         self,
         table: str,

@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -15,6 +16,7 @@ import pandas as pd
 from taxidask.errors import StoreError
 from taxidask.results import items as codec
 from taxidask.results import keys
+from taxidask.results.changes import changed
 from taxidask.results.keys import CITY, LATEST, Key
 from taxidask.results.values import MAX_ITEM_BYTES, item_bytes, plain
 
@@ -46,6 +48,8 @@ class Store(ABC):
 
     url: str
     cost_class: str = "free of charge"
+    _readers = 1
+    """Queries that are worth asking at a time."""
 
     def __init__(self, url: str, *, ttl_days: float | None = None) -> None:
         if ttl_days is not None and not ttl_days > 0:
@@ -185,7 +189,7 @@ class Store(ABC):
     ) -> int:
         """Publish a cube's counts: the last `days` of every cell (or of `cells`), and all days of the whole city.
 
-        Returns the number of items written: one per cell and day.
+        Returns the number of items written: one per cell and day that is new, or was counted differently before.
         """
         counts = np.asarray(cube.counts)
         if len(counts) == 0:
@@ -197,25 +201,21 @@ class Store(ABC):
             raise StoreError(
                 f"cells go from {wanted.min()} to {wanted.max()}, the cube's from 0 to {counts.shape[1] - 1}", None
             )
-        city = counts.sum(axis=1, dtype=np.int64, keepdims=True)
-        total, items = codec.demand_items(
-            times, city, slot=cube.slot, space_key=space_key, cells=[CITY], missing=missing
-        )
-        written = self._publish(items, total, run=None)
+
+        def publish(cells: list[Any], counts: np.ndarray, begin: int, progress: Progress | None = None) -> int:
+            gaps = None if missing is None else np.asarray(missing)[begin:]
+            total, items = codec.demand_items(
+                times[begin:], counts[begin:], slot=cube.slot, space_key=space_key, cells=cells, missing=gaps
+            )
+            partitions = [keys.demand_pk(space_key, cell) for cell in cells]
+            return self._publish_changed(items, total, partitions, (times[begin], times[-1]), progress)
+
+        written = publish([CITY], counts.sum(axis=1, dtype=np.int64, keepdims=True), 0)
         # whole days, as a day's item is replaced whole
         begin = 0
         if days is not None:
             begin = int(times.searchsorted((times[-1] - pd.Timedelta(days=days - 1)).normalize()))
-        recent = counts[begin:]
-        total, items = codec.demand_items(
-            times[begin:],
-            recent if cells is None else recent[:, wanted],
-            slot=cube.slot,
-            space_key=space_key,
-            cells=wanted.tolist(),
-            missing=None if missing is None else np.asarray(missing)[begin:],
-        )
-        return written + self._publish(items, total, run=None, progress=progress)
+        return written + publish(wanted.tolist(), counts if cells is None else counts[:, wanted], begin, progress)
 
     def get_demand(self, space_key: str, cell: int | str = CITY, start: Any = None, end: Any = None) -> pd.DataFrame:
         """Counted trips as time, pickups, dropoffs; NaN in slots without data, `end` is left out."""
@@ -250,7 +250,7 @@ class Store(ABC):
     # -- ingest, and what to show first --------------------------------------------------------------------------------
 
     def put_ingest(self, lake_url: str, sources: Iterable[Any], *, replace: bool = False) -> int:
-        """Publish what ingesting each source found.
+        """Publish what ingesting each source found; how many of them are new or changed.
 
         Parameters
         ----------
@@ -273,7 +273,7 @@ class Store(ABC):
             kept = {item["sk"] for item in items}
             pk = keys.ingest_pk(lake_url)
             self._delete([Key(pk, item["sk"]) for item in list(self._query(pk)) if item["sk"] not in kept])
-        return self._publish(iter(items), len(items), run=None)
+        return self._publish_changed(iter(items), len(items), [keys.ingest_pk(lake_url)])
 
     def get_ingest(self, lake_url: str) -> pd.DataFrame:
         """One row per source of a lake, by URL; rejects stay a dict of reasons."""
@@ -347,6 +347,22 @@ class Store(ABC):
     def _publish(self, items: Iterable[Item], total: int, *, run: str | None, progress: Progress | None = None) -> int:
         """Write items that expire with `run`, or stay (None)."""
         return self._put((self._finish(item, run) for item in items), total, progress) if total else 0
+
+    def _publish_changed(
+        self,
+        items: Iterable[Item],
+        total: int,
+        partitions: Sequence[str],
+        days: Sequence[pd.Timestamp] = (),
+        progress: Progress | None = None,
+    ) -> int:
+        """Write, of items that stay, those that are new or changed; how many that were.
+
+        `partitions` are all that they lie in, `days` the first and the last of theirs.
+        """
+        first, last = map(codec.day, days) if days else (None, None)
+        query = partial(self._query, first=first, last=last)
+        return self._put(changed(items, query, partitions, readers=self._readers), total, progress) if total else 0
 
     def _finish(self, item: Item, run: str | None) -> Item:
         """The item with its end of life, if it has one."""

@@ -205,6 +205,13 @@ class Ledger:
         attempts = self.stage(name).get("attempts", 0) + 1
         self.set_stage(name, state="running", inputs=inputs, started=_stamp(time.time()), ended=None, attempts=attempts)
 
+    def keep_stage(self, name: str, record: dict[str, Any], since: str) -> None:
+        """Note that a stage was not done, as run `since` has done the same."""
+        names = ("inputs", "rows", "bytes", "detail", "left_out", "outputs")
+        now = _stamp(time.time())
+        kept = {key: record[key] for key in names if key in record}
+        self.set_stage(name, **kept, state="done", started=now, ended=now, unchanged_since=since)
+
     def end_stage(self, name: str, **values: Any) -> None:
         self.set_stage(name, ended=_stamp(time.time()), **values)
 

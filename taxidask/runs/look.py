@@ -70,6 +70,8 @@ def describe(item: dict[str, Any]) -> str:
             span = f"{record.get('started') or ''} – {record.get('ended') or ''}"
             if record.get("attempts", 1) > 1:
                 span += f", attempt {record['attempts']}"
+            if record.get("unchanged_since"):
+                span += f", unchanged since run {record['unchanged_since']}"
             if record.get("repeated"):
                 span += f", {quantity(record['repeated'], 'task')} run again"
             lines.append(f"  {name:<8} {record['state']:<10} {span}  {record.get('detail') or ''}".rstrip())

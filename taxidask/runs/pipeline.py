@@ -17,7 +17,7 @@ from taxidask.results import Store, open_store
 from taxidask.runs import cost
 from taxidask.runs.ledger import STAGES, WHERE, Ledger, open_run, resume_line, unknown_run
 from taxidask.runs.meter import Meter, cores_of
-from taxidask.runs.stages import PIPELINE, Job, open_job, placed
+from taxidask.runs.stages import PIPELINE, Job, former_run, is_there, open_job, placed, unchanged
 from taxidask.settings import Settings, resolve
 from taxidask.storage.requests import take
 from taxidask.trips import Source
@@ -115,6 +115,7 @@ def run(
     *,
     client: Client | None = None,
     resume: str | None = None,
+    refit: bool = False,
     progress: bool = True,
 ) -> Run:
     """The whole job: ingest, cube, fit, publish, report.
@@ -129,6 +130,9 @@ def run(
         None starts anew, and is refused while a run of the same settings lives. An id, or ``"last"`` (the newest
         unfinished run of the same settings, else a new one), goes on: stages whose output is there for the same inputs
         are skipped, finished blocks are not read again.
+    refit : bool
+        Fit and publish also where lake, settings and versions are those of the run that published last. Such a run
+        with nothing new writes its own record only, and says so.
     progress : bool
         Say on standard error what is being done.
 
@@ -176,8 +180,6 @@ def run(
         say(f"run {item['id']} is done: nothing to do")
         return _to_run(item)
     beside = f" and {len(found) - len(sources):,} that cannot be used" if len(sources) < len(found) else ""
-    say(f"run {item['id']}: {quantity(len(sources), 'source')}{beside}, {size / 1e6:,.1f} MB; estimate: {guess}")
-
     started = time.monotonic()
     with ExitStack() as stack:
         meter = Meter(settings, store, item.get("cost") or {})
@@ -187,18 +189,26 @@ def run(
         if client is not None:
             stack.enter_context(meter.follow(client))
         try:
-            ledger.note(estimate=guess.to_dict())
+            refit = refit or bool(item.get("refit"))
+            former = None if refit else former_run(store, settings)
+            kept = unchanged(job, former) if former else set()
+            head = f"run {item['id']}: {quantity(len(sources), 'source')}{beside}, {size / 1e6:,.1f} MB"
+            if former and kept >= {stage.name for stage in PIPELINE}:
+                say(f"{head}; lake, settings and versions are those of run {former.id}: nothing new (--refit)")
+                guess = cost.price(settings, core_seconds=0.0, bytes_read=0, puts=0, gets=0, writes=0)
+            else:
+                say(f"{head}; estimate: {guess}")
+            ledger.note(estimate=guess.to_dict(), refit=refit)
             for number, stage in enumerate(PIPELINE, 1):
                 ledger.check()
                 head = f"[{number}/{len(PIPELINE)}] {stage.title}"
                 inputs = stage.inputs(job)
-                before = ledger.stage(stage.name)
-                if (
-                    before.get("state") == "done"
-                    and before.get("inputs") == inputs
-                    and stage.ready(job, before.get("outputs") or {})
-                ):
-                    say(f"{head}: already there ({before.get('detail')})")
+                if is_there(job, stage, inputs):
+                    say(f"{head}: already there ({ledger.stage(stage.name).get('detail')})")
+                    continue
+                if former and stage.name in kept:
+                    ledger.keep_stage(stage.name, former.stage(stage.name), former.id)
+                    say(f"{head}: as in run {former.id} ({ledger.stage(stage.name).get('detail')})")
                     continue
                 if job.client is None and stage.name != "report":
                     if settings.compute == "kubernetes":
@@ -213,6 +223,8 @@ def run(
                 ledger.end_stage(stage.name, state="done", repeated=again, **result)
                 lost = f"; {quantity(again, 'task')} ran again, as workers were lost" if again else ""
                 say(f"{head}: {result['detail']} in {time.monotonic() - begun:.1f} s{lost}")
+                if former and stage.name == "ingest":
+                    kept = unchanged(job, former)
             total = meter.cost()
             ledger.close("done", cost=total.to_dict())
             say(f"run {item['id']}: done in {time.monotonic() - started:.1f} s; cost: {total}")

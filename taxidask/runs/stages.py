@@ -6,7 +6,9 @@ import os
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -18,7 +20,7 @@ from taxidask.errors import ReportError, RunError, TaxidaskError
 from taxidask.fare import FareModel
 from taxidask.lake import Lake
 from taxidask.results import Store, open_store
-from taxidask.runs.ledger import Ledger, digest
+from taxidask.runs.ledger import Ledger, digest, settings_key
 from taxidask.settings import Settings
 from taxidask.space import AUTO, NAMED, Space, Zones, space_of, zone_name
 from taxidask.storage import Storage, absolute, default_storage, join
@@ -91,6 +93,9 @@ def ingest_inputs(job: Job) -> str:
 
 
 def ingest_ready(job: Job, outputs: dict[str, Any]) -> bool:
+    """Whether the lake is as it was left; a source that could be opened, and not be read, may be readable now."""
+    if outputs.get("failed"):
+        return False
     return bool(outputs.get("fingerprint")) and outputs["fingerprint"] == job.lake.fingerprint()
 
 
@@ -143,6 +148,8 @@ def ingest(job: Job) -> dict[str, Any]:
         )
     # The figures are the lake's, not those of this attempt: a resumed run reports what an uninterrupted one does.
     kept, rejected = int(table["kept"].sum()), int(table["rejected"].sum())
+    opened = {source.url for source in job.sources if isinstance(source, Source)} - set(table["url"])
+    failed = sum(source.url in opened for source in result.failed)
     space = result.space.space.label
     return {
         "rows": int(table["rows"].sum()),
@@ -151,15 +158,20 @@ def ingest(job: Job) -> dict[str, Any]:
         "detail": f"{quantity(len(table), 'source')}, {kept:,} kept, {rejected:,} rejected, counted in {space}",
         "blocks": done["blocks"],
         "left_out": left_out(result),
-        "outputs": {"fingerprint": job.lake.fingerprint()},
+        "outputs": {"fingerprint": job.lake.fingerprint(), "failed": failed},
     }
 
 
 # -- models ----------------------------------------------------------------------------------------------------------
 
 
+def _versions() -> dict[str, str]:
+    """Of what the numbers depend on besides data and settings."""
+    return {name: version(name) for name in ("taxidask", "lightgbm", "numpy", "holidays")}
+
+
 def demand_inputs(job: Job) -> str:
-    return digest(job.lake.fingerprint(), job.settings.horizon)
+    return digest(job.lake.fingerprint(), job.settings.horizon, _versions())
 
 
 def model_ready(cls: type[DemandModel] | type[FareModel], outputs: dict[str, Any]) -> bool:
@@ -208,7 +220,7 @@ def _few_folds(folds: int) -> str:
 
 
 def fare_inputs(job: Job) -> str:
-    return digest(job.lake.fingerprint(), FARE_ROWS)
+    return digest(job.lake.fingerprint(), FARE_ROWS, _versions())
 
 
 def fare_trips(lake: Lake) -> pd.DataFrame:
@@ -257,7 +269,7 @@ def publish_inputs(job: Job) -> str:
 
 def publish_ready(job: Job, outputs: dict[str, Any]) -> bool:
     latest = job.store.get_latest()
-    return bool(outputs) and latest.get("run") == job.ledger.id
+    return bool(outputs) and latest.get("run") == outputs.get("run")
 
 
 def cell_names(space: Space, cells: list[int]) -> dict[str, str]:
@@ -300,8 +312,8 @@ def publish(job: Job) -> dict[str, Any]:
     )
     return {
         "rows": written,
-        "detail": f"{len(forecast.times)} slots for {cube.space.cells} cells, {written} items",
-        "outputs": {"items": written},
+        "detail": f"{len(forecast.times)} slots for {cube.space.cells} cells, {written:,} items new or changed",
+        "outputs": {"items": written, "run": run},
     }
 
 
@@ -316,7 +328,8 @@ def report_ready(job: Job, outputs: dict[str, Any]) -> bool:
 def report(job: Job) -> dict[str, Any]:
     from taxidask.report import build
 
-    url = build(store=job.store, lake=job.lake, run_id=job.ledger.id, out=absolute(job.settings.report))
+    run = job.ledger.stage("publish").get("outputs", {}).get("run", job.ledger.id)  # whose results are to be shown
+    url = build(store=job.store, lake=job.lake, run_id=run, out=absolute(job.settings.report))
     return {"bytes": job.storage.stat(url).size, "detail": url, "outputs": {"report": url}}
 
 
@@ -336,6 +349,46 @@ PIPELINE = (
     Stage("publish", "publishing forecasts", publish_inputs, publish_ready, publish),
     Stage("report", "building the report", report_inputs, report_ready, report),
 )
+
+
+class Former:
+    """The run that published last: what it made is another's too, where that would make the same."""
+
+    def __init__(self, item: dict[str, Any]) -> None:
+        self.id: str = item["id"]
+        self._stages: dict[str, dict[str, Any]] = item["stages"]
+
+    def stage(self, name: str) -> dict[str, Any]:
+        return dict(self._stages.get(name, {}))
+
+
+def former_run(store: Store, settings: Settings) -> Former | None:
+    """The run that published last, if it did the same job."""
+    latest = store.get_latest().get("run")
+    item = store.get_run(latest) if latest else None
+    if item is None or item["state"] != "done" or item["settings_key"] != settings_key(settings):
+        return None
+    age = datetime.now(UTC) - datetime.fromisoformat(item["created"])
+    if store.ttl_days and age.days >= store.ttl_days / 2:
+        return None  # what it published is soon forgotten
+    return Former(item)
+
+
+def is_there(job: Job, stage: Stage, inputs: str) -> bool:
+    """Whether the job's ledger has that stage as done, for these inputs, and what it made is there."""
+    record = job.ledger.stage(stage.name)
+    return (
+        record.get("state") == "done"
+        and record.get("inputs") == inputs
+        and stage.ready(job, record.get("outputs") or {})
+    )
+
+
+def unchanged(job: Job, former: Former) -> set[str]:
+    """The stages of a former run that need not be done again: models and what is published of them, all or none."""
+    past = replace(job, ledger=former)  # type: ignore[arg-type]
+    there = {stage.name for stage in PIPELINE if is_there(past, stage, stage.inputs(past))}
+    return there if there >= {"demand", "fare", "publish"} else there & {"ingest"}
 
 
 def placed(settings: Settings) -> Settings:

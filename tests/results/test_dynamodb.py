@@ -79,7 +79,7 @@ def test_missing_table(table):
         for use in (store.check, store.get_latest, store.list_runs, lambda: store.put_latest({})):
             with pytest.raises(StoreError, match=f"no table '{table}' in region us-east-1") as caught:
                 use()
-            assert "taxidask store create --store 'dynamodb://" in str(caught.value)
+            assert "taxidask store create --store dynamodb://" in str(caught.value)
 
 
 def test_table_in_another_region(table, aws, monkeypatch):

@@ -557,3 +557,25 @@ def test_create_and_check_can_be_repeated(store):
 
 def test_cost_class_is_said(store):
     assert "free of charge" in store.cost_class or "PAY_PER_REQUEST" in store.cost_class
+
+
+def test_only_what_is_new_or_changed_is_written(store, make_cube):
+    cube = make_cube()
+    missing = np.zeros(480, bool)
+    missing[-5:] = True
+    cube.missing = missing
+    assert store.put_demand(cube) == 10 + 10 * 4
+    assert store.put_demand(cube) == 0
+    later = make_cube(slots=480 + 48)
+    later.counts[:480], later.missing = cube.counts, np.zeros(528, bool)
+    later.counts[3, 1, 1] += 1  # a trip of the first day was found
+    # of the new day and of the last before it, whose gap is filled, all cells and the city; of the first day one cell
+    assert store.put_demand(later) == 2 * 5 + 2
+    frame = store.get_demand(SPACE, 1)
+    assert frame["dropoffs"].tolist() == later.counts[:, 1, 1].tolist()
+    source = {"url": "a.csv", "rows": 5, "share": 0.1 + 0.2, "first": pd.Timestamp("2016-01-01"), "note": None}
+    other = {**source, "url": "b.csv"}
+    assert store.put_ingest("lake", [source, other]) == 2
+    assert store.put_ingest("lake", [source, {**other, "rows": 6}], replace=True) == 1
+    assert store.put_ingest("lake", [source], replace=True) == 0
+    assert store.get_ingest("lake")["url"].tolist() == ["a.csv"]

@@ -23,7 +23,7 @@ def test_a_report_is_ready_where_it_was_written(
         return out
 
     monkeypatch.setattr("taxidask.report.build", build)
-    settings, ledger = SimpleNamespace(report=url), SimpleNamespace(id="r1")
+    settings, ledger = SimpleNamespace(report=url), SimpleNamespace(id="r1", stage=lambda _: {})
     job: Any = SimpleNamespace(storage=storage, settings=settings, ledger=ledger, store=None, lake=None)
     assert not stages.report_ready(job, {})
     assert not stages.report_ready(job, {"report": url})

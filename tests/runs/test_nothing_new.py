@@ -1,0 +1,127 @@
+"""A run that finds everything as the run before left it; the models are small, the report a stand-in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import taxidask as td
+from taxidask.cli import main
+from taxidask.report.data import open_run
+from taxidask.results import Store
+from taxidask.runs import pipeline, stages
+from taxidask.runs.ledger import settings_key
+from taxidask.runs.look import describe
+from taxidask.storage import default_storage
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> td.Settings:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline, "connect", lambda _: contextlib.nullcontext(None))
+    monkeypatch.setitem(td.DemandModel.__init__.__kwdefaults__, "rounds", 5)
+    monkeypatch.setitem(td.FareModel.__init__.__kwdefaults__, "rounds", 5)
+
+    def build(*, out: str, run_id: str, **_: Any) -> str:
+        default_storage().write(out, run_id.encode())
+        return out
+
+    monkeypatch.setattr("taxidask.report.build", build)
+    monkeypatch.setattr(stages, "backtest", lambda *_, **__: pd.DataFrame({"mae": [1.5]}))
+    td.make_sample("trips", start="2015-03", trips_per_month=2_000)
+    return td.load_settings(sources="trips/*.csv", horizon=4)
+
+
+def contents(store: Store) -> dict[tuple[str, str], Any]:
+    rows = store._connect().execute("SELECT pk, sk, item FROM items").fetchall()  # type: ignore[attr-defined]
+    return {(pk, sk): item for pk, sk, item in rows}
+
+
+def ran(run: td.Run) -> dict[str, bool]:
+    return {name: "unchanged_since" not in record for name, record in run.stages.items()}
+
+
+ALL = ("ingest", "demand", "fare", "publish", "report")
+
+
+def test_a_run_with_nothing_new_writes_its_own_record_only(
+    job: td.Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = td.run(job, progress=False)
+    store = td.open_store(first.store)
+    before, files = contents(store), {path: path.stat().st_mtime_ns for path in Path().rglob("*.*") if path.is_file()}
+    monkeypatch.setattr(pipeline, "connect", lambda _: pytest.fail("there is nothing to be done"))
+    capsys.readouterr()
+    second = td.run(job, resume="last")
+    assert "nothing new" in capsys.readouterr().err
+    assert (second.state, second.left_out) == ("done", first.left_out)
+    assert second.id != first.id
+    assert ran(second) == dict.fromkeys(ALL, False)
+    after = contents(store)
+    assert {key for key in after if after[key] != before.get(key)} == {("runs", second.id)}
+    database = Path("taxidask.db").absolute()
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in files.items() if database.name not in path.name)
+    assert f"unchanged since run {first.id}" in describe(store.get_run(second.id) or {})
+    # its report would be that of the run whose results stand
+    assert open_run(store=first.store, run=second.id).id == first.id
+    assert td.run(job, progress=False).stages["publish"]["unchanged_since"] == first.id
+
+
+def test_what_is_gone_or_asked_for_is_made_again(job: td.Settings) -> None:
+    first = td.run(job, progress=False)
+    os.unlink("report.pdf")
+    second = td.run(job, progress=False)
+    assert ran(second) == {**dict.fromkeys(ALL, False), "report": True}
+    assert Path("report.pdf").read_text() == first.id
+    os.unlink(next(Path("lake/models/fare").glob("model-*")))
+    third = td.run(job, progress=False)
+    assert ran(third) == {**dict.fromkeys(ALL, True), "ingest": False}
+    assert td.open_store(first.store).get_latest()["run"] == third.id
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--sources", "trips/*.csv", "--horizon", "4", "--refit"])
+    assert ended.value.code == 0
+    assert td.open_store(first.store).get_latest()["run"] not in (third.id, first.id)
+
+
+def test_a_run_is_done_anew_for_other_settings_versions_sources_and_before_it_is_forgotten(
+    job: td.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = td.run(job, progress=False)
+    job = stages.placed(job)
+
+    def kept(job: td.Settings) -> set[str]:
+        store = td.open_store(job.store)
+        former = stages.former_run(store, job)
+        if former is None:
+            return set()
+        lake, storage, sources = stages.open_job(job)
+        return stages.unchanged(stages.Job(job, store, lake, storage, sources, None, None, False, print), former)  # type: ignore[arg-type]
+
+    assert kept(job) == set(ALL)
+    assert kept(job.model_copy(update={"workers": 2})) == set(ALL)
+    assert kept(job.model_copy(update={"horizon": 5})) == set()
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "version", lambda name: f"{name} of tomorrow")
+        assert kept(job) == {"ingest"}
+    soon = job.model_copy(update={"store": f"{job.store}?ttl_days=6"})
+    store = td.open_store(job.store)
+    store.update_run(first.id, {"settings_key": settings_key(soon)})
+    assert kept(soon) == set(ALL)
+    store.update_run(first.id, {"created": f"{datetime.now(UTC) - timedelta(days=4):%Y-%m-%dT%H:%M:%SZ}"})
+    assert kept(soon) == set()  # its forecasts have two days left
+    store.update_run(first.id, {"settings_key": settings_key(job)})
+    assert kept(job) == set(ALL)
+    record = store.get_run(first.id)["stages"]["ingest"]
+    failed = {**record, "outputs": {**record["outputs"], "failed": 1}}
+    store.update_run(first.id, {"stages.ingest": failed})
+    assert kept(job) == set(ALL) - {"ingest"}  # it may be readable now
+    td.make_sample("trips", start="2015-04", trips_per_month=50)
+    assert "ingest" not in kept(job)
+    td.Lake(job.lake).ingest("trips/*.csv")
+    assert kept(job) == set()
