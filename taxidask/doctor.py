@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taxidask.credentials import hidden
 from taxidask.errors import TaxidaskError
 from taxidask.settings import Settings, resolve
 from taxidask.words import quantity
@@ -303,6 +304,6 @@ def examine(overrides: dict[str, Any]) -> list[Finding]:
             findings.append(Finding(subject, False, error.message, error.remedy or "see the message"))
         except Exception as error:
             findings.append(
-                Finding(subject, False, f"{type(error).__name__}: {error}", "this should not happen: report it")
+                Finding(subject, False, hidden(f"{type(error).__name__}: {error}"), "this should not happen: report it")
             )
     return findings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from taxidask.credentials import hidden
+
 
 class TaxidaskError(Exception):
     """Base of every error this package raises on purpose.
@@ -9,7 +11,7 @@ class TaxidaskError(Exception):
     Parameters
     ----------
     message : str
-        What was wrong, with which value and where.
+        What was wrong, with which value and where; credentials in its URLs are left out.
     remedy : str, optional
         What the reader can do about it; shown after the message.
 
@@ -20,6 +22,7 @@ class TaxidaskError(Exception):
     """
 
     def __init__(self, message: str, remedy: str | None = None) -> None:
+        message, remedy = hidden(message), remedy and hidden(remedy)
         super().__init__(message, remedy)
         self.message = message
         self.remedy = remedy

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import IO, Any
 
+from taxidask.credentials import hidden
+
 WINDOW_SECONDS = 30.0
 """The speed shown is that of this long a while: the first seconds, with their compiling, do not haunt the rest."""
 
@@ -243,4 +245,4 @@ def say(text: str, file: IO[str] | None = None) -> None:
     if out is None:  # stderr was closed; print would take stdout, which is for results
         return
     with contextlib.suppress(OSError, ValueError):
-        print(text, file=out, flush=True)
+        print(hidden(text), file=out, flush=True)

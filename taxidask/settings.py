@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from taxidask.credentials import REMEDY, credential_in
 from taxidask.errors import SettingsError, TaxidaskError
 from taxidask.progress import say
 from taxidask.units import CONTENT_RANGE, parse_bytes, parse_seconds, parse_slot
@@ -83,8 +84,13 @@ def _told(error: pydantic.ValidationError, origin: dict[str, str]) -> SettingsEr
         return SettingsError(f"{prefix}{said['message']}{place}", said["remedy"])
     field = Settings.model_fields.get(name)
     place = f" from {origin[name]}" if name in origin else ""
+    value = first["input"]
+    # what is made of several values, or was put where none belongs, may hold anything
+    apart = (
+        first["type"] == "extra_forbidden" or not isinstance(value, (str, int, float)) or str(value)[:1] in ("[", "{")
+    )
     return SettingsError(
-        f"{'.'.join(map(str, first['loc']))}{place} is {first['input']!r}: {first['msg']}",
+        f"{'.'.join(map(str, first['loc']))}{place}{'' if apart else f' is {value!r}'}: {first['msg']}",
         f"see the field's description: {field.description}" if field else None,
     )
 
@@ -251,16 +257,11 @@ class Settings(BaseModel):
             )
         return value
 
-    @field_validator("lake", "store", "report", "sources", "compute", "space", "regions")
+    @field_validator("*")
     @classmethod
     def _no_secret(cls, value: Any) -> Any:
-        for url in _texts(value):
-            # also in an option of a URL, as ?endpoint=http://name:password@host
-            if found := re.search(r"(\w+)://[^/@\s]*:[^@\s]*@", url):
-                raise SettingsError(
-                    f"the URL {found[1]}://…@{url[found.end() :].rsplit('@', 1)[-1]} holds a password",
-                    "settings are kept with each run: leave credentials to the AWS chain (environment, profile, role)",
-                )
+        for told in filter(None, map(credential_in, _texts(value))):
+            raise SettingsError(told, REMEDY)
         return value
 
     @field_validator("*", mode="wrap")

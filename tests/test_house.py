@@ -16,8 +16,8 @@ _spec.loader.exec_module(house)
 
 # fmt: off
 FROM_THE_GROUND = (
-    "errors", "lazy", "words", "units", "clock", "compiled", "progress", "tariff", "settings", "storage", "space",
-    "sample", "models", "cube", "compute", "trips", "lake", "demand", "fare", "backtests", "results", "report",
+    "credentials", "errors", "lazy", "words", "units", "clock", "compiled", "progress", "tariff", "settings", "storage",
+    "space", "sample", "models", "cube", "compute", "trips", "lake", "demand", "fare", "backtests", "results", "report",
     "runs", "doctor", "app", "cli",
 )
 # fmt: on

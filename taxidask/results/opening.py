@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
+from taxidask.credentials import REMEDY, credential_in
 from taxidask.errors import StoreError
 from taxidask.results.store import Store
 
@@ -41,6 +42,9 @@ def open_store(
     >>> open_store("dynamodb://taxidask?region=us-west-2")
     DynamoDBStore('dynamodb://taxidask?region=us-west-2')
     """
+    for text in (str(url), endpoint or ""):
+        if told := credential_in(text):
+            raise StoreError(told, REMEDY)
     scheme, separator, rest = str(url).partition("://")
     if not separator or scheme not in _OPTIONS:
         raise StoreError(f"{str(url)!r} is no store", _FORMS)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from taxidask.compute import connect
 from taxidask.compute.workers import repeated
+from taxidask.credentials import hidden
 from taxidask.errors import RunError, SettingsError
 from taxidask.progress import say as say_line
 from taxidask.results import Store, open_store
@@ -234,7 +235,7 @@ def run(
             say(f"run {item['id']} interrupted; go on with: {resume_line(item)}")
             raise
         except BaseException as error:
-            _close(ledger, "cancelled" if ledger.reason == "cancelled" else "failed", str(error))
+            _close(ledger, "cancelled" if ledger.reason == "cancelled" else "failed", hidden(str(error)))
             raise
     return _to_run(ledger.item)
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar, cast
 
+from taxidask.credentials import REMEDY, credential_in
 from taxidask.errors import StorageError
 from taxidask.storage.backends import LOCAL, MEMORY, MIB, Backend, ConditionLost, s3
 from taxidask.storage.errors import MissingError, explained, worth_retrying
@@ -51,6 +52,8 @@ def scheme(url: str) -> str:
     >>> scheme("s3://bucket/lake"), scheme("/data/lake")
     ('s3', 'file')
     """
+    if told := credential_in(url):
+        raise StorageError(told, REMEDY)
     match = re.match(r"([a-z][a-z0-9+.-]*)://", url, re.IGNORECASE)
     name = match.group(1).lower() if match else "file"
     name = {"s3a": "s3", "s3n": "s3"}.get(name, name)
@@ -133,6 +136,8 @@ class Storage:
         attempts: int = 5,
         deadline: float = 120.0,
     ) -> None:
+        if told := credential_in(endpoint or ""):
+            raise StorageError(told, REMEDY)
         self.endpoint = endpoint
         self.region = region
         self.attempts = attempts
