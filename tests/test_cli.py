@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -21,6 +22,8 @@ import taxidask as td
 from taxidask.cli import app, main
 from taxidask.compute.executors import ThreadExecutor
 from taxidask.lake.ingest import Driver
+from taxidask.trips.outcome import SourceIngest
+from taxidask.trips.schema import REASONS
 
 
 @pytest.fixture(autouse=True)
@@ -349,3 +352,24 @@ def test_an_interrupted_ingest_says_what_is_there_and_how_to_go_on(sample, monke
     monkeypatch.chdir("/")
     assert call(*shlex.split(line)[1:]) == 0
     assert "1 read, 70,000 rows, 69,300 kept" in capsys.readouterr().out
+
+
+def test_another_months_file_under_a_months_name_is_told_loudly(sample, capsys) -> None:
+    lines = sample.read_text().splitlines(keepends=True)
+    lines[1:1900] = [line.replace("2015-03-", "2015-04-") for line in lines[1:1900]]
+    Path(sample.name).write_text("".join(lines))
+    for _ in range(2):  # again when nothing is read
+        assert call("ingest", sample.name, "--lake", "lake") == 3
+        out, err = capsys.readouterr()
+        assert re.search(
+            r"MOST ROWS REJECTED: 1,8\d\d of 2,000 as outside_month \(is it another month's file\? .*03\)", out
+        )
+        assert f"{sample.name}: MOST ROWS REJECTED" in err
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_each_reason_has_a_likely_cause(reason) -> None:
+    most = SourceIngest("a.csv", month="2015-03", rows=10, kept=4, rejected={reason: 6})
+    assert most.mostly_rejected.startswith(f"MOST ROWS REJECTED: 6 of 10 as {reason} (")
+    assert not SourceIngest("a.csv", rows=12, kept=6, rejected={reason: 6}).mostly_rejected
+    assert not SourceIngest("a.csv").mostly_rejected

@@ -1,6 +1,7 @@
 """Clean trips, rejects and counts of many sources as one table that never shows half of anything.
 
-Only for itself: cube, filters, ingest, lake, layout, manifest, parts, query, recount, tally, tasks. Tests: tests/lake.
+Only for itself: cube, filters, ingest, lake, layout, manifest, parts, query, recount, sampling, tally, tasks.
+Tests: tests/lake.
 """
 
 from __future__ import annotations

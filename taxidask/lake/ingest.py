@@ -201,7 +201,7 @@ class Driver:
 
     def _result(self, job: Job) -> SourceIngest:
         result = SourceIngest(**self.results[job.source.url])
-        notes = [result.note] if result.note else []
+        notes = [note for note in (result.mostly_rejected, result.note) if note]
         if not result.skipped:
             notes += remarks(result.zoned, result.examples)
         if job.source.month is None and not result.duplicate_of and result.error is None:

@@ -21,7 +21,7 @@ from taxidask.trips.outcome import Ingest, SourceIngest, raise_failures, remarks
 from taxidask.trips.rules import Rules
 from taxidask.trips.schema import REASONS
 from taxidask.trips.sources import Source, Unusable, survey
-from taxidask.units import parse_bytes, slot_seconds_of
+from taxidask.units import is_whole, parse_bytes, slot_seconds_of
 from taxidask.words import quantity
 
 from .cube import cube_of
@@ -31,6 +31,7 @@ from .layout import Layout, load_space, read_layout, save_space, write_layout
 from .manifest import Manifest, Manifests, counted
 from .query import query_rejects, query_trips, to_pandas
 from .recount import recount
+from .sampling import sample_trips
 from .tasks import Job
 
 if TYPE_CHECKING:
@@ -274,6 +275,24 @@ class Lake:
             start=start, end=end, where=where, columns=columns, limit=limit,
         )  # fmt: skip
         return to_pandas(table)
+
+    def sample(self, rows: int, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """About `rows` trips, spread evenly over all of them, in order of pickup; all where there are no more.
+
+        The same lake gives the same trips. Of many trips only some row groups are read, not the whole lake.
+
+        Parameters
+        ----------
+        rows : int
+            How many, give or take some per cent.
+        columns : list of str, optional
+            Those wanted, in this order; all by default.
+        """
+        if not is_whole(rows):
+            raise LakeError(f"rows is {rows!r}", "give a number of rows, 1 or more")
+        return to_pandas(
+            sample_trips(self.url, self.storage, self._manifests.counted(), rows=int(rows), columns=columns)
+        )
 
     def cube(self, *, start: Any = None, end: Any = None) -> Cube:
         """Trips counted by slot, cell and direction.

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from taxidask.results import Store
 
 _RUN = "taxidask run --sources 'trips/*.csv'"
-_SAMPLE_WINDOWS = 24
 _FARE_COLUMNS = [
     *("pickup_datetime", "pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude"),
     *("pickup_location_id", "dropoff_location_id", "passenger_count", "fare_amount", "tolls_amount"),
@@ -112,25 +111,8 @@ class RunData:
         return self.store.get_card(kind, run=self.id) or self.store.get_card(kind) or {}
 
     def fares(self, rows: int = 40_000) -> pd.DataFrame:
-        """About `rows` trips, from windows spread evenly over the lake's time; all of them if there are fewer.
-
-        The windows begin at different hours, so that day and night, weekday and weekend are among them, and always at
-        the same ones, so that a report can be made again.
-        """
-        kept = int(self.sources["kept"].sum())
-        if kept <= 2 * rows:
-            trips = self.lake.trips(columns=_FARE_COLUMNS)
-        else:
-            step = (self.cube.end - self.cube.start) / _SAMPLE_WINDOWS
-            # a window may meet a gap in the data, and demand varies: three quarters again as much is enough
-            width = (step * (1.75 * rows / kept)).ceil("s")
-            parts = []
-            for number in range(_SAMPLE_WINDOWS):
-                shift = (number * pd.Timedelta(hours=5)) % (step - width)
-                start = self.cube.start + (number * step + shift).floor("s")
-                parts.append(self.lake.trips(start=start, end=start + width, columns=_FARE_COLUMNS))
-            trips = pd.concat(parts, ignore_index=True)
-        return trips.iloc[:: max(1, round(len(trips) / rows))].reset_index(drop=True)
+        """About `rows` trips, spread evenly over the lake's; all of them if there are fewer."""
+        return self.lake.sample(rows, columns=_FARE_COLUMNS)
 
 
 def open_run(*, store: str | None = None, lake: str | None = None, run: str | None = None) -> RunData:

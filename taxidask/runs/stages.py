@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 FARE_ROWS = 500_000  # memory stays bounded over years of trips
 BACKTEST_FOLDS = 2  # each fits anew
-FARE_DAYS = 200  # days at most that are read for them
 FARE_COLUMNS = [
     *("pickup_datetime", "pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude"),
     *("pickup_location_id", "dropoff_location_id", "passenger_count", "fare_amount", "tolls_amount"),
@@ -100,8 +99,10 @@ def ingest_ready(job: Job, outputs: dict[str, Any]) -> bool:
 
 
 def left_out(result: Ingest) -> list[str]:
-    """What an ingest did not take: failed sources, second names of a content, unreadable values."""
+    """What an ingest did not take: failed sources, most of a source, second names of a content, unreadable values."""
     notes = [f"{source.url}: {source.error}" for source in result.failed]
+    taken = [source for source in result.sources if source.error is None]
+    notes += [f"{source.url}: {source.mostly_rejected}" for source in taken if source.mostly_rejected]
     notes += [f"{source.url}: {source.note}" for source in result.sources if source.duplicate_of]
     return notes + [
         f"{source.url}: {count:,} unreadable values of {column} became null"
@@ -224,24 +225,8 @@ def fare_inputs(job: Job) -> str:
 
 
 def fare_trips(lake: Lake) -> pd.DataFrame:
-    """Trips to learn fares from: all of a small lake; of a large one, evenly spaced days and evenly spaced rows."""
-    sources = lake.sources()
-    kept = int(sources["kept"].sum())
-    if kept <= FARE_ROWS:
-        return lake.trips(columns=FARE_COLUMNS)
-    first, last = sources["first"].min().normalize(), sources["last"].max().normalize()
-    days = pd.date_range(first, last)
-    stride = -(-len(days) // FARE_DAYS)
-    if stride % 7 == 0:
-        stride += 1  # else every day read would be the same day of the week
-    every = -(-kept // (stride * FARE_ROWS))
-    return pd.concat(
-        [
-            lake.trips(start=day, end=day + pd.Timedelta(days=1), columns=FARE_COLUMNS).iloc[::every]
-            for day in days[::stride]
-        ],
-        ignore_index=True,
-    )
+    """Trips to learn fares from: all of a small lake, of a large one as many, spread evenly over all."""
+    return lake.sample(FARE_ROWS, columns=FARE_COLUMNS)
 
 
 def fare(job: Job) -> dict[str, Any]:

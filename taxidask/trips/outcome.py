@@ -13,6 +13,20 @@ from taxidask.words import quantity
 from .schema import REASONS
 from .sources import raise_unusable
 
+LIKELY = {
+    "malformed": "rows lack a field or a value that a rule needs: is it cut, or of another layout than its header?",
+    "bad_datetime": "its times are written in a way that is not known",
+    "outside_month": "is it another month's file? Its name says {month}",
+    "negative_duration": "are its pickup and drop-off times exchanged?",
+    "duration_over_24h": "are its drop-off times wrong, or is max_duration_hours too small?",
+    "non_positive_distance": "it gives no distances",
+    "distance_over_100mi": "are its distances in another unit, or is max_distance_miles too small?",
+    "fare_out_of_range": "are its fares in another unit, or is max_fare too small?",
+    "passenger_count": "it gives no or other numbers of passengers than min_passengers to max_passengers",
+    "outside_city": "are longitude and latitude exchanged, or are west, east, south and north those of another city?",
+}
+"""What may be behind it when most rows of a source are rejected for one reason."""
+
 
 @dataclass(frozen=True)
 class SourceIngest:
@@ -64,6 +78,16 @@ class SourceIngest:
     error: TaxidaskError | None = None
     zoned: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def mostly_rejected(self) -> str:
+        """That more than half of its rows were rejected for one reason, and what may be behind it; else empty."""
+        reason = max(self.rejected, key=lambda one: self.rejected[one], default="")
+        count = self.rejected.get(reason, 0)
+        if 2 * count <= self.rows:
+            return ""
+        cause = LIKELY[reason].format(month=self.month)
+        return f"MOST ROWS REJECTED: {count:,} of {self.rows:,} as {reason} ({cause})"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,73 @@
+"""Some trips of a lake, spread evenly over all of them: by their number, not by the calendar.
+
+A wrong pickup years before all others, or a month without data, would else take the place of trips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from taxidask.storage import Storage
+from taxidask.trips.schema import TRIP_SCHEMA, trip_schema
+
+from .filters import check_columns
+from .manifest import Manifest
+from .parts import read_part
+from .query import READERS, query_trips
+from .tasks import ROW_GROUP
+
+FEWEST_GROUPS, ROWS_OF_GROUP = 256, 1024
+"""Row groups read at least where there are so many, and rows taken from one at most where they are more: a group holds
+trips that follow one another, so few groups would be few hours."""
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+def sample_trips(
+    lake: str, storage: Storage, manifests: Sequence[Manifest], *, rows: int, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """About so many trips, in order of pickup; all of them where there are no more.
+
+    Of few trips every so many-th is taken; of many, row groups at even distances are read, from each the same share.
+    """
+    names = TRIP_SCHEMA.names if columns is None else [columns] if isinstance(columns, str) else list(columns)
+    check_columns(names, TRIP_SCHEMA)
+    read = [name for name in TRIP_SCHEMA.names if name in {*names, "pickup_datetime"}]
+    parts = [(part, one.url) for one in manifests for part in one.parts if part.rows]
+    parts.sort(key=lambda pair: pair[0].first or 0)  # those of equal times by source, wherever the lake is
+    starts = np.cumsum([0, *(part.rows for part, _ in parts)])
+    total = int(starts[-1])
+    if total <= rows:
+        return query_trips(lake, storage, manifests, columns=columns)
+    groups = max(FEWEST_GROUPS, -(-rows // ROWS_OF_GROUP))
+    some = total > groups * ROW_GROUP
+    step = max(1, -(-min(total, groups * ROW_GROUP) // rows))
+    # in each of equal stretches, at another place: at equal distances all might fall on one day of the week
+    strata = np.arange(groups)
+    places = ((strata + strata * _GOLDEN % 1) * (total / groups)).astype(np.int64)
+
+    empty = trip_schema(read).empty_table()
+
+    def take(which: int) -> pa.Table:
+        part, url = parts[which]
+        inside = places[(places >= starts[which]) & (places < starts[which + 1])] - starts[which]
+        tables = [empty]
+        if some and not len(inside):
+            return empty
+        with read_part(lake, storage, part, url) as reader:
+            sizes = [reader.metadata.row_group(group).num_rows for group in range(reader.num_row_groups)]
+            ends = np.cumsum(sizes)
+            chosen = np.unique(np.searchsorted(ends, inside, "right")) if some else range(len(sizes))
+            for group in chosen:
+                begin = int(starts[which] + ends[group] - sizes[group])
+                table = reader.read_row_group(int(group), columns=read)
+                tables.append(table.take(np.arange(-begin % step, table.num_rows, step)))
+        return pa.concat_tables(tables)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        table = pa.concat_tables([empty, *pool.map(take, range(len(parts)))])
+    return table.take(pc.sort_indices(table["pickup_datetime"])).select(names)
