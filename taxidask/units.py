@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -23,17 +22,20 @@ _ALSO = {"min": "minute", "mins": "minute", "sec": "second", "secs": "second", "
 
 
 def is_whole(value: Any, least: int = 1) -> bool:
-    """Whether a value is a whole number of at least `least`: 3 and 3.0, NumPy's too, but neither True nor text.
+    """Whether a value is a whole number of at least `least` and at most 64 bits: 3 and 3.0, but neither True nor text.
 
     Examples
     --------
-    >>> [is_whole(value) for value in (3, 3.0, 0, 2.5, True, "3", None, float("nan"), float("inf"))]
-    [True, True, False, False, False, False, False, False, False]
+    >>> [is_whole(value) for value in (3, 3.0, 0, 2.5, True, "3", None, float("nan"), float("inf"), 1e23)]
+    [True, True, False, False, False, False, False, False, False, False]
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    number = float(value)
-    return math.isfinite(number) and number.is_integer() and number >= least
+    try:
+        number = float(value)
+    except OverflowError:
+        return False
+    return least <= number < 2**63 and number.is_integer()
 
 
 def parse_bytes(text: str | int) -> int:
@@ -48,10 +50,10 @@ def parse_bytes(text: str | int) -> int:
 
     try:
         size = parse(text) if re.search(r"\d", str(text)) else 0  # Dask takes "MiB" for one and "" for a byte
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError, AttributeError):
         size = 0
     if size < 1:
-        raise SettingsError(f"{text!r} is no size in bytes", "write a number and a unit, e.g. 64MiB or 4GB")
+        raise SettingsError(f"{text!r:.100} is no size in bytes", "write a number and a unit, e.g. 64MiB or 4GB")
     return int(size)
 
 

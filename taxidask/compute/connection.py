@@ -56,8 +56,9 @@ def connect(settings: Settings | None = None, *, timeout: float | None = None, s
     >>> with td.connect() as client:  # doctest: +SKIP
     ...     lake.ingest("trips/*.csv")
     """
-    if isinstance(settings, str):  # a natural slip that would otherwise end in an AttributeError
-        raise ComputeError(f"connect takes Settings, not {settings!r}", f"write td.load_settings(compute={settings!r})")
+    if settings is not None and not hasattr(settings, "compute"):  # an address of a scheduler is a natural slip
+        given = repr(settings) if isinstance(settings, str) else '"local"'
+        raise ComputeError(f"connect takes Settings, not {settings!r:.100}", f"write td.load_settings(compute={given})")
     for name in ("distributed.client", "distributed.batched"):
         logging.getLogger(name).addFilter(_wanted)
     compute = settings.compute if settings is not None else "local"

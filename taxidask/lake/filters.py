@@ -41,7 +41,7 @@ _EXAMPLE = 'write like "fare_amount > 20 and passenger_count == 1"'
 def check_columns(names: Iterable[str], schema: pa.Schema) -> None:
     """Raise for a column that is not there, naming its neighbours."""
     for name in names:
-        if name not in schema.names:
+        if not isinstance(name, str) or name not in schema.names:
             near = get_close_matches(str(name), schema.names, n=3, cutoff=0.6)
             near += [one for one in schema.names if str(name) and str(name).lower() in one and one not in near][:3]
             remedy = f"did you mean {' or '.join(near)}?" if near else f"columns are {', '.join(schema.names)}"
@@ -66,21 +66,29 @@ def parse_where(where: Where, schema: pa.Schema) -> tuple[pc.Expression | None, 
     >>> parse_where("fare_amount > 20", TRIP_SCHEMA)
     (<pyarrow.compute.Expression (fare_amount > 20)>, {'fare_amount'})
     """
-    if where is None or (not isinstance(where, str) and len(where) == 0):
+    if where is None:
         return None, set()
     if isinstance(where, str):
         parser = _Text(where, schema)
         return parser.expression(), parser.columns
+    if not isinstance(where, (list, tuple)):
+        raise LakeError(f"where is {shown(where)}, neither text nor a list of conditions", _EXAMPLE)
+    if len(where) == 0:
+        return None, set()
     conditions = [where] if isinstance(where, tuple) and len(where) == 3 and isinstance(where[1], str) else where
     columns: set[str] = set()
     parts: list[pc.Expression] = []
     _check_number(len(conditions))
     for condition in conditions:
         if not isinstance(condition, (tuple, list)) or len(condition) != 3:
-            raise LakeError(f"the condition {condition!r} is no (column, op, value)", 'like ("fare_amount", ">", 20)')
+            raise LakeError(
+                f"the condition {shown(condition)} is no (column, op, value)", 'like ("fare_amount", ">", 20)'
+            )
         name, op, value = condition
         check_columns([name], schema)
         columns.add(name)
+        if not isinstance(op, str):
+            raise LakeError(f"the condition {shown(condition)} has no op", 'like ("fare_amount", ">", 20)')
         parts.append(_condition(name, "==" if op == "=" else op, value, schema))
     return _balanced(operator.and_, parts), columns
 
@@ -105,27 +113,28 @@ def _condition(name: str, op: str, value: Any, schema: pa.Schema) -> pc.Expressi
     column, kind = pc.field(name), schema.field(name).type
     if op in ("in", "not in"):
         if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-            raise LakeError(f"{name} {op} {value!r}: {value!r} is no list of values", f"like {name} {op} (1, 2)")
+            raise LakeError(f"{name} {op} {shown(value)}: that is no list of values", f"like {name} {op} (1, 2)")
         found = [literal(name, one, kind) for one in value]
         # A number that the column's type cannot hold is in none of its rows; cast to that type it would be another.
         inside = column.isin(pa.array([one.as_py() for one in found if one.type == kind], kind))
         return inside if op == "in" else ~inside & column.is_valid()
     if op not in (*COMPARE, "is", "is not"):
         raise LakeError(
-            f"{name} {op} {value!r}: there is no {op!r}", f"use {' '.join(COMPARE)}, in, not in, is or is not"
+            f"{name} {shown(op)} {shown(value)}: there is no such op",
+            f"use {' '.join(COMPARE)}, in, not in, is or is not",
         )
     if value is None or value is pd.NA or value is pd.NaT:
         if op not in ("==", "!=", "is", "is not"):
             raise LakeError(f"{name} {op} null has no meaning", f"use {name} is null or {name} is not null")
         return column.is_null() if op in ("==", "is") else column.is_valid()
     if op not in COMPARE:
-        raise LakeError(f"{name} {op} {value!r}: only null follows {op}", f"write {name} {op} null")
+        raise LakeError(f"{name} {op} {shown(value)}: only null follows {op}", f"write {name} {op} null")
     return COMPARE[op](column, literal(name, value, kind))
 
 
 def literal(name: str, value: Any, kind: pa.DataType) -> pa.Scalar:
     """A value as its column's type; as a float where it is a number that a column of whole numbers cannot hold."""
-    what = "a time" if pa.types.is_timestamp(kind) else "text" if pa.types.is_string(kind) else "a number"
+    what = _what(kind)
     try:
         if what == "a time" and isinstance(value, (str, datetime.date, np.datetime64)):
             moment = naive(name, value)
@@ -147,6 +156,10 @@ def literal(name: str, value: Any, kind: pa.DataType) -> pa.Scalar:
     hint = {"a time": '"2015-01-31 18:00"', "text": '"CMT"', "a number": "20"}[what]
     remedy = f"compare it with {what} like {hint}, or ask for {name} is null"
     raise LakeError(f"{name} is {what}; {shown(value)} is not", remedy)
+
+
+def _what(kind: pa.DataType) -> str:
+    return "a time" if pa.types.is_timestamp(kind) else "text" if pa.types.is_string(kind) else "a number"
 
 
 def _number(value: Any) -> int | float:
@@ -245,6 +258,10 @@ class _Text:
             expression = _condition(self._column(left), "is" if isinstance(op, ast.Is) else "is not", None, self.schema)
         elif _is_column(left) and _is_column(right):
             one, other = self._column(left), self._column(right)
+            kinds = [_what(self.schema.field(name).type) for name in (one, other)]
+            if kinds[0] != kinds[1]:
+                what = f"{one} is {kinds[0]}, {other} is {kinds[1]}"
+                raise LakeError(f"{what}: they do not compare", "compare columns of one kind, or a column with a value")
             expression = COMPARE[_AST[type(op)]](pc.field(one), pc.field(other))
         elif _is_column(left):
             expression = _condition(self._column(left), _AST[type(op)], self._value(right), self.schema)

@@ -18,7 +18,7 @@ from taxidask.progress import say
 from taxidask.space import AUTO, Choice, Space, SpaceLike, choose_space
 from taxidask.storage import Storage, absolute, default_storage
 from taxidask.trips.outcome import Ingest, SourceIngest, raise_failures, remarks
-from taxidask.trips.rules import Rules
+from taxidask.trips.rules import Rules, check_rules
 from taxidask.trips.schema import REASONS
 from taxidask.trips.sources import Source, Unusable, survey
 from taxidask.units import is_whole, parse_bytes, slot_seconds_of
@@ -145,8 +145,10 @@ class Lake:
         Ingest
             What became of every source; ``failed`` are those that could not be read.
         """
-        if errors not in ("raise", "report"):
-            raise LakeError(f"errors is {errors!r}", 'use "raise" or "report"')
+        if not isinstance(errors, str) or errors not in ("raise", "report"):
+            raise LakeError(f"errors is {errors!r:.100}", 'use "raise" or "report"')
+        rules = Rules() if rules is None else rules
+        check_rules(rules)
         began = time.monotonic()
         try:
             size = parse_bytes(block_size)
@@ -163,8 +165,7 @@ class Lake:
             if progress and choice.reason:
                 say(f"ingest: a new lake, {choice}")
             jobs = [
-                Job(self.url, self.storage, source, rules or Rules(), layout.space_key, layout.slot_seconds)
-                for source in usable
+                Job(self.url, self.storage, source, rules, layout.space_key, layout.slot_seconds) for source in usable
             ]
             from taxidask.compute import executor
 
@@ -335,10 +336,12 @@ class Lake:
             if not chosen:
                 raise LakeError(f"the lake {self.url} has no source {url}", "lake.sources() lists what it has")
             manifests = chosen
-        reasons = None if reason is None else [reason] if isinstance(reason, str) else list(reason)
+        reasons: list[Any] | None = None
+        if reason is not None:
+            reasons = list(reason) if isinstance(reason, (list, tuple, set)) else [reason]
         for one in reasons or ():
-            if one not in REASONS:
-                raise LakeError(f"there is no reason {one!r}", f"reasons are {', '.join(REASONS)}")
+            if not isinstance(one, str) or one not in REASONS:
+                raise LakeError(f"there is no reason {one!r:.100}", f"reasons are {', '.join(REASONS)}")
         return to_pandas(query_rejects(self.url, self.storage, manifests, reasons=reasons, limit=limit))
 
     def sources(self) -> pd.DataFrame:

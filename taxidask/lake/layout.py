@@ -7,11 +7,12 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from taxidask.errors import LakeError
+from taxidask.errors import LakeError, SpaceError
 from taxidask.space import Space, space_from_dict
 from taxidask.storage import MissingError, Storage, join
+from taxidask.units import DAY, is_whole
 
-from .manifest import FORMAT
+from .manifest import FORMAT, json_object
 
 _spaces: dict[tuple[str, str], Space] = {}
 _lock = threading.Lock()
@@ -36,16 +37,19 @@ def read_layout(lake: str, storage: Storage) -> Layout | None:
     url = join(lake, "lake.json")
     try:
         version = storage.stat(url).version
-        fields = json.loads(storage.read(url))
-        if fields["format"] != FORMAT:
+        fields = json_object(storage.read(url))
+        if fields.setdefault("format", FORMAT) != FORMAT:
             raise LakeError(
                 f"{lake} is a lake of format {fields['format']}, this version reads {FORMAT}",
                 "use the version of taxidask that wrote it",
             )
-        return Layout(fields["space_key"], int(fields["slot_seconds"]), version)
+        key, slot = fields.get("space_key"), fields.get("slot_seconds", 0)
+        if not isinstance(key, str) or not is_whole(slot) or DAY % slot:
+            raise ValueError(f"space_key is {key!r:.100}, slot_seconds is {slot!r:.100}")
+        return Layout(key, int(slot), version)
     except MissingError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise LakeError(f"{url} is damaged: {error}", "restore it from a backup, or ingest into a new lake") from error
 
 
@@ -70,8 +74,23 @@ def load_space(lake: str, key: str, storage: Storage) -> Space:
     """A space of the lake; read once in each process."""
     with _lock:
         if (lake, key) not in _spaces:
-            _spaces[lake, key] = space_from_dict(json.loads(storage.read(_space_url(lake, key))))
+            _spaces[lake, key] = _read_space(_space_url(lake, key), key, storage)
         return _spaces[lake, key]
+
+
+def _read_space(url: str, key: str, storage: Storage) -> Space:
+    remedy = "restore it from a backup, or ingest into a new lake"
+    try:
+        space = space_from_dict(json_object(storage.read(url)))
+    except MissingError as error:
+        raise LakeError(f"{url}, the lake's space, is not there", remedy) from error
+    except ValueError as error:
+        raise LakeError(f"{url} is damaged: {error}", remedy) from error
+    except SpaceError as error:
+        raise SpaceError(f"{url}: {error.message}", f"{error.remedy}; or {remedy}") from error
+    if space.key != key:
+        raise LakeError(f"{url} is damaged: it describes {space.key}", remedy)
+    return space
 
 
 def _space_url(lake: str, key: str) -> str:

@@ -7,7 +7,10 @@ import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from taxidask.errors import LakeError
 from taxidask.storage import MissingError, Storage, join
@@ -40,6 +43,12 @@ def cube_url(lake: str, count_key: str, part: str) -> str:
     return join(lake, "cube", count_key, f"{part}.parquet")
 
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Month = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
+Micros = Annotated[int, Field(ge=-62_135_596_800_000_000, lt=253_402_300_800_000_000)]
+"""Microseconds since 1970, of the years 1 to 9999."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One Parquet file.
@@ -49,10 +58,10 @@ class Part:
     """
 
     path: str
-    rows: int
-    bytes: int
-    first: int | None = None
-    last: int | None = None
+    rows: Count
+    bytes: Count
+    first: Micros | None = None
+    last: Micros | None = None
     footer: str | None = None
 
 
@@ -63,27 +72,27 @@ class Manifest:
     url: str
     id: str
     version: str
-    size: int
-    month: str | None
+    size: Count
+    month: Month | None
     era: str
-    locations: str
-    rules: dict[str, Any]
+    locations: Annotated[str, Field(pattern="^(points|zones)$")]
+    rules: dict[str, int | FiniteFloat]
     content: str
-    rows: int
-    kept: int
-    rejected: dict[str, int]
-    unreadable: dict[str, int]
-    outside: tuple[int, int]
+    rows: Count
+    kept: Count
+    rejected: dict[str, Count]
+    unreadable: dict[str, Count]
+    outside: tuple[Count, Count]
     count_key: str
-    bytes: int
-    seconds: float
-    first: int | None
-    last: int | None
+    bytes: Count
+    seconds: FiniteFloat
+    first: Micros | None
+    last: Micros | None
     parts: tuple[Part, ...] = ()
     rejects: tuple[Part, ...] = ()
     duplicate_of: str | None = None
     format: int = FORMAT
-    zoned: dict[str, int] = field(default_factory=dict)
+    zoned: dict[str, Count] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     storage_version: str = field(default="", compare=False)
 
@@ -97,19 +106,25 @@ class Manifest:
     def from_json(cls, data: Bytes, *, where: str, storage_version: str = "") -> Manifest:
         """Read a manifest; an error names the file `where` it stood."""
         try:
-            fields = json.loads(data)
-            if fields["format"] != FORMAT:
+            there = json_object(data).get("format")
+            if there is None:
+                raise ValueError("it names no format")
+            if there != FORMAT:
                 raise LakeError(
-                    f"{where} is of lake format {fields['format']}, this version reads {FORMAT}",
+                    f"{where} is of lake format {there}, this version reads {FORMAT}",
                     "use the version of taxidask that wrote the lake",
                 )
-            for name in ("parts", "rejects"):
-                fields[name] = tuple(Part(**part) for part in fields[name])
-            fields["outside"] = tuple(fields["outside"])
-            return cls(**fields, storage_version=storage_version)
-        except (ValueError, KeyError, TypeError) as error:
+            manifest = _adapter().validate_json(data, strict=True)
+            if "max_duration_hours" not in manifest.rules:
+                raise ValueError("its rules have no max_duration_hours")
+            return replace(manifest, storage_version=storage_version)
+        except ValueError as error:
+            wrong = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors(include_url=False)[0]
+                wrong = f"{'.'.join(map(str, first['loc']))} is {first['input']!r:.100}: {first['msg']}"
             raise LakeError(
-                f"{where} is no manifest: {error}", "delete it and ingest its source again; nothing else is affected"
+                f"{where} is no manifest: {wrong}", "delete it and ingest its source again; nothing else is affected"
             ) from error
 
     def duplicate(self, original: str) -> Manifest:
@@ -127,6 +142,22 @@ class Manifest:
             zoned={},
             examples={},
         )
+
+
+@cache
+def _adapter() -> TypeAdapter[Manifest]:
+    return TypeAdapter(Manifest)
+
+
+def json_object(data: Bytes) -> dict[str, Any]:
+    """What a small file of the lake says; ValueError for whatever is no JSON object."""
+    try:
+        fields = json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(fields, dict):
+        raise ValueError(f"it holds {fields!r:.100}")
+    return fields
 
 
 class Manifests:
@@ -188,9 +219,16 @@ class Manifests:
     def claimant(self, content: str) -> str | None:
         """URL of the source that claims a content."""
         try:
-            return json.loads(self.storage.read(self.claim_path(content)))["url"]
+            return self._holder(self.claim_path(content))
         except MissingError:
             return None
+
+    def _holder(self, path: str) -> str:
+        """URL of the source that a claim names."""
+        try:
+            return str(json_object(self.storage.read(path)).get("url"))
+        except ValueError as error:
+            raise LakeError(f"{path} is no claim: {error}", "delete it and ingest again") from error
 
     def duplicate_holds(self, manifest: Manifest) -> bool:
         """Whether the source a duplicate refers to still counts that content."""
@@ -211,7 +249,7 @@ class Manifests:
                 return url, None
             try:
                 version = self.storage.stat(path).version
-                holder = json.loads(self.storage.read(path))["url"]
+                holder = self._holder(path)
             except MissingError:
                 continue
             if holder == url:

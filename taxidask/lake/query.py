@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -52,8 +52,7 @@ def query_trips(
 
     In order of pickup, then source, then their place in the source.
     """
-    names = TRIP_SCHEMA.names if columns is None else [columns] if isinstance(columns, str) else list(columns)
-    check_columns(names, TRIP_SCHEMA)
+    names = _names(columns)
     schema = trip_schema(names)
     condition, looked_at = parse_where(where, TRIP_SCHEMA)
     if condition is not None:  # what Arrow cannot compare is no damage of a part
@@ -149,7 +148,17 @@ def query_rejects(
     return pa.concat_tables(tables).slice(0, limit)
 
 
+def _names(columns: Sequence[str] | str | None) -> list[str]:
+    if columns is None:
+        return TRIP_SCHEMA.names
+    if not isinstance(columns, Iterable):
+        raise LakeError(f"columns is {columns!r:.100}, no list of names", 'like ["pickup_datetime", "fare_amount"]')
+    names = [columns] if isinstance(columns, str) else list(columns)
+    check_columns(names, TRIP_SCHEMA)
+    return names
+
+
 def _checked(limit: Any) -> int | None:
     if limit is not None and not is_whole(limit, 0):
-        raise LakeError(f"limit is {limit!r}", "give a number of rows, 0 or more")
+        raise LakeError(f"limit is {limit!r:.100}", "give a number of rows, 0 or more")
     return None if limit is None else int(limit)

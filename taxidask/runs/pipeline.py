@@ -153,6 +153,8 @@ def run(
     """
     if settings is None:
         settings = resolve({})[0]
+    if not isinstance(settings, Settings):
+        raise SettingsError(f"run takes Settings, not {settings!r:.100}", "write td.load_settings(sources=…)")
     given = settings.model_fields_set
     settings = placed(settings)
     if resume in (None, "last") and not settings.sources:

@@ -8,6 +8,7 @@ import os
 import uuid
 from dataclasses import astuple, dataclass
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from taxidask.errors import SettingsError, SourceError
 from taxidask.sample import rows as kernel
 from taxidask.sample.city import PARTS, city
+from taxidask.storage import absolute, told
 from taxidask.tariff import prices
 from taxidask.units import is_whole
 
@@ -129,16 +131,23 @@ def make_sample(
     """
     periods = _months(start, months)
     if not is_whole(trips_per_month):
-        raise SettingsError(f"trips_per_month={trips_per_month!r} is no number of rows", "give a whole number from 1")
-    if not 0.0 <= faults <= 1.0:
-        raise SettingsError(f"faults={faults!r} is no share of the rows", "give a number from 0 to 1, as in 0.01")
-    if not os.fspath(folder).strip():
+        raise SettingsError(
+            f"trips_per_month={trips_per_month!r:.100} is no number of rows", "give a whole number from 1"
+        )
+    if not is_whole(seed, -(2**63)):
+        raise SettingsError(f"seed={seed!r:.100} is no whole number", "give one of at most 64 bits, as in 7")
+    if isinstance(faults, bool) or not isinstance(faults, Real) or not 0.0 <= faults <= 1.0:
+        raise SettingsError(f"faults={faults!r:.100} is no share of the rows", "give a number from 0 to 1, as in 0.01")
+    if isinstance(folder, str) and not folder.strip():
         raise SettingsError("no folder was given for the sample", 'give one, as in make_sample("trips", …)')
+    place = absolute(folder)
     if "://" in os.fspath(folder):
         raise SettingsError(f"{folder} is not a local folder", "make the sample locally, then copy it there")
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    return [str(_write(place, month, int(trips_per_month), seed, float(faults), overwrite)) for month in periods]
+    with told("make", place):
+        Path(place).mkdir(parents=True, exist_ok=True)
+    return [
+        str(_write(Path(folder), month, int(trips_per_month), int(seed), float(faults), overwrite)) for month in periods
+    ]
 
 
 def _months(start: Any, months: int) -> list[pd.Period]:
@@ -147,10 +156,10 @@ def _months(start: Any, months: int) -> list[pd.Period]:
         if first is pd.NaT:
             raise ValueError
     except (ValueError, TypeError) as error:
-        raise SettingsError(f"start={start!r} is no month", 'give one as in start="2015-01"') from error
+        raise SettingsError(f"start={start!r:.100} is no month", 'give one as in start="2015-01"') from error
     if not is_whole(months):
-        raise SettingsError(f"months={months!r} is no number of months", "give a whole number from 1")
-    last = first + (int(months) - 1)
+        raise SettingsError(f"months={months!r:.100} is no number of months", "give a whole number from 1")
+    last = first + min(int(months) - 1, 12_000)  # more end outside all the same
     if first < FIRST or last > LAST:
         outside = first if first < FIRST else last
         raise SettingsError(
@@ -162,7 +171,12 @@ def _months(start: Any, months: int) -> list[pd.Period]:
 
 def _write(folder: Path, month: pd.Period, rows: int, seed: int, faults: float, overwrite: bool) -> Path:
     target = folder / f"yellow_tripdata_{month}.csv"
-    temporary = folder / f"{target.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    with told("write", str(target)):
+        return _written(target, month, rows, seed, faults, overwrite)
+
+
+def _written(target: Path, month: pd.Period, rows: int, seed: int, faults: float, overwrite: bool) -> Path:
+    temporary = target.parent / f"{target.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
         with temporary.open("xb") as file:
             _fill(file, month, rows, seed, faults)

@@ -52,7 +52,7 @@ def space_from_dict(described: dict[str, Any], *, geojson: bytes | None = None) 
     >>> space_from_dict(Grid.new_york().to_dict()) == Grid.new_york()
     True
     """
-    kind = described.get("kind")
+    kind = described.get("kind") if isinstance(described, dict) else None
     if kind == "zones":
         return zones_from_dict(described, geojson)
     names = ("rows", "cols", "west", "south", "east", "north")

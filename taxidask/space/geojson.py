@@ -45,7 +45,7 @@ def parse_zones(data: bytes, where: str) -> list[Zone]:
     """
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         start = data[:40].decode("latin-1")
         raise SpaceError(f"{where} is no GeoJSON: it begins with {start!r} ({error})", REMEDY) from error
     kind = document.get("type") if isinstance(document, dict) else type(document).__name__

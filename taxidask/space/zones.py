@@ -233,10 +233,16 @@ def _unpacked(packed: bytes, url: str | None) -> Zones:
 def zones_from_dict(described: dict[str, Any], geojson: bytes | None) -> Zones:
     """Return the zones that `Zones.to_dict` described; zones that turn out to be others are an error."""
     url = described.get("url")
+    if url is not None and not isinstance(url, str):
+        raise SpaceError(f"stored zones have the URL {url!r:.100}", "give their GeoJSON")
     if geojson is not None:
         zones = Zones.from_geojson(geojson, url=url)
     elif described.get("geojson"):
-        zones = _unpacked(base64.b64decode(described["geojson"]), url)
+        try:
+            packed = base64.b64decode(described["geojson"], validate=True)
+            zones = _unpacked(packed, url)
+        except (TypeError, ValueError, zlib.error) as error:
+            raise SpaceError(f"the shapes of stored zones are damaged: {error}", "give their GeoJSON") from error
     elif described.get("name") == FILE:
         zones = Zones()
     elif url:

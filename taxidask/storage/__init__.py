@@ -5,7 +5,7 @@ Only for itself: backends, store. Tests: tests/storage.
 
 from __future__ import annotations
 
-from taxidask.storage.errors import MissingError
+from taxidask.storage.errors import MissingError, told
 from taxidask.storage.store import Stat, Storage, absolute, counted, default_storage, join, scheme
 
-__all__ = ["MissingError", "Stat", "Storage", "absolute", "counted", "default_storage", "join", "scheme"]
+__all__ = ["MissingError", "Stat", "Storage", "absolute", "counted", "default_storage", "join", "scheme", "told"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from taxidask.errors import StorageError
@@ -75,6 +76,7 @@ _EXCEPTIONS: dict[str, tuple[str, str]] = {
     "CredentialRetrievalError": _CREDENTIALS,
     "ProfileNotFound": ("the AWS profile does not exist", "check AWS_PROFILE and ~/.aws/config"),
     "NoBucketError": _BUCKET,
+    "ParamValidationError": ("S3 takes no such bucket or key", "check the URL: s3://bucket/key"),
     "NoRegionError": ("no region is set", "set AWS_DEFAULT_REGION"),
     "EndpointConnectionError": _UNREACHABLE,
     "ConnectTimeoutError": _UNREACHABLE,
@@ -156,6 +158,15 @@ def explained(error: Exception, op: str, url: str, *, needs: int, attempts: int)
         reason += f", tried {attempts} times"
     kind = MissingError if cause is _MISSING else StorageError
     return kind(f"cannot {op} {url}: {reason}", remedy)
+
+
+@contextlib.contextmanager
+def told(op: str, url: str) -> Iterator[None]:
+    """Explain what goes wrong with a file that is not reached through a `Storage`."""
+    try:
+        yield
+    except OSError as error:
+        raise explained(error, op, url, needs=0, attempts=1) from error
 
 
 def _free(url: str) -> str:

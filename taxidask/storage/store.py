@@ -26,6 +26,8 @@ __all__ = ["MissingError", "Stat", "Storage", "absolute", "counted", "default_st
 
 T = TypeVar("T")
 _TEMPORARY = re.compile(r"\.tmp-\d+-[0-9a-f]+$")
+# Old buckets have capital letters, underscores and up to 255 characters; what has colons is an access point.
+_BUCKET = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{,253}[A-Za-z0-9])?|arn:aws[a-z-]*:s3[a-z-]*:[A-Za-z0-9:.-]+")
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -72,7 +74,7 @@ def absolute(url: str | os.PathLike[str]) -> str:
     >>> absolute("s3://bucket/lake/"), absolute("file:///data/lake"), absolute("/data/../lake")
     ('s3://bucket/lake', '/data/lake', '/lake')
     """
-    text = os.fspath(url)
+    text = _text(url)
     kind = scheme(text)
     if kind == "file":
         path = re.sub(r"^file://", "", text, flags=re.IGNORECASE)
@@ -81,9 +83,35 @@ def absolute(url: str | os.PathLike[str]) -> str:
         return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - `..` is resolved, links are not
     rest = text.split("://", 1)[1]
     rest = rest.strip("/") if kind == "memory" else rest.rstrip("/")
-    if kind == "s3" and not rest.split("/", 1)[0]:
-        raise StorageError(f"{text} names no bucket", "write s3://bucket/key")
+    if kind == "s3":
+        _check_bucket(text, rest.split("/", 1)[0])
     return f"{kind}://{rest}"
+
+
+def _text(url: str | os.PathLike[str]) -> str:
+    """A URL or path as text that a file system or S3 can be asked for."""
+    text = os.fspath(url) if isinstance(url, (str, os.PathLike)) else url
+    remedy = "give text, like trips/2015-01.csv or s3://bucket/key"
+    if not isinstance(text, str):
+        raise StorageError(f"{text!r:.100} is no path or URL", remedy)
+    try:
+        data = text.encode() if "://" in text else os.fsencode(text)
+        wrong = "a zero byte" if b"\0" in data else ""
+    except UnicodeEncodeError as error:
+        wrong = f"the character {text[error.start]!a}, which no file name has"
+    if wrong:
+        raise StorageError(f"{text!a:.100} is no path or URL: it has {wrong}", remedy)
+    return text
+
+
+def _check_bucket(text: str, bucket: str) -> None:
+    if not bucket:
+        raise StorageError(f"{text} names no bucket", "write s3://bucket/key")
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        raise StorageError(
+            f"{text!a:.100} names the bucket {bucket!a:.70}, which S3 does not allow",
+            "a bucket has 3 to 63 small letters, digits, hyphens and dots, a letter or digit at either end",
+        )
 
 
 def join(url: str, *parts: str) -> str:
@@ -147,10 +175,12 @@ class Storage:
         return f"Storage(endpoint={self.endpoint!r}, region={self.region!r})"
 
     def _backend(self, url: str) -> tuple[Backend, str]:
-        kind = scheme(url)
+        kind = scheme(_text(url))
         if kind == "file":
             return LOCAL, absolute(url)
         path = url.split("://", 1)[1]
+        if kind == "s3":
+            _check_bucket(url, path.split("/", 1)[0])
         return (MEMORY, path.strip("/")) if kind == "memory" else (s3(self.endpoint, self.region), path)
 
     def _call(self, op: str, url: str, fn: Callable[[], T], *, needs: int = 0) -> T:

@@ -19,7 +19,7 @@ from taxidask.space import AUTO, Space, SpaceLike, choose_space
 from taxidask.storage import Storage, default_storage
 from taxidask.trips.blockcounts import BlockCounts
 from taxidask.trips.read import add_up, count_block
-from taxidask.trips.rules import Rules, month_bounds
+from taxidask.trips.rules import Rules, check_rules, month_bounds
 from taxidask.trips.sources import RANGE_BYTES, Block, Source, find_sources
 from taxidask.units import DAY, LONGEST_SPAN, slot_seconds_of
 
@@ -97,6 +97,7 @@ def count_trips(
 
     began = time.monotonic()
     storage = storage or default_storage()
+    check_rules(rules)
     seconds = slot_seconds_of(slot)
     found = find_sources(sources, storage=storage, month=month)
     choice = choose_space(space, [(source.url, source.era.locations) for source in found])

@@ -15,8 +15,8 @@ from taxidask.storage import Storage, default_storage
 
 from .blockcounts import BlockCounts, Counter
 from .parquet import read_parquet
-from .rules import Rules
-from .schema import REASONS
+from .rules import Rules, check_rules
+from .schema import REASONS, trip_schema
 from .sources import Block, find_sources
 from .streams import LONGEST_ROW, RangeReader, Unpacked, row_chunks
 from .tables import Judged, Rejects, Trips
@@ -104,7 +104,8 @@ def read_block(
     """
     storage = storage or default_storage()
     source = block.source
-    wanted = None if columns is None else list(columns)
+    check_rules(rules)
+    wanted = None if columns is None else trip_schema(columns).names
     if source.format == "parquet":
         for part in read_parquet(block, storage=storage, rules=rules, columns=wanted, result_bytes=result_bytes):
             yield BlockResult(*part)

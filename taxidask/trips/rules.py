@@ -80,6 +80,12 @@ class Rules:
         )
 
 
+def check_rules(rules: Any) -> None:
+    """Raise for what are no rules."""
+    if not isinstance(rules, Rules):
+        raise SettingsError(f"rules is {rules!r:.100}, which are no Rules", "like taxidask.trips.Rules(max_fare=300)")
+
+
 def month_bounds(month: str | None) -> tuple[int, int]:
     """First microsecond of a month and of the next one, since 1970; the widest range for None.
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 import pyarrow as pa
+
+from taxidask.errors import SourceError
 
 TRIP_SCHEMA = pa.schema(
     [
@@ -60,7 +65,7 @@ REJECT_SCHEMA = pa.schema(
 `line` the raw row without its line end, each byte as the Latin-1 character of the same number, so nothing is lost."""
 
 
-def trip_schema(columns: list[str] | tuple[str, ...] | None = None) -> pa.Schema:
+def trip_schema(columns: Iterable[str] | None = None) -> pa.Schema:
     """The schema of the columns asked for, in their order; all of them by default.
 
     Parameters
@@ -75,12 +80,13 @@ def trip_schema(columns: list[str] | tuple[str, ...] | None = None) -> pa.Schema
     """
     if columns is None:
         return TRIP_SCHEMA
-    unknown = [name for name in columns if name not in TRIP_SCHEMA.names]
+    if isinstance(columns, (str, bytes)) or not isinstance(columns, Iterable):
+        raise SourceError(f"columns is {columns!r:.100}, no list of names", 'like ["pickup_datetime", "fare_amount"]')
+    unknown = [name for name in columns if not isinstance(name, str) or name not in TRIP_SCHEMA.names]
     if unknown:
-        from difflib import get_close_matches
-
-        near = get_close_matches(unknown[0], TRIP_SCHEMA.names, n=3, cutoff=0.3)
-        raise ValueError(f"trips have no column {unknown[0]!r}; the nearest are {', '.join(near) or TRIP_SCHEMA.names}")
+        near = get_close_matches(str(unknown[0]), TRIP_SCHEMA.names, n=3, cutoff=0.3)
+        listed = ", ".join(near or TRIP_SCHEMA.names)
+        raise SourceError(f"trips have no column {unknown[0]!r:.100}", f"the nearest are {listed}")
     return pa.schema([TRIP_SCHEMA.field(name) for name in columns])
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike, fsencode, fspath
+from os.path import isdir
+from typing import cast
 
 import pyarrow.parquet as pq
 
@@ -156,16 +158,21 @@ def survey(
     What an earlier call found may be among the names, and is taken as it is.
     """
     storage = storage or default_storage()
-    if month is not None and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month):
-        raise SourceError(f"month is {month!r}", "write it as YYYY-MM, like 2015-01")
-    names = [sources] if isinstance(sources, (str, PathLike)) else list(sources)
+    if month is not None and not (isinstance(month, str) and re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month)):
+        raise SourceError(f"month is {month!r:.100}", "write it as YYYY-MM, like 2015-01")
+    if not isinstance(sources, Iterable) or isinstance(sources, (str, bytes, PathLike)):
+        sources = [cast("Name", sources)]
+    names = list(sources)
     if not names:
         raise SourceError("no source was named", "name files, patterns or folders of trips")
 
     def expand(name: Name | Source | Unusable) -> list[Stat | Source | Unusable]:
         if isinstance(name, (Source, Unusable)):
             return [name]
-        text = fspath(name)
+        if not isinstance(name, (str, PathLike)) or not isinstance(text := fspath(name), str):
+            raise SourceError(
+                f"{name!r:.100} is no name of a source", "name files, patterns or folders of trips as text"
+            )
         try:
             _check_name(text)
             return list(_expand(text, storage))
@@ -199,7 +206,10 @@ def raise_unusable(errors: list[TaxidaskError], of: int, remedy: str = "mend the
 
 def _printable(name: str) -> str:
     """A name with the bytes that are not UTF-8 as escapes: the others' reports and stores take text only."""
-    return fsencode(name).decode("utf-8", "backslashreplace")
+    try:
+        return fsencode(name).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a pair, which stands for no byte either
+        return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _check_name(name: str) -> None:
@@ -239,9 +249,7 @@ def _expand(name: str, storage: Storage) -> list[Stat]:
 
 
 def _is_folder(url: str) -> bool:
-    from pathlib import Path
-
-    return "://" not in url and Path(url).is_dir()
+    return "://" not in url and isdir(url)  # noqa: PTH112 - which says no of a name that no file can have
 
 
 def look_at(stat: Stat, *, storage: Storage, month: str | None = None) -> Source:

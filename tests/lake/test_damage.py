@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import taxidask as td
 from taxidask.compute.executors import ThreadExecutor
-from taxidask.errors import LakeError
-from taxidask.lake import Lake
+from taxidask.errors import LakeError, SpaceError
+from taxidask.lake import Lake, layout
 from taxidask.storage import Storage, counted
 
 
@@ -143,3 +143,50 @@ def test_checking_costs_no_request(whole):
     with counted(Storage(), seen) as storage:
         Lake(lake.url, storage=storage).trips(columns=["fare_amount"])
     assert len([url for op, url, _ in seen if "/trips/" in url]) <= 2
+
+
+NO_JSON = [b"", b"null", b"5", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000, b'{"format": 1}']
+SPACES = [
+    b'{"kind": "grid"}',
+    b'{"kind": "grid", "rows": "a", "cols": 1, "west": 0, "south": 0, "east": 1, "north": 1}',
+    b'{"kind": "grid", "rows": 2, "cols": 2, "west": 0, "south": 0, "east": 1, "north": 1}',
+    b'{"kind": "zones", "geojson": 5}',
+    b'{"kind": "zones", "geojson": "AAAA"}',
+    b'{"kind": "zones", "url": 5}',
+]
+
+
+@pytest.mark.parametrize("kind", ["lake.json", "spaces/*.json", "manifests/*.json"])
+def test_a_small_file_that_holds_something_else_is_an_error_that_names_it(whole, kind):
+    lake, files, _ = whole
+    [path] = Path(lake.url).glob(kind)
+    for wrong in NO_JSON + (SPACES if kind.startswith("spaces") else []):
+        path.write_bytes(wrong)
+        layout._spaces.clear()
+        for ask in (Lake(lake.url).cube, lambda: Lake(lake.url).ingest(files)):
+            with pytest.raises((LakeError, SpaceError)) as told:
+                ask()
+            assert str(path) in told.value.message
+            assert told.value.remedy
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_manifest_with_a_value_of_another_type_is_an_error_or_changes_nothing(written, data):
+    lake, _, _ = written
+    [path] = Path(lake.url, "manifests").glob("*.json")
+    before = path.read_bytes()
+    fields = json.loads(before)
+    where = data.draw(st.sampled_from([fields, fields["parts"][0], fields["rules"], fields["rejected"]]))
+    name = data.draw(st.sampled_from(sorted(where)))
+    where[name] = data.draw(st.sampled_from([None, True, -1, 1.5, 10**30, "x", "1e5", [], [5], {}]))
+    path.write_text(json.dumps(fields))
+    told = str(path)
+    try:
+        answers(Lake(lake.url))
+        Lake(lake.url).sources()
+    except LakeError as error:
+        told = error.message
+    finally:
+        path.write_bytes(before)
+    assert str(path) in told or ".parquet" in told

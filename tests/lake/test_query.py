@@ -140,9 +140,14 @@ def test_where(lake, everything, where, query):
         ("fare_amount is 5", r"is not a condition"),
         ("fare_amount < None", r"fare_amount < null has no meaning; use fare_amount is null"),
         ([("fare_amount", "is", 5)], r"only null follows is"),
-        ([("fare_amount", "~", 1)], r"there is no '~'; use == != < <= > >="),
-        ([("fare_amount", "in", 5)], r"5 is no list of values"),
+        ([("fare_amount", "~", 1)], r"fare_amount '~' 1: there is no such op; use == != < <= > >="),
+        ([("fare_amount", "in", 5)], r"fare_amount in 5: that is no list of values"),
         ([("fare_amount", ">")], r"no \(column, op, value\)"),
+        ([("fare_amount", ["a"], 1)], r"\('fare_amount', \['a'\], 1\) has no op"),
+        (5, r"where is 5, neither text nor a list of conditions"),
+        ("pickup_datetime > fare_amount", r"pickup_datetime is a time, fare_amount is a number: they do not compare"),
+        ("vendor_id == passenger_count", r"vendor_id is text, passenger_count is a number"),
+        ("not (dropoff_datetime < vendor_id)", r"dropoff_datetime is a time, vendor_id is text"),
     ],
 )
 def test_what_is_wrong_with_where(lake, where, message):
@@ -325,8 +330,11 @@ def test_wrong_options(lake):
             lake.trips(start=nonsense)
         with pytest.raises(LakeError, match="is no time"):
             lake.cube(end=nonsense)
-    with pytest.raises(LakeError, match="limit is -1"):
-        lake.trips(limit=-1)
+    for limit in (-1, 1e23, 10**400, 2.5, "5"):
+        with pytest.raises(LakeError, match=r"limit is .*give a number of rows"):
+            lake.trips(limit=limit)
+    with pytest.raises(LakeError, match="columns is 5, no list of names"):
+        lake.trips(columns=5)
 
 
 def test_times_of_a_zone_become_new_york_s(lake):

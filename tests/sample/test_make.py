@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import taxidask.sample.make as sample
-from taxidask.errors import SettingsError, SourceError
+from taxidask.errors import SettingsError, SourceError, StorageError
 from taxidask.sample.city import PARTS, city
 from taxidask.sample.make import layout, make_sample
 from taxidask.sample.text import write_degrees
@@ -294,7 +294,7 @@ def test_nothing_is_left_of_a_failed_write(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sample.kernel, "fill", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageError, match=r"cannot write .*/yellow_tripdata_2015-01.csv: the disk is full"):
         make_sample(tmp_path, start="2015-01", trips_per_month=10)
     assert list(tmp_path.iterdir()) == []
 

@@ -54,6 +54,42 @@ def test_what_is_no_storage_is_refused(url):
 # --- every kind of storage behaves the same ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (None, "None is no path or URL; give text"),
+        (5, "5 is no path or URL"),
+        (b"/data", "b'/data' is no path or URL"),
+        ("/data/a\0b", r"'/data/a\\x00b' is no path or URL: it has a zero byte"),
+        ("s3://bucket/a\0b", "it has a zero byte"),
+        ("/data/\ud800", r"it has the character '\\ud800', which no file name has"),
+        ("s3://bucket/\udcff", r"it has the character '\\udcff'"),
+        ("s3://my bucket/x", "names the bucket 'my bucket', which S3 does not allow; a bucket has 3 to 63"),
+        ("s3://a..b/x", "the bucket 'a..b'"),
+        ("s3://-ab/x", "the bucket '-ab'"),
+        ("s3://bücket/x", r"the bucket 'b\\xfccket'"),
+        ("s3://" + "b" * 256, "which S3 does not allow"),
+    ],
+)
+def test_what_no_storage_can_be_asked_for_is_refused(url, says):
+    for call in (absolute, Storage().stat):
+        with pytest.raises(StorageError, match=says):
+            call(url)
+
+
+def test_old_buckets_and_access_points_are_taken():
+    for bucket in ("Old_Bucket", "my.trips-2015", "arn:aws:s3:us-east-1:111122223333:accesspoint/trips"):
+        assert absolute(f"s3://{bucket}/x") == f"s3://{bucket}/x"
+    name = os.fsdecode(b"/data/caf\xe9.csv")
+    assert absolute(name) == name, "a name that is not UTF-8"
+
+
+def test_a_name_that_is_too_long(tmp_path, storage):
+    for call in (storage.stat, storage.read, lambda url: storage.write(url, b"")):
+        with pytest.raises(StorageError, match="the name is too long"):
+            call(f"{tmp_path}/{'x' * 5000}")
+
+
 def test_write_read_stat_delete(base, storage):
     url = join(base, "a folder", "é.bin")
     storage.write(url, b"0123456789")

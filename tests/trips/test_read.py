@@ -204,7 +204,7 @@ def test_read_trips(tmp_path, data):
     assert (len(trips), set(rejects["reason"])) == (0, {"outside_month"})
     with pytest.raises(SourceError, match="15 files"):
         td.read_trips(data / "trips")
-    with pytest.raises(ValueError, match="the nearest are fare_amount"):
+    with pytest.raises(SourceError, match="no column 'fare_amout'; the nearest are fare_amount"):
         td.read_trips(tmp_path / "2015-01.csv", columns=["fare_amout"])
 
 
