@@ -59,7 +59,7 @@ class UnreadableError(Exception):
 def number(text):
     if text == "":
         return None
-    if not DECIMAL.fullmatch(text):
+    if not DECIMAL.fullmatch(text) or math.isinf(float(text)):
         raise UnreadableError
     return float(text)
 
@@ -211,7 +211,7 @@ def slow_read(raw, month):
             rejects.append((start, row.decode("latin-1"), reason))
             continue
         for name in ("vendor_id", "store_and_fwd_flag"):
-            value[name] = texts.get(name) or None
+            value[name] = re.sub(r"^(-?[0-9]+)\.0+$", r"\1", texts.get(name, "")) or None
         for name, read in [("rate_code_id", whole), ("payment_type", payment), *((name, number) for name in AMOUNTS)]:
             try:
                 value[name] = read(texts.get(name, ""))

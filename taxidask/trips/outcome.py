@@ -180,7 +180,7 @@ def remarks(zoned: dict[str, int], examples: dict[str, str]) -> list[str]:
         said.append(f"{utc:,} times are marked UTC and were taken as they stand, as New York's clock")
     if converted := zoned.get("converted"):
         said.append(f"{converted:,} times of other zones were converted to New York's clock")
-    if text := examples.get("bad_datetime"):
+    if (text := examples.get("bad_datetime")) is not None:
         said.append(f"there are times that cannot be read, like {text!r}")
     return said
 

@@ -177,9 +177,11 @@ def count_block(
     if source.format == "parquet":
         ranges: list[str] = []
         names = ["pickup_datetime", "dropoff_datetime", *_places(judged.zones)]
-        for trips, _, rows, _, rejected, _, _, part in read_parquet(
+        for trips, _, rows, _, rejected, _, _, part, zoned, examples in read_parquet(
             block, storage=storage, rules=rules, columns=names, result_bytes=RESULT_BYTES
         ):
+            add_up(judged.zoned, zoned)
+            judged.examples = examples | judged.examples
             judged.rows += rows
             judged.rejected += np.array([rejected[reason] for reason in REASONS])
             ranges += part

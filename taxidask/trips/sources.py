@@ -17,6 +17,7 @@ from taxidask.errors import SourceError, StorageError, TaxidaskError
 from taxidask.storage import MissingError, Stat, Storage, absolute, default_storage
 
 from .eras import HEAD_BYTES, Era, detect, detect_columns
+from .typed import check_types
 
 RANGE_BYTES = 8 << 20
 """Bytes of one range of the content hash; block sizes are multiples of it."""
@@ -287,7 +288,9 @@ def _unpacked_head(url: str, head: bytes, compression: str) -> bytes:
 def _parquet_era(url: str, size: int, storage: Storage) -> Era:
     try:
         with storage.open(url, size=size) as file:
-            names = pq.read_schema(file).names
+            schema = pq.read_schema(file)
     except (OSError, ValueError) as error:
         raise SourceError(f"{url} is no readable Parquet file: {error}", "download it again") from error
-    return detect_columns(names, url)
+    era = detect_columns(schema.names, url)
+    check_types(schema, era, url)
+    return era

@@ -14,6 +14,7 @@ from .eras import Era
 from .kernels import columns as kernels
 from .rules import Rules, month_bounds
 from .schema import REASONS, REJECT_SCHEMA, trip_schema
+from .typed import decoded, plain_word
 
 # A kept row has two times of at least 11 characters, 16 commas and a value in four more fields.
 SHORTEST_ROW = 42
@@ -60,7 +61,9 @@ class Judged:
         self.rejected = np.zeros(len(REASONS), np.int64)
         self.rows = 0
         self.examples: dict[str, str] = {}
-        self._zoned = np.zeros(CONVERTED + 1, np.int64)
+        self.zoned: dict[str, int] = {}
+        """Times marked UTC (`utc`), which are taken as they stand, and times of other zones (`converted`)."""
+        self._forms = np.zeros(CONVERTED + 1, np.int64)
         self._make_room(CHUNK_BYTES)
 
     def _make_room(self, size: int) -> None:
@@ -89,11 +92,14 @@ class Judged:
         if rows < 0:
             rows = index_quoted_rows(address, length, *index)
         kept = judge(
-            address, *index, rows, self.fields, self.zones, self.low, self.high, self.limits, self._zoned,
+            address, *index, rows, self.fields, self.zones, self.low, self.high, self.limits, self._forms,
             self.pickup, self.dropoff, self.passengers, known, at, self.distance, self.x1, self.y1, self.x2, self.y2,
             self.fare, self.id1, self.id2, self.kept, self.rejects, self.codes,
         )  # fmt: skip
         self.rows += rows
+        if self._forms[UTC] or self._forms[CONVERTED]:
+            found = {"utc": int(self._forms[UTC]), "converted": int(self._forms[CONVERTED])}
+            self.zoned = {name: count for name, count in found.items() if count}
         if rows > kept:
             self.rejected += np.bincount(self.codes[: rows - kept], minlength=len(REASONS))
             if self.rejected[BAD_DATETIME] and "bad_datetime" not in self.examples:
@@ -108,8 +114,7 @@ class Judged:
             start = int(self.ends[entry - 1]) + 1 if field else int(self.row_start[row])
             stop = int(self.ends[entry])
             if parse_any_time(text.ctypes.data, start, stop)[1] == NO_TIME:
-                raw = text[start : min(stop, start + LONGEST_EXAMPLE)].tobytes().decode("latin-1")
-                self.examples["bad_datetime"] = raw + "…" * (stop - start > LONGEST_EXAMPLE)
+                self.examples["bad_datetime"] = shortened(text[start:stop].tobytes().decode("latin-1"))
                 return
 
     def load(self, trips: pa.Table) -> None:
@@ -118,12 +123,6 @@ class Judged:
             if name in trips.column_names:
                 column = trips[name].cast(pa.int64()) if name.endswith("datetime") else trips[name]
                 setattr(self, mine, np.array(column.to_numpy()))
-
-    @property
-    def zoned(self) -> dict[str, int]:
-        """Times marked UTC, which are taken as they stand, and times of other zones, which are converted."""
-        found = {"utc": int(self._zoned[UTC]), "converted": int(self._zoned[CONVERTED])}
-        return {name: count for name, count in found.items() if count}
 
     def reasons(self) -> dict[str, int]:
         """Rejected rows by reason, every reason named."""
@@ -256,7 +255,9 @@ class Trips:
                 arrays.append(pa.Array.from_buffers(field.type, count, buffers, count))
             elif field.name in self._pool:
                 pool, lengths, used = self._pool[field.name]
-                words = pa.array([_decoded(pool[i, : lengths[i]].tobytes()) for i in range(used)], pa.string())
+                words = pa.array(
+                    [plain_word(decoded(pool[i, : lengths[i]].tobytes())) for i in range(used)], pa.string()
+                )
                 codes = pa.array(out[:count], mask=out[:count] < 0)
                 arrays.append(pa.DictionaryArray.from_arrays(codes, words).dictionary_decode())
             else:
@@ -271,11 +272,9 @@ class Trips:
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
 
-def _decoded(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+def shortened(text: str) -> str:
+    """An example as it is shown."""
+    return text if len(text) <= LONGEST_EXAMPLE else text[:LONGEST_EXAMPLE] + "…"
 
 
 def _numpy(kind: pa.DataType) -> str:

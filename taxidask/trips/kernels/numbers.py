@@ -214,8 +214,8 @@ def _against_middle(text, start, stop, power, lower):
 def parse_any(text, start, stop):
     """Any decimal text in [start, stop), blanks and one pair of quotes around it allowed.
 
-    Returns the float64 and a state: 1 a number, 0 nothing there, -1 something else. Names like `nan` and `inf` are
-    something else.
+    Returns the float64 and a state: 1 a number, 0 nothing there, -1 something else. Names like `nan` and `inf`, and
+    numbers beyond the largest float, are something else.
     """
     if stop - start >= 2 and load8(text + start) == 34 and load8(text + stop - 1) == 34:
         start += 1
@@ -280,6 +280,8 @@ def parse_any(text, start, stop):
             odd = bits_of_float(value) & _U1
             if order > 0 or (order == 0 and odd):
                 value = float_of_bits(bits_of_float(value) + _U1)
+    if np.isinf(value):
+        return 0.0, -1
     return -value if negative else value, 1
 
 
