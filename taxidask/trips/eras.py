@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from taxidask.errors import SourceError, UnknownHeaderError
@@ -141,7 +142,11 @@ _OPTIONAL = {"improvement_surcharge", "congestion_surcharge", "airport_fee", "cb
 # Fields that carry no trip data: an unnamed index of whoever exported the file, pandas' index in TLC's Parquet.
 _INDEX = {"", "__index_level_0__", "unnamed: 0"}
 HEAD_BYTES = 1 << 16
-"""How much of a file's beginning is enough to tell its era."""
+"""How much of a file's beginning is enough to tell its era, if its first rows are not odd ones."""
+LONGEST_ROW = 16 << 20
+"""Bytes of the longest row; a file with a longer one is no CSV."""
+_TELLING_ROWS = 8
+_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -251,15 +256,17 @@ def _likeness(names: Sequence[str], known: list[str], era: Era) -> tuple[float, 
     return alike + len(theirs & set(known)) - 0.5 * len(theirs ^ set(known)), sum(name in names for name in era.header)
 
 
-def detect(head: bytes, url: str) -> tuple[Era, int]:
+def detect(head: bytes, url: str, *, ended: bool | None = None) -> tuple[Era, int]:
     """The era of a CSV file and the byte at which its rows start.
 
     Parameters
     ----------
     head : bytes
-        The file's first bytes, `HEAD_BYTES` of them or all.
+        The file's first bytes (unpacked, where it is packed): enough that `tells` says so, or all.
     url : str
         The file, for messages.
+    ended : bool, optional
+        Whether these are all bytes; by default if they are fewer than `HEAD_BYTES`.
 
     Examples
     --------
@@ -267,43 +274,64 @@ def detect(head: bytes, url: str) -> tuple[Era, int]:
     >>> era.name, era.locations, era.fields
     ('2015-01 to 2015-06', 'points', 19)
     """
-    bom = 3 if head.startswith(b"\xef\xbb\xbf") else 0
-    text = head[bom:].lstrip()
+    ended = len(head) < HEAD_BYTES if ended is None else ended
+    names, start = _names(head, url, ended)
+    era = detect_columns(names, url)
+    extra = list(_extra_fields(head, start, len(names), ended))
+    for row in head[start:].split(b"\n"):
+        if row not in (b"", b"\r"):
+            break
+        start += len(row) + 1
+    # two fields more than names, both empty, in most rows: a layout, not a fault
+    return replace(era, extra_fields=2 if sum(extra) > len(extra) else 0), min(start, len(head))
+
+
+def tells(head: bytes, url: str) -> bool:
+    """Whether a file's first bytes tell its layout, or that it has none: the first rows may be odd ones."""
+    if not head.removeprefix(_BOM).strip():
+        return False
+    try:
+        names, start = _names(head, url, False)
+        detect_columns(names, url)
+    except SourceError:
+        return True
+    return sum(1 for _ in _extra_fields(head, start, len(names), False)) >= _TELLING_ROWS
+
+
+def _names(head: bytes, url: str, ended: bool) -> tuple[list[str], int]:
+    """The header's names and the byte after its line."""
+    text = head.removeprefix(_BOM).lstrip()
     if not text:
-        raise SourceError(f"{url} is empty ({len(head)} bytes)", "download it again")
+        raise SourceError(f"{url} is empty ({len(head):,} bytes, none but blanks)", "download it again")
     if text[:1] == b"<":
         raise SourceError(
             f"{url} is HTML or XML, not trips: it begins with {text[:60].decode('latin-1')!r}",
             "the download was answered with a web page or an error; fetch the file again",
         )
-    end = head.find(b"\n", len(head) - len(text))
+    begin = len(head) - len(text)
+    end = head.find(b"\n", begin)
     if end < 0:
         end = len(head)
-        if end >= HEAD_BYTES:
+        if not ended:
             raise UnknownHeaderError(
-                f"{url} has no line end in its first {HEAD_BYTES} bytes: {text[:60]!r}", "trips are CSV or Parquet"
+                f"{url} has no line end in its first {end:,} bytes: {text[:60]!r}", "trips are CSV or Parquet"
             )
-    line = head[len(head) - len(text) : end].rstrip(b"\r").decode("utf-8", "replace")
+    line = head[begin:end].rstrip(b"\r").decode("utf-8", "replace")
     try:
-        names = next(csv.reader([line], strict=True))
+        return next(csv.reader([line], strict=True)), end + 1
     except csv.Error:
-        names = line.split(",")
-    era = detect_columns(names, url)
-    start = end + 1
+        return line.split(","), end + 1
+
+
+def _extra_fields(head: bytes, start: int, names: int, ended: bool) -> Iterator[int]:
+    """How many fields more than names each whole row has that is one of a layout: none or two."""
     rows = head[start:].split(b"\n")
-    if len(head) >= HEAD_BYTES and len(rows) > 1:
+    if not ended:
         rows.pop()  # cut short by us
-    filled = [row for row in (row.removesuffix(b"\r") for row in rows) if row]
     for row in rows:
-        if row not in (b"", b"\r"):
-            break
-        start += len(row) + 1
-    extra = [row.count(b",") + 1 - len(names) for row in filled]
-    return (
-        replace(
-            era,
-            # two fields more than names, both empty, in most rows: a layout, not a fault
-            extra_fields=2 if 2 * sum(count == 2 for count in extra) > len(extra) else 0,
-        ),
-        min(start, len(head)),
-    )
+        count = row.count(b",") + 1
+        if b'"' in row:
+            with suppress(csv.Error):
+                count = len(next(csv.reader([row.decode("latin-1")]), []))
+        if count in (names, names + 2):
+            yield count - names

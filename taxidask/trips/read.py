@@ -14,12 +14,14 @@ from taxidask.errors import SourceError
 from taxidask.storage import Storage, default_storage
 
 from .blockcounts import BlockCounts, Counter
+from .eras import LONGEST_ROW
 from .parquet import read_parquet
 from .rules import Rules, check_rules
 from .schema import REASONS, trip_schema
 from .sources import Block, find_sources
-from .streams import LONGEST_ROW, RangeReader, Unpacked, row_chunks
+from .streams import RangeReader, row_chunks
 from .tables import Judged, Rejects, Trips
+from .unpack import Unpacked
 
 if TYPE_CHECKING:
     import pandas as pd

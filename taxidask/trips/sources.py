@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ import pyarrow.parquet as pq
 from taxidask.errors import SourceError, StorageError, TaxidaskError
 from taxidask.storage import MissingError, Stat, Storage, absolute, default_storage
 
-from .eras import HEAD_BYTES, Era, detect, detect_columns
+from .eras import HEAD_BYTES, LONGEST_ROW, Era, detect, detect_columns, tells
 from .typed import check_types
+from .unpack import Unpacked, compression_of
 
 RANGE_BYTES = 8 << 20
 """Bytes of one range of the content hash; block sizes are multiples of it."""
@@ -267,22 +267,51 @@ def look_at(stat: Stat, *, storage: Storage, month: str | None = None) -> Source
     for magic, (what, remedy) in _FOREIGN.items():
         if head.startswith(magic):
             raise SourceError(f"{url} is {what}", remedy)
-    compression = "gzip" if head[:2] == b"\x1f\x8b" else "zstd" if head[:4] == b"\x28\xb5\x2f\xfd" else None
-    if compression:
-        head = _unpacked_head(url, head, compression)
-    era, start = detect(head, url)
+    compression = compression_of(head)
+    text, ended = _beginning(_Pieces(url, stat.size, storage, head), compression)
+    for magic, (what, _) in {b"PAR1": ("Parquet", ""), **_FOREIGN}.items():
+        if compression and text.startswith(magic):
+            raise SourceError(f"{url} is {what} inside {compression}", "unpack it")
+    era, start = detect(text, url, ended=ended)
     return Source(url, stat.size, stat.version, month, era, "csv", compression, start)
 
 
-def _unpacked_head(url: str, head: bytes, compression: str) -> bytes:
-    try:
-        if compression == "gzip":
-            return zlib.decompressobj(31).decompress(head, HEAD_BYTES)
-        import zstandard
+class _Pieces:
+    """A file's bytes from its beginning, the first of which are there already; each piece larger than the last."""
 
-        return zstandard.ZstdDecompressor().stream_reader(head, read_across_frames=True).read(HEAD_BYTES)
-    except Exception as error:
-        raise SourceError(f"{url} is no readable {compression} file: {error}", "download it again") from error
+    def __init__(self, url: str, size: int, storage: Storage, head: bytes) -> None:
+        self.url, self.size, self.at = url, size, 0
+        self._storage = storage
+        self._piece, self._start = head, 0
+
+    def read_into(self, view: memoryview) -> int:
+        if self.at == self._start + len(self._piece) and self.at < self.size:
+            stop = min(self.at + min(4 * len(self._piece), RANGE_BYTES), self.size)
+            self._piece, self._start = self._storage.read(self.url, self.at, stop), self.at
+        piece = self._piece[self.at - self._start :][: len(view)]
+        view[: len(piece)] = piece
+        self.at += len(piece)
+        return len(piece)
+
+
+def _beginning(pieces: _Pieces, compression: str | None) -> tuple[bytes, bool]:
+    """The first bytes, unpacked, enough to tell the layout; and whether these are all."""
+    source = Unpacked(pieces, compression) if compression else pieces
+    text, filled = bytearray(HEAD_BYTES), 0
+    while True:
+        while filled < len(text):
+            try:
+                count = source.read_into(memoryview(text)[filled:])
+            except SourceError:
+                if b"\n" not in text[:filled].strip():
+                    raise
+                return bytes(text[:filled]), False  # what breaks after the header is said when it is read
+            if not count:
+                return bytes(text[:filled]), True
+            filled += count
+        if tells(bytes(text), pieces.url) or filled > LONGEST_ROW:
+            return bytes(text), False
+        text += bytes(min(7 * filled, LONGEST_ROW + HEAD_BYTES - filled))
 
 
 def _parquet_era(url: str, size: int, storage: Storage) -> Era:

@@ -1,11 +1,9 @@
-"""Bytes of a source in order: byte ranges with their content hash, decompressed streams, chunks of whole rows."""
+"""Bytes of a source in order: byte ranges with their content hash, chunks of whole rows."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xxhash
@@ -14,14 +12,11 @@ from taxidask.errors import SourceError
 from taxidask.storage import Storage
 from taxidask.trips.kernels.parser import CHUNK_BYTES, PADDING, last_line_end
 
-from .eras import HEAD_BYTES
+from .eras import LONGEST_ROW
 from .sources import RANGE_BYTES, Block
 
 ReadInto = Callable[[memoryview], int]
-LONGEST_ROW = 16 << 20
-"""Bytes of the longest row; a file with a longer one is no CSV."""
 _BEYOND_BYTES = 64 << 10
-_ZSTD_BYTES = 16 << 10
 
 
 class RangeReader:
@@ -110,83 +105,6 @@ class RangeReader:
                 self.content.append(self._hash.hexdigest())
                 self._hash.reset()
             first = cut
-
-
-class Unpacked:
-    """The decompressed bytes of a gzip or zstd source, of all its members, read in bounded memory.
-
-    Parameters
-    ----------
-    reader : RangeReader
-        The compressed bytes.
-    compression : {"gzip", "zstd"}
-    """
-
-    def __init__(self, reader: RangeReader, compression: str) -> None:
-        self._reader, self._compression = reader, compression
-        self._buffer = memoryview(bytearray(256 << 10))
-        self._tail = b""
-        self._ready = memoryview(b"")
-        self._state: Any = None
-        self.given = 0
-
-    def read_into(self, view: memoryview) -> int:
-        """Fill a view as far as bytes are at hand; 0 at the end of the last member."""
-        while not self._ready:
-            if not self._tail:
-                count = self._reader.read_into(self._buffer)
-                self._tail = bytes(self._buffer[:count])
-                if not count:
-                    if self._state is not None:
-                        raise self._broken("it ends before its last member does")
-                    return 0
-            if self._state is None:
-                if not self._tail.strip(b"\0"):  # padding after the last member
-                    self._tail = b""
-                    continue
-                self._state = self._member()
-            self._ready = memoryview(self._unpack())
-        count = min(len(view), len(self._ready))
-        view[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        self.given += count
-        return count
-
-    def skip(self, stop: int) -> None:
-        """Unpack up to an offset without handing out the bytes."""
-        scratch = memoryview(bytearray(HEAD_BYTES))
-        while self.given < stop and self.read_into(scratch[: stop - self.given]):
-            pass
-
-    def _member(self) -> Any:
-        if self._compression == "gzip":
-            return zlib.decompressobj(31)
-        import zstandard
-
-        return zstandard.ZstdDecompressor().decompressobj()
-
-    def _unpack(self) -> bytes:
-        try:
-            if self._compression == "gzip":
-                data = self._state.decompress(self._tail, 1 << 20)
-                self._tail = self._state.unconsumed_tail
-            else:
-                # in small pieces: this object hands out all that a piece unpacks to
-                data = self._state.decompress(self._tail[:_ZSTD_BYTES])
-                self._tail = self._tail[_ZSTD_BYTES:]
-        except Exception as error:
-            raise self._broken(str(error)) from error
-        if self._state.eof:
-            self._tail = self._state.unused_data + (self._tail if self._compression == "zstd" else b"")
-            self._state = None
-        return data
-
-    def _broken(self, why: str) -> SourceError:
-        return SourceError(
-            f"{self._reader.url} is a truncated or damaged {self._compression} file: readable to byte "
-            f"{self._reader.at:,} of {self._reader.size:,} ({self.given:,} bytes unpacked), then: {why}",
-            "download it again",
-        )
 
 
 def row_chunks(

@@ -89,8 +89,8 @@ def test_unknown_headers_show_themselves_and_the_nearest_era(change, words):
         ("a.csv", b"PK\x03\x04rest", "a zip archive"),
         ("a.csv", b"\xff\xfeV\0e\0n\0", "UTF-16"),
         ("a.csv", b"x" * 100_000, "no line end"),
-        ("a.csv.gz", b"\x1f\x8bgarbage", "no readable gzip"),
-        ("a.csv.zst", b"\x28\xb5\x2f\xfdgarbage garbage", "no readable zstd"),
+        ("a.csv.gz", b"\x1f\x8bgarbage", "truncated or damaged gzip"),
+        ("a.csv.zst", b"\x28\xb5\x2f\xfdgarbage garbage", "truncated or damaged zstd"),
         ("a.parquet", b"PAR1garbagePAR1", "no readable Parquet"),
     ],
 )
