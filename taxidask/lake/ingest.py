@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from taxidask.errors import RunError, SourceError, TaxidaskError
+from taxidask.errors import LakeError, RunError, SourceError, TaxidaskError
 from taxidask.storage import join
 from taxidask.trips.outcome import SourceIngest, remarks
 
@@ -28,6 +28,8 @@ class _Progress:
     job: Job
     ranges: tuple[tuple[int, int], ...]
     left: int
+    earlier: frozenset[tuple[int, int]]
+    again: int = 0
     error: TaxidaskError | None = None
 
 
@@ -61,7 +63,8 @@ class Driver:
         self.on_block = on_block
         self.should_stop = should_stop
         self.results: dict[str, dict[str, Any]] = {}
-        self._ready: list[FinishTask] = []
+        self._ready: list[BlockTask | FinishTask] = []
+        self._total = 0
         by_size: dict[int, list[str]] = {}
         for job in jobs:
             by_size.setdefault(job.source.size, []).append(job.source.url)
@@ -133,16 +136,16 @@ class Driver:
                 continue
             ranges = tuple((block.start, block.stop) for block in job.source.blocks(self.block_size))
             todo = [one for one in ranges if job.summary_url(*one) not in finished]
-            states.append(_Progress(job, ranges, len(todo)))
+            states.append(_Progress(job, ranges, len(todo), frozenset(ranges) - frozenset(todo)))
             plans.append((states[-1], todo))
-        total = sum(stop - start for _, todo in plans for start, stop in todo)
+        self._total = sum(stop - start for _, todo in plans for start, stop in todo)
         by_url = {state.job.source.url: state for state in states}
         tasks = self._tasks(plans)
         while True:
             for task, result in self.executor.map_unordered(
                 run_task, tasks, should_stop=self._asked_to_stop, describe=_describe
             ):
-                self._collect(task, result, by_url[task.job.source.url], total)
+                self._collect(task, result, by_url[task.job.source.url])
             if self._stopped:
                 read = sum(len(state.ranges) - state.left for state in states)
                 raise RunError(
@@ -165,7 +168,7 @@ class Driver:
     def _tasks(self, plans: list[tuple[_Progress, list[tuple[int, int]]]]) -> Iterator[BlockTask | FinishTask]:
         for state, todo in plans:
             if not todo:
-                self._ready.append(FinishTask(state.job, state.ranges))
+                self._ready.append(FinishTask(state.job, state.ranges, state.earlier))
             for start, stop in todo:
                 yield from self._late()
                 if state.error is not None:
@@ -173,31 +176,46 @@ class Driver:
                 yield BlockTask(state.job, start, stop)
         yield from self._late()
 
-    def _late(self) -> Iterator[FinishTask]:
-        """Sources all of whose blocks are there by now, and which need not wait for another."""
+    def _late(self) -> Iterator[BlockTask | FinishTask]:
+        """Sources all of whose blocks are there by now and which need not wait for another; blocks to read again."""
         while task := next((one for one in self._ready if not self._waits(one)), None):
             self._ready.remove(task)
             yield task
 
-    def _waits(self, task: FinishTask) -> bool:
+    def _waits(self, task: BlockTask | FinishTask) -> bool:
         """Whether a source of the same size, and so perhaps of the same content, comes first by name: that one is to
         count, whichever is read first."""
-        alike = self._alike.get(task.job.source.size, [])
+        alike = self._alike.get(task.job.source.size, []) if isinstance(task, FinishTask) else []
         return any(url < task.job.source.url and url not in self.results for url in alike)
 
-    def _collect(self, task: BlockTask | FinishTask, result: dict[str, Any], state: _Progress, total: int) -> None:
+    def _collect(self, task: BlockTask | FinishTask, result: dict[str, Any], state: _Progress) -> None:
         url = task.job.source.url
         if "error" in result:
             state.error = result["error"]
             self.results[url] = {"url": url, "month": task.job.source.month, "error": state.error}
+        elif "again" in result:
+            self._read_again(state, result["again"])
         elif isinstance(task, FinishTask):
             self.results[url] = result
         else:
             state.left -= 1
             if state.left == 0 and state.error is None:
-                self._ready.append(FinishTask(state.job, state.ranges))
+                self._ready.append(FinishTask(state.job, state.ranges, state.earlier))
             if self.on_block is not None:
-                self.on_block({"source": url, **result, "total_bytes": total})
+                self.on_block({"source": url, **result, "total_bytes": self._total})
+
+    def _read_again(self, state: _Progress, blocks: list[tuple[int, int]]) -> None:
+        """Blocks that were finished, by this ingest or before, and whose parts are gone or not what was written."""
+        state.again += 1
+        if state.again > ROUNDS:
+            raise LakeError(
+                f"what was read of {state.job.source.url} is gone or damaged again and again",
+                "look after the disk, and whether something else deletes files of the lake; then ingest again",
+            )
+        state.left = len(blocks)
+        state.earlier -= frozenset(blocks)
+        self._total += sum(stop - start for start, stop in blocks)
+        self._ready.extend(BlockTask(state.job, start, stop) for start, stop in blocks)
 
     def _result(self, job: Job) -> SourceIngest:
         result = SourceIngest(**self.results[job.source.url])

@@ -88,10 +88,11 @@ class BlockTask:
 
 @dataclass(frozen=True)
 class FinishTask:
-    """Make a source visible whose blocks are all finished."""
+    """Make a source visible whose blocks are all finished, `earlier` ones by another ingest."""
 
     job: Job
     ranges: tuple[tuple[int, int], ...]
+    earlier: frozenset[tuple[int, int]] = frozenset()
 
 
 def run_task(task: BlockTask | FinishTask) -> dict[str, Any]:
@@ -201,20 +202,26 @@ def finish_source(task: FinishTask) -> dict[str, Any]:
     job, source = task.job, task.job.source
     manifests = Manifests(job.lake, job.storage)
     _check_version(job)
-    try:
-        summaries = _summaries(job, task.ranges)
+    summaries, lost = _summaries(job, task)
+    if not lost:
         manifest = _manifest(job, summaries)
         space = job.space()
-        tallies = ((lambda one=one: _tally_of(job, one, space)) for one in summaries)
+
+        def tally_of(summary: dict[str, Any]) -> Tally:
+            try:
+                return _tally_of(job, summary, space)
+            except DamagedError:
+                block = summary["start"], summary["stop"]
+                job.storage.delete(job.summary_url(*block))
+                lost.append(block)
+                return Tally(job.slot_seconds, space.cells)
+
+        tallies = ((lambda one=one: tally_of(one)) for one in summaries)
         tally = merge(tallies, job.slot_seconds, space.cells)
-    except MissingError as error:
-        # Another driver that was first cleared the work folder after its commit; nobody else does.
+    if lost:
+        # Another driver that was first cleared the work folder after its commit.
         there = manifests.get(source.url)
-        if there is not None and there.id == job.part:
-            return outcome(there, note=SECOND)
-        raise LakeError(
-            f"blocks of {source.url} that were finished are gone: {error}", "ingest again: they are read again then"
-        ) from error
+        return outcome(there, note=SECOND) if there is not None and there.id == job.part else {"again": lost}
     job.storage.write(cube_url(job.lake, job.count_key, job.part), tally.to_bytes())
     seconds = manifest.seconds + time.monotonic() - began
     new = replace(manifest, outside=tally.outside, seconds=seconds)
@@ -240,21 +247,43 @@ def outcome(manifest: Manifest, *, note: str = "", skipped: bool = False) -> dic
     return {name: getattr(manifest, name) for name in fields} | {"note": note, "skipped": skipped}
 
 
-def _summaries(job: Job, ranges: tuple[tuple[int, int], ...]) -> list[dict[str, Any]]:
-    """The blocks' summaries in file order; a block whose parts are gone is to be read again."""
+def _summaries(job: Job, task: FinishTask) -> tuple[list[dict[str, Any]], list[tuple[int, int]]]:
+    """The blocks' summaries in file order, and the blocks to read again: their parts are not what the summary says.
 
-    def load(block: tuple[int, int]) -> dict[str, Any]:
-        summary = json.loads(job.storage.read(job.summary_url(*block)))
+    Those that this ingest wrote need only be there, in their size; of earlier ones the rows are looked at as well.
+    """
+
+    def load(block: tuple[int, int]) -> dict[str, Any] | None:
+        url = job.summary_url(*block)
         try:
-            for part in (*summary["parts"], *summary["rejects"]):
-                job.storage.stat(join(job.lake, part["path"]))
-        except MissingError:
-            job.storage.delete(job.summary_url(*block))
-            raise
+            summary = json.loads(job.storage.read(url))
+            if block in task.earlier:
+                _check_summary(summary)
+            for part in (Part(**part) for part in (*summary["parts"], *summary["rejects"])):
+                if block in task.earlier:
+                    with read_part(job.lake, job.storage, part, job.source.url):
+                        pass
+                elif job.storage.stat(join(job.lake, part.path)).size != part.bytes:
+                    raise ValueError(part.path)
+        except (MissingError, DamagedError, ValueError, KeyError, TypeError, AttributeError):
+            job.storage.delete(url)
+            return None
         return summary
 
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(load, ranges))
+        loaded = list(pool.map(load, task.ranges))
+    lost = [block for block, summary in zip(task.ranges, loaded, strict=True) if summary is None]
+    return [summary for summary in loaded if summary is not None], lost
+
+
+def _check_summary(summary: dict[str, Any]) -> None:
+    """That a summary says everything, and that its numbers add up."""
+    if missing := {"start", "stop", "unreadable", "bytes", "content", "count_key", "outside", "seconds"} - set(summary):
+        raise KeyError(*missing)
+    rejected = sum(summary["rejected"].values())
+    found = tuple(sum(part["rows"] for part in summary[name]) for name in ("parts", "rejects"))
+    if (summary["kept"], rejected, summary["rows"]) != (*found, sum(found)):
+        raise ValueError(f"{summary['rows']} rows, {summary['kept']} kept, {rejected} rejected, in parts {found}")
 
 
 def _manifest(job: Job, summaries: list[dict[str, Any]]) -> Manifest:
