@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
 from taxidask.errors import ModelError
 
 DAY_SECONDS = 86_400
+_QUARTER = 900
 
 
 def slots_per_day(slot: pd.Timedelta) -> int:
@@ -66,17 +69,32 @@ def clock_factor(times: pd.DatetimeIndex, slot: pd.Timedelta, timezone: str | No
     >>> clock_factor(times + pd.Timedelta(days=238), pd.Timedelta("60min"), "America/New_York").tolist()
     [2.0, 1.0, 1.0]
     """
-    if timezone is None:
-        return np.ones(len(times), np.float32)
-    step = min(slot, pd.Timedelta(minutes=30))
-    factor = np.zeros(len(times))
-    parts = int(slot // step)
-    for part in range(parts):
-        at = times + step * part
-        try:
-            twice = at.tz_localize(timezone, ambiguous="NaT", nonexistent="shift_forward").isna()
-            never = at.tz_localize(timezone, ambiguous=np.ones(len(at), bool), nonexistent="NaT").isna()
-        except (KeyError, ValueError) as error:  # zoneinfo's error for an unknown key is a KeyError
-            raise ModelError(f"no time zone is known by the name {timezone!r}", "America/New_York is one") from error
-        factor += (1.0 + twice - never) / parts
-    return factor.astype(np.float32)
+    factor = np.ones(len(times), np.float32)
+    if timezone is None or not len(times):
+        return factor
+    try:
+        odd = _odd_days(times, timezone)
+        where = np.flatnonzero(times.normalize().isin(odd))
+        seconds = int(slot.total_seconds())
+        # Clocks change at quarters of an hour: a part of this length lies on one side of each.
+        step = math.gcd(seconds, _QUARTER)
+        at = times[where].repeat(seconds // step) + pd.to_timedelta(
+            np.tile(np.arange(0, seconds, step), len(where)), unit="s"
+        )
+        twice = at.tz_localize(timezone, ambiguous="NaT", nonexistent="shift_forward").isna()
+        never = at.tz_localize(timezone, ambiguous=np.ones(len(at), bool), nonexistent="NaT").isna()
+    except (KeyError, ValueError) as error:  # zoneinfo's error for an unknown key is a KeyError
+        raise ModelError(f"no time zone is known by the name {timezone!r}", "America/New_York is one") from error
+    lived = 1.0 + np.asarray(twice, float) - np.asarray(never, float)
+    factor[where] = lived.reshape(len(where), seconds // step).mean(axis=1)
+    return factor
+
+
+def _odd_days(times: pd.DatetimeIndex, timezone: str) -> pd.DatetimeIndex:
+    """Days of `times` that have more or fewer than 24 hours."""
+    days = times.normalize().unique()
+    begin, end = (
+        at.tz_localize(timezone, ambiguous=np.ones(len(at), bool), nonexistent="shift_forward")
+        for at in (days, days + pd.Timedelta(days=1))
+    )
+    return days[(end - begin) != pd.Timedelta(days=1)]
