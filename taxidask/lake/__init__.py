@@ -1,6 +1,6 @@
 """Clean trips, rejects and counts of many sources as one table that never shows half of anything.
 
-Only for itself: cube, filters, ingest, lake, layout, manifest, parts, query, recount, sampling, tally, tasks.
+Only for itself: cube, filters, ingest, lake, layout, manifest, parts, query, recount, sampling, sweeping, tally, tasks.
 Tests: tests/lake.
 """
 

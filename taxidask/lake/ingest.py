@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from taxidask.errors import LakeError, RunError, SourceError, TaxidaskError
@@ -12,6 +12,7 @@ from taxidask.storage import join
 from taxidask.trips.outcome import SourceIngest, remarks
 
 from .manifest import Manifest, Manifests
+from .sweeping import sweep
 from .tasks import BlockTask, FinishTask, Job, outcome, run_task
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Driver:
         should_stop: Callable[[], bool] | None = None,
     ) -> None:
         self.jobs = jobs
+        self.manifests = Manifests(jobs[0].lake, jobs[0].storage)
         self.block_size = block_size
         self.executor = executor
         self.on_block = on_block
@@ -81,6 +83,7 @@ class Driver:
             if not todo:
                 break
         self._settle()
+        self._sweep()
         for job in self.jobs:
             self._tell_second_names(job)
         return [self._result(job) for job in self.jobs]
@@ -92,13 +95,18 @@ class Driver:
             result = self.results[job.source.url]
             if "error" in result or result.get("duplicate_of") or sizes[result.get("bytes")] == 1:
                 continue
-            manifest = Manifests(job.lake, job.storage).get(job.source.url)
+            manifest = self.manifests.get(job.source.url)
             if manifest is not None and manifest.duplicate_of:
                 self.results[job.source.url] = outcome(manifest, note=result["note"], skipped=result["skipped"])
 
+    def _sweep(self) -> None:
+        read = {job.source.url: job.part for job in self.jobs if "error" not in self.results[job.source.url]}
+        if read:
+            sweep(self.manifests, read)
+
     def _tell_second_names(self, job: Job) -> None:
         """Say which other names of the content this source had count nowhere now that it has another."""
-        manifests = Manifests(job.lake, job.storage)
+        manifests = self.manifests
         left = [
             one.url for one in self._second_names.get(job.source.url, {}).values() if not manifests.duplicate_holds(one)
         ]
@@ -112,7 +120,7 @@ class Driver:
         original = self.results[job.source.url].get("duplicate_of")
         if not original:
             return False
-        manifests = Manifests(job.lake, job.storage)
+        manifests = self.manifests
         manifest = manifests.get(job.source.url)
         return manifest is not None and bool(manifest.duplicate_of) and not manifests.duplicate_holds(manifest)
 
@@ -120,8 +128,10 @@ class Driver:
         if not jobs:
             return
         lake, storage = jobs[0].lake, jobs[0].storage
-        manifests = Manifests(lake, storage)
-        there = {manifest.url: manifest for manifest in manifests.all()}
+        manifests = self.manifests
+        every = manifests.every()
+        there = {manifest.url: manifest for manifest in every if not manifest.removed}
+        generations = {manifest.url: manifest.generation for manifest in every}
         finished = {stat.url for stat in storage.list(join(lake, "blocks")) if stat.url.endswith(".json")}
         ours = {job.source.url for job in self.jobs}
         for one in there.values():
@@ -134,6 +144,7 @@ class Driver:
             if manifest is not None and self._is_current(manifest, job, manifests):
                 self.results[job.source.url] = outcome(manifest, skipped=True)
                 continue
+            job = replace(job, generation=generations.get(job.source.url, 0))
             ranges = tuple((block.start, block.stop) for block in job.source.blocks(self.block_size))
             todo = [one for one in ranges if job.summary_url(*one) not in finished]
             states.append(_Progress(job, ranges, len(todo), frozenset(ranges) - frozenset(todo)))
@@ -194,6 +205,8 @@ class Driver:
             state.error = result["error"]
             self.results[url] = {"url": url, "month": task.job.source.month, "error": state.error}
         elif "again" in result:
+            if "generation" in result:
+                state.job, state.earlier = replace(state.job, generation=result["generation"]), frozenset()
             self._read_again(state, result["again"])
         elif isinstance(task, FinishTask):
             self.results[url] = result
@@ -236,8 +249,6 @@ class Driver:
 
 
 def _with(result: SourceIngest, **changes: Any) -> SourceIngest:
-    from dataclasses import replace
-
     return replace(result, **changes)
 
 

@@ -9,9 +9,10 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pandas as pd
+import pyarrow as pa
 
 from taxidask.errors import LakeError, SettingsError, StorageError
 from taxidask.progress import say
@@ -29,6 +30,7 @@ from .filters import Where
 from .ingest import Driver, OnBlock
 from .layout import Layout, load_space, read_layout, save_space, write_layout
 from .manifest import Manifest, Manifests, counted
+from .parts import GoneError
 from .query import query_rejects, query_trips, to_pandas
 from .recount import recount
 from .sampling import sample_trips
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from taxidask.cube import Cube
+
+T = TypeVar("T")
+ROUNDS = 5  # of a read against sources that are replaced while it lasts
 
 
 class Lake:
@@ -271,11 +276,26 @@ class Lake:
         limit : int, optional
             Rows at most: the first ones.
         """
-        table = query_trips(
-            self.url, self.storage, self._manifests.counted(),
-            start=start, end=end, where=where, columns=columns, limit=limit,
-        )  # fmt: skip
-        return to_pandas(table)
+
+        def read(manifests: list[Manifest]) -> pa.Table:
+            return query_trips(
+                self.url, self.storage, manifests,
+                start=start, end=end, where=where, columns=columns, limit=limit,
+            )  # fmt: skip
+
+        return to_pandas(self._read(read))
+
+    def _read(self, read: Callable[[list[Manifest]], T]) -> T:
+        """Read what is visible; again where a source was replaced meanwhile, and its former parts are gone."""
+        manifests = self._manifests.counted()
+        for _ in range(ROUNDS):
+            try:
+                return read(manifests)
+            except GoneError:
+                before, manifests = manifests, self._manifests.counted()
+                if manifests == before:
+                    raise
+        return read(manifests)
 
     def sample(self, rows: int, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """About `rows` trips, spread evenly over all of them, in order of pickup; all where there are no more.
@@ -291,9 +311,11 @@ class Lake:
         """
         if not is_whole(rows):
             raise LakeError(f"rows is {rows!r}", "give a number of rows, 1 or more")
-        return to_pandas(
-            sample_trips(self.url, self.storage, self._manifests.counted(), rows=int(rows), columns=columns)
-        )
+
+        def read(manifests: list[Manifest]) -> pa.Table:
+            return sample_trips(self.url, self.storage, manifests, rows=int(rows), columns=columns)
+
+        return to_pandas(self._read(read))
 
     def cube(self, *, start: Any = None, end: Any = None) -> Cube:
         """Trips counted by slot, cell and direction.
@@ -310,7 +332,9 @@ class Lake:
         """
         layout = self._layout()
         space = load_space(self.url, layout.space_key, self.storage)
-        return cube_of(self.url, self.storage, self._manifests.counted(), space, layout.slot_seconds, start, end)
+        return self._read(
+            lambda manifests: cube_of(self.url, self.storage, manifests, space, layout.slot_seconds, start, end)
+        )
 
     def rejects(
         self,
@@ -329,20 +353,27 @@ class Lake:
         limit : int, optional
             Rows at most.
         """
-        manifests = self._manifests.counted()
-        if source is not None:
-            url = absolute(source)
-            chosen = [one for one in manifests if one.url == url or one.url.rpartition("/")[2] == os.fspath(source)]
-            if not chosen:
-                raise LakeError(f"the lake {self.url} has no source {url}", "lake.sources() lists what it has")
-            manifests = chosen
         reasons: list[Any] | None = None
         if reason is not None:
             reasons = list(reason) if isinstance(reason, (list, tuple, set)) else [reason]
         for one in reasons or ():
             if not isinstance(one, str) or one not in REASONS:
                 raise LakeError(f"there is no reason {one!r:.100}", f"reasons are {', '.join(REASONS)}")
-        return to_pandas(query_rejects(self.url, self.storage, manifests, reasons=reasons, limit=limit))
+
+        def read(manifests: list[Manifest]) -> pa.Table:
+            chosen = manifests if source is None else self._named(source, manifests)
+            return query_rejects(self.url, self.storage, chosen, reasons=reasons, limit=limit)
+
+        return to_pandas(self._read(read))
+
+    def _named(self, source: str | os.PathLike[str], manifests: list[Manifest]) -> list[Manifest]:
+        """The source of that URL, else those whose URL ends in that name."""
+        url = absolute(source)
+        chosen = [one for one in manifests if one.url == url]
+        chosen = chosen or [one for one in manifests if one.url.rpartition("/")[2] == os.fspath(source)]
+        if not chosen:
+            raise LakeError(f"the lake {self.url} has no source {url}", "lake.sources() lists what it has")
+        return chosen
 
     def sources(self) -> pd.DataFrame:
         """What the lake was made of: one row per source, with its rows, kept and rejected by reason."""

@@ -30,12 +30,22 @@ def _sha(text: str) -> str:
 def part_id(source: Source, rules: Rules) -> str:
     """Name of a source's parts: the source and everything that decides what is in them."""
     inputs = {"version": source.version, "month": source.month, "rules": asdict(rules), "format": FORMAT}
-    return f"{_sha(source.url)[:16]}-{_sha(json.dumps(inputs, sort_keys=True))[:12]}"
+    return f"{source_key(source.url)}-{_sha(json.dumps(inputs, sort_keys=True))[:12]}"
 
 
-def work_folder(lake: str, part: str) -> str:
+def source_key(url: str) -> str:
+    """What the names of all files of a source begin with."""
+    return _sha(url)[:16]
+
+
+def version_key(version: str) -> str:
+    """What stands in the names of files for the version of the source that they were read from."""
+    return _sha(version)[:8]
+
+
+def work_folder(lake: str, stem: str) -> str:
     """Where the summaries and counts of a source's finished blocks wait for its manifest."""
-    return join(lake, "blocks", part)
+    return join(lake, "blocks", stem)
 
 
 def cube_url(lake: str, count_key: str, part: str) -> str:
@@ -67,7 +77,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the lake holds of one source. Readers see what manifests name and nothing else."""
+    """What the lake holds of one source. Readers see what manifests name and nothing else.
+
+    A source that was removed keeps a manifest that says so: its generation tells drivers that were at work meanwhile.
+    """
 
     url: str
     id: str
@@ -91,6 +104,8 @@ class Manifest:
     parts: tuple[Part, ...] = ()
     rejects: tuple[Part, ...] = ()
     duplicate_of: str | None = None
+    generation: int = 0
+    removed: bool = False
     format: int = FORMAT
     zoned: dict[str, Count] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
@@ -160,6 +175,19 @@ def json_object(data: Bytes) -> dict[str, Any]:
     return fields
 
 
+def named(manifest: Manifest) -> set[str]:
+    """Paths of the trips and rejects that a manifest makes visible."""
+    return {part.path for part in (*manifest.parts, *manifest.rejects)}
+
+
+class OvertakenError(Exception):
+    """Files of this source were cleared since its blocks were planned, and perhaps some of these."""
+
+    def __init__(self, generation: int) -> None:
+        super().__init__(generation)
+        self.generation = generation
+
+
 class Manifests:
     """The manifests of a lake.
 
@@ -186,6 +214,11 @@ class Manifests:
 
     def get(self, url: str) -> Manifest | None:
         """The manifest of a source, or None."""
+        there = self.at(url)
+        return None if there is None or there.removed else there
+
+    def at(self, url: str) -> Manifest | None:
+        """What stands where the manifest of a source is, also if it was removed."""
         return self._load(self.path(url))
 
     def _load(self, path: str, version: str | None = None) -> Manifest | None:
@@ -201,6 +234,10 @@ class Manifests:
 
     def all(self) -> list[Manifest]:
         """Every manifest, by URL of its source."""
+        return [manifest for manifest in self.every() if not manifest.removed]
+
+    def every(self) -> list[Manifest]:
+        """Every manifest, also of sources that were removed."""
         folder = join(self.lake, "manifests")
         found = [stat for stat in self.storage.list(folder, depth=1) if stat.url.rpartition("/")[0] == folder]
         known = {(stat.url, stat.version) for stat in found}
@@ -271,6 +308,12 @@ class Manifests:
         if there := self._counts(url, content):
             self.storage.replace(self.path(url), there.duplicate(original).to_json(), there.storage_version)
 
+    def advance(self, manifest: Manifest, **changes: Any) -> Manifest | None:
+        """Write a manifest again as the next generation; None if it is another by now."""
+        new = replace(manifest, generation=manifest.generation + 1, **changes)
+        won = self.storage.replace(self.path(manifest.url), new.to_json(), manifest.storage_version)
+        return new if won else None
+
     def commit(self, manifest: Manifest, *, check: Callable[[], None] | None = None) -> tuple[Manifest, bool]:
         """Make a source visible, at once and instead of what was visible of it before.
 
@@ -286,17 +329,25 @@ class Manifests:
         -------
         tuple of Manifest and bool
             What is visible now, and whether this call made it so: False when another driver was first.
+
+        Raises
+        ------
+        OvertakenError
+            If files of the source were cleared since its blocks were planned.
         """
         path = self.path(manifest.url)
         former: str | None = None
         for _ in range(ROUNDS):
-            there = self.get(manifest.url)
+            there = self.at(manifest.url)
             if (
                 there is not None
                 and there.id == manifest.id
                 and (not there.duplicate_of or self.duplicate_holds(there))
             ):
                 return there, False
+            generation = 0 if there is None else there.generation
+            if generation != manifest.generation:
+                raise OvertakenError(generation)
             if check is not None:
                 check()
             holder, taken_from = self.claim(manifest.url, manifest.content)

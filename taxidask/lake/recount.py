@@ -12,7 +12,7 @@ from taxidask.storage import Storage
 
 from .layout import load_space
 from .manifest import Manifest, Manifests, cube_url
-from .parts import DamagedError
+from .parts import DamagedError, GoneError
 from .tally import read_tally
 from .tasks import count_parts
 
@@ -30,7 +30,8 @@ class RecountTask:
 
 def recount_source(task: RecountTask) -> dict[str, Any]:
     """Write the counts of one source, unless an earlier attempt did."""
-    manifest = Manifests(task.lake, task.storage).get(task.url)
+    manifests = Manifests(task.lake, task.storage)
+    manifest = manifests.get(task.url)
     if manifest is None:  # removed meanwhile
         return {"url": task.url, "trips": 0, "outside_pickups": 0, "outside_dropoffs": 0}
     url = cube_url(task.lake, f"{task.space_key}-{task.slot_seconds}s", manifest.id)
@@ -41,7 +42,12 @@ def recount_source(task: RecountTask) -> dict[str, Any]:
         )
     except DamagedError:  # or not there yet
         parts = list(manifest.parts)
-        counts = count_parts(task.lake, task.storage, parts, space, task.slot_seconds, manifest.locations, task.url)
+        try:
+            counts = count_parts(task.lake, task.storage, parts, space, task.slot_seconds, manifest.locations, task.url)
+        except GoneError:
+            if manifests.get(task.url) == manifest:
+                raise
+            return recount_source(task)  # it was replaced meanwhile
         task.storage.write(url, counts.to_bytes())
     pickups, dropoffs = counts.outside
     return {"url": task.url, "trips": manifest.kept, "outside_pickups": pickups, "outside_dropoffs": dropoffs}

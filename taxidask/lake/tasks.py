@@ -30,8 +30,19 @@ from taxidask.trips.schema import PLACES
 from taxidask.trips.sources import Block, Source
 
 from .layout import load_space
-from .manifest import Manifest, Manifests, Part, cube_url, part_id, work_folder
+from .manifest import (
+    Manifest,
+    Manifests,
+    OvertakenError,
+    Part,
+    cube_url,
+    named,
+    part_id,
+    version_key,
+    work_folder,
+)
 from .parts import DamagedError, footer_of, read_part, to_parquet
+from .sweeping import delete
 from .tally import Tally, merge, read_tally
 
 SECOND = "another driver read it at the same time"
@@ -48,11 +59,18 @@ class Job:
     rules: Rules
     space_key: str
     slot_seconds: int
+    generation: int = 0
 
     @property
     def part(self) -> str:
-        """Name of the source's parts."""
+        """What its manifest is known by: the source and everything that decides what is in its parts."""
         return part_id(self.source, self.rules)
+
+    @property
+    def stem(self) -> str:
+        """What the names of its parts begin with; another after files of the source were cleared."""
+        cleared = f"g{self.generation}" if self.generation else ""
+        return f"{self.part}-{version_key(self.source.version)}{cleared}"
 
     @property
     def count_key(self) -> str:
@@ -62,7 +80,7 @@ class Job:
     @property
     def work(self) -> str:
         """Where the summaries of its finished blocks are."""
-        return work_folder(self.lake, self.part)
+        return work_folder(self.lake, self.stem)
 
     def summary_url(self, start: int, stop: int) -> str:
         """Where the summary of a block is: once it is there, the block is finished."""
@@ -124,7 +142,7 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
             add_up(summary[name], getattr(result, name))
         summary["examples"] = result.examples | summary["examples"]
         summary["content"] += result.content
-        name = f"{job.part}-{task.start:012d}-{task.stop:012d}-{number:04d}.parquet"
+        name = f"{job.stem}-{task.start:012d}-{task.stop:012d}-{number:04d}.parquet"
         if result.rejects.num_rows:
             path, data = f"rejects/{name}", to_parquet([result.rejects], result.rejects.schema)
             job.storage.write(join(job.lake, path), data)
@@ -225,14 +243,12 @@ def finish_source(task: FinishTask) -> dict[str, Any]:
     job.storage.write(cube_url(job.lake, job.count_key, job.part), tally.to_bytes())
     seconds = manifest.seconds + time.monotonic() - began
     new = replace(manifest, outside=tally.outside, seconds=seconds)
-    visible, won = manifests.commit(new, check=lambda: _check_version(job))
+    try:
+        visible, won = manifests.commit(new, check=lambda: _check_version(job))
+    except OvertakenError as error:
+        return {"again": list(task.ranges), "generation": error.generation}
     _clear(job, named(manifest) - named(visible))
     return outcome(visible, note="" if won else SECOND)
-
-
-def named(manifest: Manifest) -> set[str]:
-    """Paths of the trips and rejects that a manifest makes visible."""
-    return {part.path for part in (*manifest.parts, *manifest.rejects)}
 
 
 def outcome(manifest: Manifest, *, note: str = "", skipped: bool = False) -> dict[str, Any]:
@@ -333,6 +349,7 @@ def _manifest(job: Job, summaries: list[dict[str, Any]]) -> Manifest:
         rejects=rejects,
         zoned=zoned,
         examples=examples,
+        generation=job.generation,
     )
 
 
@@ -365,9 +382,5 @@ def count_parts(
 
 def _clear(job: Job, unnamed: set[str]) -> None:
     """Delete the work folder and parts that did not become visible; what stays after a crash here is harmless."""
-    work = [stat.url for stat in job.storage.list(job.work)]
-    summaries = [url for url in work if url.endswith(".json")]
-    rest = [url for url in work if not url.endswith(".json")] + [join(job.lake, path) for path in sorted(unnamed)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(job.storage.delete, summaries))  # all of them first: a summary vouches for the rest
-        list(pool.map(job.storage.delete, rest))
+    work = [stat.url[len(job.lake) + 1 :] for stat in job.storage.list(job.work)]
+    delete(job.lake, job.storage, [*work, *sorted(unnamed)])

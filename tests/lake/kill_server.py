@@ -113,8 +113,8 @@ def looked_at(url: str, files: list[str], expected: dict[str, str]) -> dict:
     read_block = tasks.read_block
 
     def recorded(block, **options):
-        part = tasks.part_id(block.source, options["rules"])
-        again.append(f"{part}/{block.start}-{block.stop}.json")
+        stem = tasks.Job(url, lake.storage, block.source, options["rules"], "", 0).stem
+        again.append(f"{stem}/{block.start}-{block.stop}.json")
         return read_block(block, **options)
 
     tasks.read_block = recorded

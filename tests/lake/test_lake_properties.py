@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from taxidask.compute.executors import ThreadExecutor
 from taxidask.lake import Lake
+from taxidask.lake.manifest import Manifests, named, source_key
 from taxidask.sample import make_sample
 from taxidask.space import Grid
 from taxidask.storage import Storage, join
@@ -90,6 +91,20 @@ def machine(contents):
             for source, name in zip(result.sources, names, strict=True):
                 assert source.duplicate_of or source.kept + sum(source.rejected.values()) == source.rows == 12
                 self.possible[name] = {self.now[name]}
+                assert self.files_of(self.names[name]) == self.seen_of(self.names[name]), "nothing is left behind"
+
+        def files_of(self, url):
+            """All files of a source, wherever they are."""
+            listed = [stat.url.removeprefix(self.lake.url + "/") for stat in self.storage.list(self.lake.url)]
+            folders = "trips/", "rejects/", "cube/", "blocks/"
+            return {path for path in listed if path.startswith(folders) and source_key(url) in path}
+
+        def seen_of(self, url):
+            """Files of a source that readers look at."""
+            manifest = Manifests(self.lake.url, self.storage).get(url)
+            if manifest.duplicate_of:
+                return set()
+            return named(manifest) | {f"cube/{manifest.count_key}/{manifest.id}.parquet"}
 
         @rule()
         def look(self):

@@ -1,0 +1,91 @@
+"""Files of a lake that nobody refers to: which of them no living driver can need, and how they are cleared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from taxidask.storage import Storage, join
+
+from .manifest import Manifest, Manifests, named, source_key, version_key
+
+FOLDERS = ("trips", "rejects", "cube", "blocks")
+_NAME = re.compile(
+    r"(?P<part>(?P<source>[0-9a-f]{16})-[0-9a-f]{12})(?:-(?P<version>[0-9a-f]{8}))?(?:g\d+)?(?![0-9a-f])"
+)
+
+
+def sweep(manifests: Manifests, wanted: dict[str, str]) -> None:
+    """Clear what earlier versions, killed drivers and other block sizes left of sources.
+
+    Deleting is slow, and a driver may at any moment make files visible that it finds finished. So the manifest is first
+    written again, over the one that was looked at, with the next generation: whoever planned with the one before cannot
+    commit any more, and reads its blocks again, into files of other names.
+
+    Parameters
+    ----------
+    manifests : Manifests
+        Those of the lake.
+    wanted : dict
+        Of each source by URL the id of the manifest it has as the caller knows it; another's is left alone.
+    """
+    found = _files(manifests.lake, manifests.storage, wanted)
+    unnamed: list[str] = []
+    for manifest in manifests.every():
+        if wanted.get(manifest.url) != manifest.id:
+            continue
+        mine = found.get(source_key(manifest.url), [])
+        working = _at_work(mine, manifest)
+        left = [path for path in mine if not _needed(path, manifest, working)]
+        if left and manifests.advance(manifest) is not None:
+            unnamed += left
+    delete(manifests.lake, manifests.storage, unnamed)
+
+
+def sweep_all(manifests: Manifests, url: str) -> None:
+    """Clear everything of a source that was removed."""
+    delete(manifests.lake, manifests.storage, _files(manifests.lake, manifests.storage, [url]).get(source_key(url), []))
+
+
+def delete(lake: str, storage: Storage, paths: Iterable[str]) -> None:
+    """Delete files; summaries first, as they vouch for the others."""
+    with ThreadPoolExecutor(8) as pool:
+        for late in (False, True):
+            chosen = [join(lake, path) for path in paths if path.endswith(".json") is not late]
+            list(pool.map(storage.delete, chosen))
+
+
+def _files(lake: str, storage: Storage, urls: Iterable[str]) -> dict[str, list[str]]:
+    """Paths below the lake of all files of some sources, by the key of the source."""
+    keys = {source_key(url) for url in urls}
+    found: dict[str, list[str]] = {}
+    for folder in FOLDERS:
+        for stat in storage.list(join(lake, folder)):
+            path = stat.url[len(lake) + 1 :]
+            if (match := _name(path)) and match["source"] in keys:
+                found.setdefault(match["source"], []).append(path)
+    return found
+
+
+def _name(path: str) -> re.Match[str] | None:
+    folders = path.split("/")
+    return _NAME.match(folders[1] if folders[0] == "blocks" else folders[-1])
+
+
+def _at_work(paths: list[str], manifest: Manifest) -> set[str]:
+    """Parts with finished blocks that may still become visible: of the same version, under other rules.
+
+    A driver of another version finds that its source has changed, one of the same rules that it is read already. Of one
+    that has finished no block yet nothing is known: it reads its first again.
+    """
+    blocks = (match for path in paths if path.startswith("blocks/") and (match := _name(path)))
+    current = version_key(manifest.version)
+    return {match["part"] for match in blocks if match["version"] == current} - {manifest.id}
+
+
+def _needed(path: str, manifest: Manifest, working: set[str]) -> bool:
+    match = _name(path)
+    if match is None or match["part"] in working or path in named(manifest):
+        return True
+    return path.startswith("cube/") and match["part"] == manifest.id and not manifest.duplicate_of
