@@ -114,7 +114,7 @@ def _report(settings: Settings) -> str:
 
     path = absolute(settings.report)
     try_report(path, default_storage())
-    return path if "://" in path else f"{path} can be written"
+    return f"{path} can be written"
 
 
 def _dask(settings: Settings) -> str:

@@ -14,6 +14,7 @@ import dask
 import pytest
 from distributed import LocalCluster, Security
 
+import taxidask as td
 from taxidask import storage
 from taxidask.compute.kubernetes import spec
 from taxidask.compute.kubernetes.certificates import Certificates
@@ -130,3 +131,46 @@ def test_worker_without_a_named_scheduler_is_none(lakes: tuple[str, str], monkey
     found = looked()
     assert [subject for subject, finding in found.items() if not finding.ok] == ["scheduler"]
     assert "DASK_SCHEDULER_ADDRESS" in found["scheduler"].remedy
+
+
+def test_a_report_that_no_run_could_write_is_found_out_before(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    td.make_sample(tmp_path, start="2015-03", trips_per_month=100)
+    (trips,) = tmp_path.glob("*.csv")
+    assert looked(report=f"{bucket}/reports/a.pdf")["report"].ok
+    assert not storage.default_storage().list(bucket), "nothing is left of the trial"
+    for report, message in (
+        ("s3://taxidask-none-of-that-name/a.pdf", "no such bucket"),
+        (bucket, "is a bucket"),
+    ):
+        found = looked(report=report)["report"]
+        assert not found.ok
+        assert message in found.found
+        assert found.remedy
+        with pytest.raises(td.TaxidaskError, match=message):
+            td.run(td.Settings(sources=[str(trips)], lake="lake", report=report), progress=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIANOBODYS")
+    assert "credentials not accepted" in looked(report=f"{bucket}/a.pdf")["report"].found
+
+
+def test_a_source_in_another_region_or_an_unknown_key_is_said_with_what_to_set(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage.default_storage().write(f"{bucket}/empty.csv", b"")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    found = looked(sources=[f"{bucket}/trips.csv"])["sources"]
+    assert (found.ok, found.remedy) == (False, "set AWS_DEFAULT_REGION=us-east-1")
+    assert "the bucket is in us-east-1, and eu-west-1 was asked" in found.found
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "NOBODYS")
+            found = looked(sources=[f"{bucket}/trips.csv"])["sources"]
+            assert not found.ok
+            assert "credentials not accepted" in found.found
+            assert "AWS_ACCESS_KEY_ID" in found.remedy
+    assert not storage.default_storage().exists(f"{bucket}/trips.csv")
+    assert storage.default_storage().stat(f"{bucket}/empty.csv").size == 0

@@ -390,9 +390,13 @@ def placed(settings: Settings) -> Settings:
 
 
 def try_report(url: str, storage: Storage) -> None:
-    """Raise when a local report could not be written: better now than after an hour of work."""
+    """Raise when the report could not be written: better now than after an hour of work. Leaves nothing behind."""
     path = absolute(url)
     if "://" in path:
+        if "/" not in path.partition("://")[2]:
+            raise ReportError(f"the report {path} is a bucket", f"name a file in it, e.g. {path}/report.pdf")
+        # to be replaced only where it is of a version that it never has: tried, and refused for that reason alone
+        storage.replace(f"{path}.{uuid.uuid4().hex[:8]}.tmp", b"", "0-none")
         return
     if os.path.isdir(path):  # noqa: PTH112 - unlike Path's it raises nothing; writing says what is wrong
         raise ReportError(f"the report {path} is a folder", f"name a file, e.g. {path}/report.pdf")

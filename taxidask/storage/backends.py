@@ -13,7 +13,7 @@ from typing import Any
 
 import xxhash
 
-from taxidask.storage.errors import NoBucketError, service_code
+from taxidask.storage.errors import WrongRegionError, service_code
 from taxidask.storage.requests import on_send
 
 MIB = 2**20
@@ -214,16 +214,26 @@ class _S3(Backend):
             raise IsADirectoryError(errno.EISDIR, "is a bucket", path)
         try:
             head = self._fs.call_s3("head_object", Bucket=bucket, Key=key)
-        except FileNotFoundError:
-            self._require(bucket)  # a HEAD does not say whether bucket or key is missing
+        except OSError as error:
+            if service_code(error) in ("301", "400", "403", "404"):
+                self._ask(bucket, key, elsewhere=service_code(error) in ("301", "400"))
             raise
         return head["ContentLength"], _s3_version(head["ContentLength"], head["ETag"])
 
-    def _require(self, bucket: str) -> None:
+    def _ask(self, bucket: str, key: str, *, elsewhere: bool) -> None:
+        """Raise what a HEAD, whose answer has no body to say it, refused an object for; its own error if nothing."""
         try:
-            self._fs.call_s3("head_bucket", Bucket=bucket)
-        except FileNotFoundError:
-            raise NoBucketError(bucket) from None
+            self._fs.call_s3("get_object", Bucket=bucket, Key=key, Range="bytes=0-0")["Body"].close()
+        except OSError as told:
+            if service_code(told) not in ("NoSuchKey", "InvalidRange", "416"):
+                raise
+        if elsewhere:  # botocore has sent that on to the right region
+            region, asked = (
+                self._fs.call_s3("head_bucket", Bucket=bucket).get("BucketRegion"),
+                self._fs.s3.meta.region_name,
+            )
+            if region and region != asked:
+                raise WrongRegionError(region, asked)
 
     def list(self, path: str, depth: int | None = None) -> Entries:
         bucket, key = self._split(path)

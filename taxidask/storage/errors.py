@@ -15,8 +15,12 @@ class MissingError(StorageError):
     """Nothing is stored at the URL."""
 
 
-class NoBucketError(Exception):
-    """A HEAD of S3 answered "not found" and the bucket is what is missing."""
+class WrongRegionError(Exception):
+    """A bucket is in another region than the one that was asked."""
+
+    def __init__(self, region: str, asked: str) -> None:
+        super().__init__(region, asked)
+        self.region, self.asked = region, asked
 
 
 _CREDENTIALS = "no credentials", "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on a role"
@@ -33,7 +37,7 @@ _CLOCK = "this machine's clock is off", "set its time, then try again"
 _BUCKET = "no such bucket", "check the bucket's name, or make it: aws s3 mb s3://NAME"
 _REGION = (
     "the bucket is in another region",
-    "set AWS_DEFAULT_REGION (or s3_endpoint) to the bucket's region",
+    "set AWS_DEFAULT_REGION to the bucket's region (and AWS_ENDPOINT_URL_S3, where it is set, to that region's)",
 )
 _BUSY = "the service is busy", "try again later, or use fewer workers"
 _UNREACHABLE = "the service cannot be reached", "check the network, AWS_ENDPOINT_URL_S3 and the region"
@@ -70,12 +74,12 @@ _SERVICE_CODES: dict[str, tuple[str, str]] = {
     "503": _BUSY,
     "504": _BUSY,
 }
+_ELSEWHERE = {code for code, cause in _SERVICE_CODES.items() if cause is _REGION} | {"400"}
 _EXCEPTIONS: dict[str, tuple[str, str]] = {
     "NoCredentialsError": _CREDENTIALS,
     "PartialCredentialsError": _CREDENTIALS,
     "CredentialRetrievalError": _CREDENTIALS,
     "ProfileNotFound": ("the AWS profile does not exist", "check AWS_PROFILE and ~/.aws/config"),
-    "NoBucketError": _BUCKET,
     "ParamValidationError": ("S3 takes no such bucket or key", "check the URL: s3://bucket/key"),
     "NoRegionError": ("no region is set", "set AWS_DEFAULT_REGION"),
     "EndpointConnectionError": _UNREACHABLE,
@@ -144,6 +148,8 @@ def worth_retrying(error: BaseException) -> bool:
 
 def explained(error: Exception, op: str, url: str, *, needs: int, attempts: int) -> Exception:
     cause = _cause(error)
+    if cause in (None, _REGION) and (region := _region(error)):
+        cause = f"the bucket is in {region[0]}{region[1]}", f"set AWS_DEFAULT_REGION={region[0]}"
     if cause is None:
         if not isinstance(error, OSError) and service_code(error) is None:
             return error  # a mistake in the program, not of the storage
@@ -167,6 +173,20 @@ def told(op: str, url: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise explained(error, op, url, needs=0, attempts=1) from error
+
+
+def _region(error: BaseException) -> tuple[str, str] | None:
+    """The region that a bucket is in, as the service or a look at it told, and which was asked."""
+    if isinstance(error, WrongRegionError):
+        return error.region, f", and {error.asked} was asked"
+    for one in (error, error.__cause__):
+        response = getattr(one, "response", None)
+        if isinstance(response, dict):
+            headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            told = response.get("Error", {}).get("Region") or headers.get("x-amz-bucket-region")
+            if told and service_code(error) in _ELSEWHERE:
+                return str(told), ""
+    return None
 
 
 def _free(url: str) -> str:
