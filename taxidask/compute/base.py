@@ -30,7 +30,7 @@ class Executor(ABC):
 
     def submit(self, fn: Callable[..., R], *args: Any, **kwargs: Any) -> Pending[R]:
         """Start one task. ``result()`` of what comes back waits for it, and raises what it raised."""
-        return Pending(self._session(), _Call(fn, args, kwargs))
+        return Pending(self._session(), Call(fn, args, kwargs))
 
     def map_unordered(
         self,
@@ -102,7 +102,7 @@ class Executor(ABC):
                     if not isinstance(result, Skipped):
                         yield item, result
             finally:
-                session.abandon(list(flight))
+                session.abandon([future for future in flight if not future.done()])
 
 
 class Session(ABC):
@@ -114,7 +114,7 @@ class Session(ABC):
 
     @abstractmethod
     def start(self, fn: Callable[[T], R], item: T) -> Any:
-        """A future, hashable, with ``add_done_callback``."""
+        """A future, hashable, with ``add_done_callback`` and ``done``."""
 
     @abstractmethod
     def collect(self, future: Any) -> Any:
@@ -160,7 +160,7 @@ class Killed(Exception):  # noqa: N818
         )
 
 
-class _Call(Generic[R]):
+class Call(Generic[R]):
     """A function and its arguments, to be called with an item that says nothing."""
 
     def __init__(self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -174,7 +174,7 @@ class _Call(Generic[R]):
 class Pending(Generic[R]):
     """One task that was started by :meth:`Executor.submit`."""
 
-    def __init__(self, session: contextlib.AbstractContextManager[Session], call: _Call[R]) -> None:
+    def __init__(self, session: contextlib.AbstractContextManager[Session], call: Call[R]) -> None:
         self._name = call.__name__
         self._context = session
         self._session = session.__enter__()
@@ -195,5 +195,6 @@ class Pending(Generic[R]):
                 except Killed as death:
                     raise death.error(self._name) from death.__cause__
         finally:
-            self._session.abandon([self._future])
+            if not self._future.done():
+                self._session.abandon([self._future])
             self._context.__exit__(None, None, None)

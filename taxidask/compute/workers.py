@@ -6,6 +6,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -18,7 +19,7 @@ from taxidask import __version__
 from taxidask.errors import ComputeError
 from taxidask.storage.requests import Requests, add, take
 
-from .base import Again, Executor, Killed, R, Session, Skipped, T
+from .base import Again, Call, Executor, Killed, R, Session, Skipped, T
 
 WORKER_SECONDS = 300.0
 """How long tasks may wait without any worker before that is an error."""
@@ -28,6 +29,7 @@ COLLECT_SECONDS = 30.0
 INLINE_BYTES = 64 << 10
 """A function whose pickle is larger is sent to each worker once instead of with each task."""
 STOP_SECONDS = 10.0
+FORGET_SECONDS = 1.0
 COMPILING = "taxidask-compiling"
 """The topic of the events by which workers say that they compile."""
 
@@ -68,7 +70,11 @@ class DaskExecutor(Executor):
         with worker_client() if self._inside else contextlib.nullcontext():
             if not self._inside:
                 self._client.subscribe_topic(COMPILING, _hear)
-            yield _Workers(self._client)
+            workers = _Workers(self._client)
+            try:
+                yield workers
+            finally:
+                workers.close()
 
 
 def repeated(client: Any) -> int:
@@ -95,6 +101,7 @@ class _Workers(Session):
         self._watched = self._seen = time.monotonic()
         self._width = _width(self._threads())
         self._sent: tuple[Any, Any] | None = None
+        self._told = False  # whether workers hold the token
 
     def width(self) -> int:
         if time.monotonic() - self._watched > WATCH_SECONDS:
@@ -123,7 +130,7 @@ class _Workers(Session):
         share one, with what it has computed for itself. A future of a task and not scattered data, so that it comes
         back should its worker die."""
         if self._sent is None or self._sent[0] is not fn:
-            large = len(cloudpickle.dumps(fn)) > INLINE_BYTES
+            large = not isinstance(fn, Call) and _is_large(fn)  # a call happens once
             self._sent = (fn, self._client.submit(_Box.open, _Box(fn), pure=False) if large else fn)
         return self._sent[1]
 
@@ -154,8 +161,19 @@ class _Workers(Session):
         return result
 
     def halt(self) -> None:
+        self._told = True
+        self._tell(_halt)
+
+    def close(self) -> None:
+        """No task of this session is waited for any more."""
+        if self._told and self._client.status == "running":
+            self._tell(_forget)
+
+    def _tell(self, function: Callable[..., None]) -> None:
         with contextlib.suppress(Exception):  # a worker that dies now starts nothing either
-            self._client.sync(self._client._run, _halt, self._token, on_error="ignore", callback_timeout=STOP_SECONDS)
+            self._client.sync(
+                self._client._run, function, self._token, on_error="ignore", callback_timeout=STOP_SECONDS
+            )
 
     def watch(self) -> None:
         now = time.monotonic()
@@ -236,6 +254,46 @@ def _hear(event: tuple[float, dict[str, Any]]) -> None:
 
 def _halt(token: str) -> None:
     _halted.add(token)
+
+
+def _forget(token: str, dask_worker: Any) -> None:
+    """In a worker: drop the token as soon as no task of it waits here to be started. Not at once: what was cancelled
+    is taken back on another way than this call comes."""
+
+    def look() -> None:
+        mine = (
+            task for key, task in dask_worker.state.tasks.items() if isinstance(key, tuple) and token in str(key[0])
+        )
+        if any(task.state not in ("executing", "long-running", "cancelled", "memory", "error") for task in mine):
+            dask_worker.loop.call_later(FORGET_SECONDS, look)
+        else:
+            _halted.discard(token)
+
+    dask_worker.loop.call_later(FORGET_SECONDS, look)
+
+
+def _is_large(fn: Any) -> bool:
+    """Whether a function's pickle has more than `INLINE_BYTES`; found out without making all of it."""
+    left = INLINE_BYTES
+
+    def write(data: Any) -> int:
+        nonlocal left
+        left -= memoryview(data).nbytes
+        if left < 0:
+            raise _LargeError
+        return 0
+
+    sink = SimpleNamespace(write=write)
+    try:
+        # arrays are handed over as they are, and not copied
+        cloudpickle.Pickler(sink, protocol=5, buffer_callback=lambda buffer: bool(write(buffer.raw()))).dump(fn)
+    except _LargeError:
+        return True
+    return False
+
+
+class _LargeError(Exception):
+    """It has been seen to be."""
 
 
 def _threads(client: Client) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import os
@@ -10,7 +11,9 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from distributed import Client
@@ -102,6 +105,82 @@ def test_submit(runs):
     assert runs.submit(pow, 2, 5).result() == 32
     with pytest.raises(ValueError, match="xyz"):
         runs.submit(fail, word="xyz").result()
+
+
+def _tokens() -> list[str]:
+    from taxidask.compute import workers
+
+    return sorted(workers._halted)
+
+
+def test_a_task_that_ended_well_costs_no_broadcast_and_leaves_nothing(cluster, monkeypatch):
+    def fail():
+        raise ValueError("no")
+
+    broadcasts = []
+    run = cluster._run
+    monkeypatch.setattr(cluster, "_run", lambda fn, *args, **kwargs: broadcasts.append(fn) or run(fn, *args, **kwargs))
+    runs = executor(cluster)
+    for _ in range(3):
+        assert runs.submit(square, 3).result() == 9
+        with pytest.raises(ValueError, match="no"):
+            runs.submit(fail).result()
+    assert len(list(runs.map_unordered(square, range(20)))) == 20
+    assert not broadcasts
+    monkeypatch.undo()
+    assert set(map(tuple, cluster.run(_tokens).values())) == {()}
+
+
+def test_of_what_was_stopped_nothing_stays_on_the_workers(cluster, tmp_path):
+    runs, mark = executor(cluster), Mark(tmp_path, 0.2)
+    for _ in runs.map_unordered(mark, range(40)):
+        break
+    assert len(list(runs.map_unordered(mark, range(100, 140), should_stop=lambda: len(mark.started()) > 3))) < 40
+    deadline = time.monotonic() + 30
+    while any(cluster.run(_tokens).values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    time.sleep(0.5)
+    started = mark.started()
+    time.sleep(1)
+    assert mark.started() == started
+
+
+class Large:
+    """Much data that tells how often it was pickled here."""
+
+    pickled = 0
+
+    def __init__(self, size: int) -> None:
+        self.data = bytes(size)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        type(self).pickled += 1
+        return bytes, (self.data,)
+
+
+def test_what_one_task_is_given_is_pickled_once(cluster):
+    size = 20_000_000
+    large = Large(size)
+    assert executor(cluster).submit(len, large).result() == size
+    assert Large.pickled == 1
+
+
+def test_a_function_is_measured_without_making_all_of_its_pickle():
+    from taxidask.compute.workers import INLINE_BYTES, _is_large
+
+    made = []
+
+    class Part:
+        def __reduce__(self) -> tuple[Any, ...]:
+            made.append(self)
+            return bytes, (os.urandom(INLINE_BYTES // 2),)
+
+    assert not _is_large(square)
+    assert not _is_large(functools.partial(square, bytes(1000)))
+    assert _is_large(functools.partial(square, np.zeros(INLINE_BYTES // 8 + 1)))
+    assert _is_large(functools.partial(square, [Part() for _ in range(100)]))
+    assert len(made) < 10
 
 
 def test_arguments_are_taken_as_they_are(runs):
