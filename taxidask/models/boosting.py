@@ -27,7 +27,7 @@ def load_booster(text: str, features: list[str], what: str) -> lightgbm.Booster:
     """A booster of its text, checked against the features it will be given; `what` is how errors call it."""
     try:
         booster = lightgbm.Booster(model_str=text)
-    except lightgbm.basic.LightGBMError as error:
+    except (lightgbm.basic.LightGBMError, ValueError) as error:  # the latter for parameters that are none
         raise ModelError(f"{what} is no LightGBM model: {error}", "fit and save it again") from error
     if booster.feature_name() != features:
         raise ModelError(f"{what} looks at other features than its card says", "fit and save it again")

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import uuid
 from typing import Any
 
 from taxidask.errors import ModelError, TaxidaskError
+from taxidask.models.trees import check_trees
 from taxidask.storage import MissingError, Storage, absolute, default_storage, join
 from taxidask.words import command
 
 FORMAT = 1
 CARD = "card.json"
+ROUNDS = 8  # a model is replaced once in minutes, if at all
 _REMEDY = "save the model again, or give the folder it was saved to"
 
 
@@ -33,7 +37,8 @@ def save_texts(
 ) -> str:
     """Write a model's texts and then the card that makes them a model.
 
-    Texts are named by their content and the card comes last: whoever reads meets the former model or the new one.
+    Each save has texts of its own, the card comes last, and only then do the texts go that the card before it named:
+    whoever reads meets the former model or the new one, whoever else saves at the same time.
 
     Parameters
     ----------
@@ -55,21 +60,43 @@ def save_texts(
     """
     storage, folder = storage or default_storage(), absolute(url)
     sealed = {**card, "kind": kind, "format": FORMAT, "files": {}}
+    mark = uuid.uuid4().hex[:8]
     for name, text in texts.items():
         data = text.encode()
         digest = _sha256(data)
-        file = f"model-{name}-{digest[:12]}.txt"
+        file = f"model-{name}-{digest[:12]}-{mark}.txt"
         storage.write(join(folder, file), data)
         sealed["files"][name] = {"file": file, "sha256": digest}
     sealed["sha256"] = _seal(sealed)
     where = join(folder, CARD)
-    storage.write(where, json.dumps(sealed, indent=1, allow_nan=False).encode())
-    named = {entry["file"] for entry in sealed["files"].values()}
-    for stat in storage.list(folder):
-        name = stat.url.rsplit("/", 1)[-1]
-        if name.startswith("model-") and name.endswith(".txt") and name not in named:
-            storage.delete(stat.url)
-    return where
+    data = json.dumps(sealed, indent=1, allow_nan=False).encode()
+    for _ in range(ROUNDS):
+        former: list[str] = []
+        try:
+            version = storage.stat(where).version
+            former = _texts_of(storage.read(where))
+            won = storage.replace(where, data, version)
+        except MissingError:
+            won = storage.create(where, data)
+        if won:
+            for file in former:
+                storage.delete(join(folder, file))
+            return where
+    raise ModelError(f"the model at {folder} is replaced by others again and again", "save it to another folder")
+
+
+def _texts_of(card: bytes) -> list[str]:
+    """The texts that a card names; none if it is not one."""
+    try:
+        files = [entry["file"] for entry in json.loads(card)["files"].values()]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return []
+    return [file for file in files if _is_text(file)]
+
+
+def _is_text(file: object) -> bool:
+    """Whether a card may name such a file: one beside it."""
+    return isinstance(file, str) and bool(re.fullmatch(r"model-[\w.-]+\.txt", file))
 
 
 def load_texts(url: str, *, kind: str, storage: Storage | None = None) -> tuple[dict[str, Any], dict[str, str]]:
@@ -95,6 +122,18 @@ def load_texts(url: str, *, kind: str, storage: Storage | None = None) -> tuple[
         When there is none, or it is not what was saved.
     """
     storage, folder = storage or default_storage(), absolute(url)
+    for _ in range(ROUNDS):
+        card = _card(folder, kind, storage)
+        try:
+            return card, _texts(folder, card.pop("files"), storage)
+        except MissingError as error:
+            gone = error
+        if _card(folder, kind, storage)["sha256"] == card["sha256"]:
+            break  # else it was replaced meanwhile
+    raise ModelError(f"the model at {folder} is not whole: {gone}", _REMEDY) from gone
+
+
+def _card(folder: str, kind: str, storage: Storage) -> dict[str, Any]:
     where = join(folder, CARD)
     try:
         data = storage.read(where)
@@ -110,7 +149,7 @@ def load_texts(url: str, *, kind: str, storage: Storage | None = None) -> tuple[
     try:
         card = json.loads(data)
         saved, version = card["kind"], card["format"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f"{where} is no card of a model", _REMEDY) from error
     if saved != kind:
         raise ModelError(f"{where} is the card of a {saved!r} model, not of a {kind} model", _REMEDY)
@@ -119,23 +158,35 @@ def load_texts(url: str, *, kind: str, storage: Storage | None = None) -> tuple[
             f"{where} is of format {version!r} and this taxidask reads format {FORMAT}",
             "fit and save the model with this version",
         )
-    texts = {}
     try:
         if card["sha256"] != _seal(card):
             raise ModelError(f"{where} was changed after it was saved", _REMEDY)
         for name, entry in card["files"].items():
-            file = str(entry["file"])
-            if "/" in file or "\\" in file or not file.startswith("model-"):
-                raise ModelError(f"{where} names {file!r}, which is no file of a model", _REMEDY)
-            text = storage.read(join(folder, file))
-            if _sha256(text) != entry["sha256"]:
-                raise ModelError(f"{join(folder, file)} was changed after it was saved", _REMEDY)
-            texts[name] = text.decode()
+            if not isinstance(name, str) or not isinstance(entry["sha256"], str):
+                raise TypeError(name)
+            if not _is_text(entry["file"]):
+                raise ModelError(f"{where} names {entry['file']!r}, which is no file of a model", _REMEDY)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{where} is damaged: {error!r}", _REMEDY) from error
-    except ModelError:
-        raise
-    except (TaxidaskError, FileNotFoundError) as error:
-        raise ModelError(f"the model at {folder} is not whole: {error}", _REMEDY) from error
-    card.pop("files")
-    return card, texts
+    return card
+
+
+def _texts(folder: str, files: dict[str, Any], storage: Storage) -> dict[str, str]:
+    texts = {}
+    for name, entry in files.items():
+        where = join(folder, entry["file"])
+        try:
+            data = storage.read(where)
+        except MissingError:
+            raise
+        except TaxidaskError as error:
+            raise ModelError(f"the model at {folder} cannot be read: {error}", _REMEDY) from error
+        if _sha256(data) != entry["sha256"]:
+            raise ModelError(f"{where} was changed after it was saved", _REMEDY)
+        try:
+            text = data.decode()
+            check_trees(text)
+        except ValueError as error:
+            raise ModelError(f"{where} is no model: {error}", _REMEDY) from error
+        texts[name] = text
+    return texts

@@ -69,6 +69,7 @@ class Job:
     progress: bool
     say: Callable[[str], None]
     read: dict[str, int] = field(default_factory=lambda: {"bytes": 0})  # in this attempt
+    models: dict[str, Any] = field(default_factory=dict)  # this run's, by kind
     _cube: Cube | None = None
 
     @property
@@ -78,7 +79,8 @@ class Job:
         return self._cube
 
     def model_url(self, kind: str) -> str:
-        return join(self.lake.url, "models", kind)
+        """Where this run's model of a kind is; runs with other settings have theirs elsewhere."""
+        return join(self.lake.url, "models", f"demand-{self.settings.horizon}" if kind == "demand" else kind)
 
 
 # -- ingest ----------------------------------------------------------------------------------------------------------
@@ -175,20 +177,23 @@ def demand_inputs(job: Job) -> str:
     return digest(job.lake.fingerprint(), job.settings.horizon, _versions())
 
 
-def model_ready(cls: type[DemandModel] | type[FareModel], outputs: dict[str, Any]) -> bool:
+def model_ready(job: Job, kind: str, outputs: dict[str, Any]) -> bool:
     url = outputs.get("model")
     if not url:
         return False
     try:
-        return cls.load(url).card["data"] == outputs["data"]
+        model = job.models[kind] = (DemandModel if kind == "demand" else FareModel).load(url)
     except TaxidaskError:
         return False
+    return model.card["data"] == outputs["data"]
 
 
 def _keep(job: Job, kind: str, model: DemandModel | FareModel) -> dict[str, Any]:
     """Save a model that was fitted and publish its card; what `model_ready` looks at."""
     url = job.model_url(kind)
-    model.save(url)
+    job.models[kind] = model
+    for place in {url: "this run's", join(job.lake.url, "models", kind): "the newest, which forecasts and quotes ask"}:
+        model.save(place)
     job.store.put_card(kind, model.card, run=job.ledger.id)
     return {"model": url, "data": model.card["data"]}
 
@@ -271,8 +276,7 @@ def cell_names(space: Space, cells: list[int]) -> dict[str, str]:
 
 def publish(job: Job) -> dict[str, Any]:
     cube = job.cube
-    model = DemandModel.load(job.model_url("demand"))
-    forecast = model.forecast(cube, horizon=job.settings.horizon, client=job.client)
+    forecast = job.models["demand"].forecast(cube, horizon=job.settings.horizon, client=job.client)
     job.ledger.check()
     run = job.ledger.id
     written = job.store.put_forecast(forecast, model="demand", run=run)
@@ -329,8 +333,10 @@ class Stage:
 
 PIPELINE = (
     Stage("ingest", "reading trips into the lake", ingest_inputs, ingest_ready, ingest),
-    Stage("demand", "fitting the demand model", demand_inputs, lambda _, out: model_ready(DemandModel, out), demand),
-    Stage("fare", "fitting the fare model", fare_inputs, lambda _, out: model_ready(FareModel, out), fare),
+    Stage(
+        "demand", "fitting the demand model", demand_inputs, lambda job, out: model_ready(job, "demand", out), demand
+    ),
+    Stage("fare", "fitting the fare model", fare_inputs, lambda it, out: model_ready(it, "fare", out), fare),
     Stage("publish", "publishing forecasts", publish_inputs, publish_ready, publish),
     Stage("report", "building the report", report_inputs, report_ready, report),
 )

@@ -332,9 +332,8 @@ def test_files_are_text(model: td.FareModel, tmp_path: Path) -> None:
     assert names == ["card.json", "fare", "high", "low", "tolls"]
     for path in tmp_path.glob("model-*.txt"):
         assert path.read_text().startswith("tree\nversion=")
-    before = {path.name for path in tmp_path.iterdir()}
-    model.save(str(tmp_path))  # the same again changes nothing
-    assert {path.name for path in tmp_path.iterdir()} == before
+    model.save(str(tmp_path))  # of the same again, the former files go
+    assert len(list(tmp_path.iterdir())) == len(names)
 
 
 def test_a_new_model_replaces_the_former(model: td.FareModel, march: pd.DataFrame, tmp_path: Path) -> None:
@@ -392,7 +391,7 @@ def test_text_that_is_no_booster(model: td.FareModel, tmp_path: Path) -> None:
     (tmp_path / "model-fare-x.txt").write_text(text)
     card["files"]["fare"] = {"file": "model-fare-x.txt", "sha256": hashlib.sha256(text.encode()).hexdigest()}
     reseal(tmp_path, {"files": card["files"]})
-    with pytest.raises(ModelError, match=r"booster fare of .* is no LightGBM model"):
+    with pytest.raises(ModelError, match=r"model-fare-x.txt is no model: it does not begin as a LightGBM model"):
         td.FareModel.load(str(tmp_path))
 
 

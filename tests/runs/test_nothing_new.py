@@ -125,3 +125,26 @@ def test_a_run_is_done_anew_for_other_settings_versions_sources_and_before_it_is
     assert "ingest" not in kept(job)
     td.Lake(job.lake).ingest("trips/*.csv")
     assert kept(job) == set()
+
+
+def test_two_runs_of_other_settings_at_once_publish_each_its_own_model(
+    job: td.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = job.model_copy(update={"horizon": 6, "store": "sqlite:///other.db"})
+    trips, between = stages.fare_trips, iter([other])
+
+    def meanwhile(lake: td.Lake) -> pd.DataFrame:
+        if theirs := next(between, None):
+            assert "6 slots" in td.run(theirs, progress=False).stages["publish"]["detail"]
+        return trips(lake)
+
+    monkeypatch.setattr(stages, "fare_trips", meanwhile)
+    run = td.run(job, progress=False)
+    assert run.stages["publish"]["detail"].startswith("4 slots")
+    store = td.open_store(run.store)
+    assert store.get_card("demand", run=run.id)["settings"]["horizon"] == 4
+    assert td.DemandModel.load("lake/models/demand-4").options.horizon == 4
+    newest = td.DemandModel.load("lake/models/demand")
+    assert newest.options.horizon == 6
+    for settings in (job, other):
+        assert ran(td.run(settings, progress=False))["demand"] is False, "the other's model is not in the way"
