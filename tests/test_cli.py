@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import io
 import json
@@ -15,6 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -22,6 +24,7 @@ import taxidask as td
 from taxidask.cli import app, main
 from taxidask.compute.executors import ThreadExecutor
 from taxidask.lake.ingest import Driver
+from taxidask.storage import default_storage
 from taxidask.trips.outcome import SourceIngest
 from taxidask.trips.schema import REASONS
 
@@ -288,6 +291,87 @@ def test_an_error_of_the_system_has_a_remedy(sample: Path, capsys: pytest.Captur
     assert call("trips", "query", "--out", "file/day.csv") == 1
     said = capsys.readouterr().err
     assert "a part of its path is a file, not a folder; check the path" in said
+
+
+def test_what_was_there_stays_until_the_new_file_is_whole(sample, monkeypatch, capsys) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    td.Lake("lake").ingest(str(sample))
+    for name in ("day.csv", "day.parquet"):
+        assert call("trips", "query", "--limit", "3", "--out", name) == 0
+        before = Path(name).read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            assert call("trips", "query", "--limit", "50", "--out", name) == 1
+        said = capsys.readouterr().err
+        assert f"cannot write {Path(name).absolute()}: the disk is full" in said
+        assert "free some space on /" in said
+        assert Path(name).read_bytes() == before
+    assert sorted(path.name for path in Path().iterdir()) == ["day.csv", "day.parquet", "lake"]
+
+
+def test_the_message_of_a_full_disk_names_it(sample, tmp_path, capsys) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount the small disk this test fills")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    td.Lake("lake").ingest(str(sample))
+    try:
+        for file, *arguments in [
+            ("day.csv", "trips", "query", "--limit", "0", "--out", f"{disk}/day.csv"),
+            ("day.parquet", "trips", "query", "--limit", "0", "--out", f"{disk}/day.parquet"),
+            ("yellow_tripdata_2015-03.csv", "sample", str(disk), "--start", "2015-03", "--trips-per-month", "2000"),
+        ]:
+            assert call(*arguments) == 1
+            said = capsys.readouterr().err
+            assert f"cannot write {disk}/{file}: the disk is full: " in said
+            assert f"free some space on {disk} or choose another disk" in said
+            assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_standard_output_is_an_error_in_words(sample) -> None:
+    td.Lake("lake").ingest(str(sample))
+    command = [sys.executable, "-c", "from taxidask.cli import main; main()", "trips", "query", "--json"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "cannot use the standard output: the disk is full" in ended.stderr
+
+
+def test_a_result_may_be_written_to_a_url(sample, bucket, capsys) -> None:
+    td.Lake("lake").ingest(str(sample))
+    for name in ("day.csv", "day.parquet"):
+        assert call("trips", "query", "--limit", "7", "--out", f"{bucket}/new/{name}") == 0
+        assert call("trips", "query", "--limit", "7", "--out", f"file://{Path(name).absolute()}") == 0
+        assert default_storage().read(f"{bucket}/new/{name}") == Path(name).read_bytes()
+    assert len(pd.read_parquet("day.parquet")) == len(pd.read_csv("day.csv")) == 7
+    assert sorted(path.name for path in Path().iterdir()) == ["day.csv", "day.parquet", "lake"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample", "s3://bucket/trips", "--start", "2015-01"],
+        ["sample", "memory://trips", "--start", "2015-01"],
+        ["demo", "s3://bucket/demo"],
+        ["demo", "--folder", "s3:/bucket/demo"],
+        ["demo", "https://host/demo"],
+        ["trips", "query", "--out", "https://host/day.csv"],
+        ["trips", "query", "--out", "memory://day.csv"],
+        ["trips", "query", "--out", "s3://day.csv"],
+        ["trips", "query", "--out", "s3:/bucket/day.csv"],
+        ["forecast", "--out", "ftp://host/day.csv"],
+    ],
+)
+def test_a_place_that_is_not_written_is_refused_before_the_work(arguments, capsys) -> None:
+    assert call(*arguments) == 2
+    assert capsys.readouterr().err.count("error:") == 1
+    assert list(Path().iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["anna", "--all"], ["anna", "--anyones"]])

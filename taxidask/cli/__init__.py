@@ -8,8 +8,10 @@ Results go to standard output, everything said on the way to standard error.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from pathlib import Path
 
 import cyclopts
 
@@ -26,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(arguments, exit_on_error=False, result_action="return_value")
+        sys.stdout.flush()
     except cyclopts.CycloptsError:
         sys.exit(WRONG_USE)  # cyclopts has printed what was wrong
     except SettingsError as error:
@@ -42,9 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(DONE)
     except OSError as error:
-        # what the package reads and writes is explained where it happens; this is what a command does besides
-        told = explained(error, "use", str(error.filename or "a file"), needs=0, attempts=1)
-        say(f"error: {told}")
+        # What the package reads and writes is explained where it happens; this is what a command does besides.
+        name = str(Path(error.filename).absolute()) if isinstance(error.filename, str) else "the standard output"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what could not be written there is not tried again at the end
+        say(f"error: {explained(error, 'use', name, needs=0, attempts=1)}")
         sys.exit(FAILED)
     sys.exit(code if isinstance(code, int) else DONE)
 

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 import taxidask
-from taxidask.errors import SettingsError
+from taxidask.errors import SettingsError, StorageError
 from taxidask.progress import say
 from taxidask.settings import Settings, resolve
+from taxidask.storage import absolute, default_storage
 
 DONE, FAILED, WRONG_USE, LEFT_OUT, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -37,9 +38,16 @@ Store = Annotated[str | None, Parameter(help="sqlite:///FILE or dynamodb://TABLE
 
 
 def _folder(_: Any, tokens: Any) -> Path:
-    if not tokens[0].value.strip():
+    text = tokens[0].value
+    if not text.strip():
         raise SettingsError("the folder is empty", "name one, or . for the current folder")
-    return Path(tokens[0].value)
+    try:
+        local = absolute(text)
+    except StorageError as error:
+        raise SettingsError(error.message, error.remedy) from error
+    if "://" in local:
+        raise SettingsError(f"{text} is not a local folder", "give one, then copy what it holds there")
+    return Path(local if "://" in text else text)
 
 
 Folder = Annotated[Path, Parameter(converter=_folder)]
@@ -82,13 +90,13 @@ def finish(run: taxidask.Run, as_json: bool) -> int:
     return LEFT_OUT if run.left_out else DONE
 
 
-def table(frame: Any, as_json: bool, out: Path | None = None) -> int:
+def table(frame: Any, as_json: bool, out: str | None = None) -> int:
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix == ".parquet":
-            frame.to_parquet(out, index=False)
-        else:
-            frame.to_csv(out, index=False)
+        with default_storage().writing(absolute(out)) as file:
+            if out.lower().endswith(".parquet"):
+                frame.to_parquet(file, index=False)
+            else:
+                frame.to_csv(file, index=False, mode="wb")
         say(f"{len(frame)} rows written to {out}")
     elif as_json:
         print(frame.to_json(orient="records", date_format="iso"))
@@ -103,7 +111,17 @@ def dumps(value: Any) -> str:
     return json.dumps(value, default=str)
 
 
-def check_out(path: Path | None) -> None:
-    """Refuse a file of a kind that is not written, before the work that would go into it."""
-    if path is not None and path.suffix not in (".csv", ".parquet"):
-        raise SettingsError(f"--out {path} is neither .csv nor .parquet", "name a file that ends in one of them")
+def check_out(out: str | None) -> None:
+    """Refuse a place or a kind of file that is not written, before the work that would go into it."""
+    if out is None:
+        return
+    try:
+        url = absolute(out)
+    except StorageError as error:
+        raise SettingsError(f"--out {error.message}", error.remedy) from error
+    if url.startswith("s3://") and url.count("/") < 3:
+        raise SettingsError(f"--out {out} names a bucket and no file in it", "write s3://bucket/key.csv")
+    if url.startswith("memory://"):
+        raise SettingsError(f"--out {out} ends with this command", "give a path or an s3:// URL")
+    if not url.lower().endswith((".csv", ".parquet")):
+        raise SettingsError(f"--out {out} is neither .csv nor .parquet", "name a file that ends in one of them")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -51,7 +50,7 @@ def forecast(
     lake: Lake = None,
     horizon: int | None = None,
     cell: int | None = None,
-    out: Path | None = None,
+    out: str | None = None,
     json: Json = False,
 ) -> int:
     """Forecast the slots after the lake's last one, with the demand model saved in it.
@@ -63,7 +62,7 @@ def forecast(
     cell
         Only this cell; default: the city as a whole on the screen, every cell in a file.
     out
-        Write every cell to this .csv or .parquet file.
+        Write every cell to this .csv or .parquet file, a path or an s3:// URL.
     """
     from taxidask.storage import join
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -127,7 +126,7 @@ def query(
     where: str | None = None,
     columns: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     limit: int | None = 20,
-    out: Path | None = None,
+    out: str | None = None,
     json: Json = False,
 ) -> int:
     """Trips of the lake, by time and by conditions on columns.
@@ -146,7 +145,7 @@ def query(
     limit
         Rows at most; 0 for all.
     out
-        Write to this .csv or .parquet file.
+        Write to this .csv or .parquet file, a path or an s3:// URL; what was there stays until all is written.
     """
     check_out(out)
     home = taxidask.Lake(settings_of(lake=lake).lake)

@@ -8,8 +8,8 @@ import fcntl
 import io
 import os
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
 import xxhash
 
@@ -127,6 +127,22 @@ class _Local(Backend):
             with contextlib.suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108
             os.close(handle)
+
+    @contextlib.contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        """A file that takes the path's place when all of it is written."""
+        folder = os.path.dirname(path)  # noqa: PTH120
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+        temporary = f"{path}.tmp-{os.getpid()}-{os.urandom(6).hex()}"
+        try:
+            with open(temporary, "xb") as file:  # noqa: PTH123
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, path)  # noqa: PTH104
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
 
     def delete(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):

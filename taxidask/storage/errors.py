@@ -105,6 +105,7 @@ _ERRNOS: dict[int, tuple[str, str]] = {
     errno.EROFS: ("the disk is read-only", "choose a folder that can be written"),
     errno.ENOSPC: ("the disk is full", "free some space or choose another disk; nothing was lost"),
     errno.EDQUOT: ("the disk quota is used up", "free some space or choose another disk; nothing was lost"),
+    errno.EFBIG: ("the file is larger than is allowed here", "raise the limit: ulimit -f unlimited; nothing was lost"),
     errno.EMFILE: ("too many open files", "raise the limit: ulimit -n 4096"),
     errno.ENAMETOOLONG: ("the name is too long", "use a shorter name"),
     errno.EIO: ("the disk failed", "check the disk and its log"),
@@ -157,7 +158,10 @@ def explained(error: Exception, op: str, url: str, *, needs: int, attempts: int)
         return StorageError(f"cannot {op} {url}: {code + ': ' if code else ''}{error}")
     reason, remedy = cause
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        reason += f": {needs:,} bytes needed{_free(url)}"
+        free, disk = _disk(url)
+        wanted = [f"{needs:,} bytes needed", f"{free:,} free"] if needs else [f"{free:,} bytes free"]
+        reason += f": {', '.join(wanted)}" if disk else ""
+        remedy = remedy.replace("free some space", f"free some space on {disk}") if disk else remedy
     if cause is _UNREACHABLE:
         reason += f" ({error})"
     if attempts > 1:
@@ -189,8 +193,11 @@ def _region(error: BaseException) -> tuple[str, str] | None:
     return None
 
 
-def _free(url: str) -> str:
-    folder = Path(url.removeprefix("file://")).absolute().parent
-    with contextlib.suppress(OSError):
-        return f", {shutil.disk_usage(folder).free:,} free"
-    return ""
+def _disk(url: str) -> tuple[int, str]:
+    """Bytes free on the disk that a local file is or would be on, and where that is mounted; 0 and "" of others."""
+    path = Path(url.removeprefix("file://"))
+    if not path.is_absolute():
+        return 0, ""
+    folder = next(one for one in path.parents if one.exists())
+    disk = next(one for one in (folder, *folder.parents) if one.is_mount())
+    return shutil.disk_usage(folder).free, str(disk)

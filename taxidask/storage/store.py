@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from taxidask.credentials import REMEDY, credential_in
 from taxidask.errors import StorageError
 from taxidask.storage.backends import LOCAL, MEMORY, MIB, Backend, ConditionLost, s3
-from taxidask.storage.errors import MissingError, explained, worth_retrying
+from taxidask.storage.errors import MissingError, explained, told, worth_retrying
 
 __all__ = ["MissingError", "Stat", "Storage", "absolute", "counted", "default_storage", "join", "scheme"]
 
@@ -28,6 +28,7 @@ T = TypeVar("T")
 _TEMPORARY = re.compile(r"\.tmp-\d+-[0-9a-f]+$")
 # Old buckets have capital letters, underscores and up to 255 characters; what has colons is an access point.
 _BUCKET = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{,253}[A-Za-z0-9])?|arn:aws[a-z-]*:s3[a-z-]*:[A-Za-z0-9:.-]+")
+_LOST_SLASH = re.compile(r"(file|s3[an]?|memory|https?|gs|ftp):/(?!/)", re.IGNORECASE)
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -75,6 +76,8 @@ def absolute(url: str | os.PathLike[str]) -> str:
     ('s3://bucket/lake', '/data/lake', '/lake')
     """
     text = _text(url)
+    if _LOST_SLASH.match(text):
+        raise StorageError(f"{text!a:.100} has one slash after its colon", "write two, as text: a Path keeps one only")
     kind = scheme(text)
     if kind == "file":
         path = re.sub(r"^file://", "", text, flags=re.IGNORECASE)
@@ -266,6 +269,21 @@ class Storage:
         """Write an object whole or not at all, over whatever was there."""
         backend, path = self._backend(url)
         self._call("write", url, lambda: backend.put(path, data), needs=len(data))
+
+    @contextlib.contextmanager
+    def writing(self, url: str) -> Iterator[BinaryIO]:
+        """A file to write to; it becomes the object when the block ends, and does not when the block fails.
+
+        On a disk it is written beside and renamed, elsewhere it is held in memory until then.
+        """
+        backend, path = self._backend(url)
+        if backend is LOCAL:
+            with told("write", path), LOCAL.writing(path) as file:
+                yield file
+        else:
+            buffer = io.BytesIO()
+            yield buffer
+            self.write(url, buffer.getbuffer())
 
     def create(self, url: str, data: bytes) -> bool:
         """Write an object only where there is none; whether this call wrote it."""

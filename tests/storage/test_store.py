@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,24 @@ def test_old_buckets_and_access_points_are_taken():
         assert absolute(f"s3://{bucket}/x") == f"s3://{bucket}/x"
     name = os.fsdecode(b"/data/caf\xe9.csv")
     assert absolute(name) == name, "a name that is not UTF-8"
+
+
+def test_a_url_that_lost_a_slash_is_no_folder():
+    for url in (Path("s3://bucket/lake"), "s3:/bucket/lake", Path("memory://lake"), "file:/data"):
+        with pytest.raises(StorageError, match="one slash after its colon; write two, as text"):
+            absolute(url)
+
+
+def test_writing_bit_by_bit(base, storage):
+    url = f"{base}/bits"
+    with storage.writing(url) as file:
+        file.write(b"one")
+        file.write(b"two")
+    assert storage.read(url) == b"onetwo"
+    with pytest.raises(TypeError), storage.writing(url) as file:
+        file.writelines([b"three", None])
+    assert storage.read(url) == b"onetwo"
+    assert len(storage.list(base)) == 1
 
 
 def test_a_name_that_is_too_long(tmp_path, storage):
