@@ -62,12 +62,16 @@ def _lake(settings: Settings) -> str:
 
 
 def _holds(settings: Settings) -> str:
-    """What is in the lake; writes nothing."""
+    """What is in the lake, opened; writes nothing."""
     from taxidask.lake import Lake
+    from taxidask.lake.checking import check_lake
 
-    sources = Lake(settings.lake).sources()
+    lake = Lake(settings.lake)
+    parts, read = check_lake(lake.url, lake.storage)
+    sources = lake.sources()
     kept = int(sources["kept"].sum()) if len(sources) else 0
-    return f"{quantity(len(sources), 'source')}, {kept:,} trips"
+    looked = f"; {quantity(parts, 'part')}, {'all' if read == parts else f'{read:,}'} read" if parts else ""
+    return f"{quantity(len(sources), 'source')}, {kept:,} trips{looked}"
 
 
 def _probe(storage: Storage, lake: str) -> None:
@@ -104,7 +108,7 @@ def _store(settings: Settings) -> str:
     if (path := getattr(store, "path", None)) and not path.exists():  # a run makes it; asking does not
         try_report(str(path), default_storage())
         return f"{store.url} is not there yet; the first run makes it"
-    store.check()
+    store.look_over()
     return f"{store.url}; {len(store.list_runs(limit=100))} runs of the newest 100"
 
 

@@ -56,6 +56,7 @@ CALLS = {
     "Lake.rejects reason": lambda p, v: p[0].rejects(reason=v),
     "Lake.rejects a reason": lambda p, v: p[0].rejects(reason=[v]),
     "Lake.rejects limit": lambda p, v: p[0].rejects(limit=v),
+    "Lake.remove": lambda p, v: p[0].remove(v),
     "Lake.recount space": lambda p, v: p[0].recount(space=v),
     "Lake.recount slot": lambda p, v: p[0].recount(slot=v),
     "Lake.ingest": lambda p, v: p[0].ingest(v),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,21 @@ class _Progress:
     earlier: frozenset[tuple[int, int]]
     again: int = 0
     error: TaxidaskError | None = None
+
+
+@contextlib.contextmanager
+def shown(progress: bool, on_block: OnBlock | None) -> Iterator[OnBlock]:
+    """Who hears of finished blocks: a display, and the caller."""
+    from taxidask.progress import Progress
+
+    with Progress(progress) as show:
+
+        def tell(block: dict[str, Any]) -> None:
+            show(block)
+            if on_block is not None:
+                on_block(block)
+
+        yield tell
 
 
 class Driver:

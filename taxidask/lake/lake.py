@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import html
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pandas as pd
@@ -18,7 +17,7 @@ from taxidask.errors import LakeError, SettingsError, StorageError
 from taxidask.progress import say
 from taxidask.space import AUTO, Choice, Space, SpaceLike, choose_space
 from taxidask.storage import Storage, absolute, default_storage
-from taxidask.trips.outcome import Ingest, SourceIngest, raise_failures, remarks
+from taxidask.trips.outcome import Ingest, SourceIngest, raise_failures
 from taxidask.trips.rules import Rules, check_rules
 from taxidask.trips.schema import REASONS
 from taxidask.trips.sources import Source, Unusable, survey
@@ -27,13 +26,15 @@ from taxidask.words import quantity
 
 from .cube import cube_of
 from .filters import Where
-from .ingest import Driver, OnBlock
+from .ingest import Driver, OnBlock, shown
 from .layout import Layout, load_space, read_layout, save_space, write_layout
-from .manifest import Manifest, Manifests, counted
+from .listing import sources_table
+from .manifest import Manifest, Manifests
 from .parts import GoneError
 from .query import query_rejects, query_trips, to_pandas
 from .recount import recount
 from .sampling import sample_trips
+from .sweeping import Removed, clear_removed, remove_source
 from .tasks import Job
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Lake:
             ]
             from taxidask.compute import executor
 
-            with _shown(progress, on_block) as hook:
+            with shown(progress, on_block) as hook:
                 driver = Driver(
                     jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop
                 )
@@ -236,10 +237,10 @@ class Lake:
             Per source: trips, and how many pickups and drop-offs lie in no cell.
         """
         layout = self._layout()
-        own = load_space(self.url, layout.space_key, self.storage)
+        own = load_space(self.url, layout.space_key, self.storage) if space is None else space
         seconds = layout.slot_seconds if slot is None else slot_seconds_of(slot)
         manifests = self._manifests.counted()
-        target = choose_space(own if space is None else space, [(one.url, one.locations) for one in manifests]).space
+        target = choose_space(own, [(one.url, one.locations) for one in manifests]).space
         save_space(self.url, target, self.storage)
         report = recount(self.url, self.storage, manifests, target.key, seconds, client=client)
         new = (target.key, seconds) != (layout.space_key, layout.slot_seconds)
@@ -377,19 +378,32 @@ class Lake:
 
     def sources(self) -> pd.DataFrame:
         """What the lake was made of: one row per source, with its rows, kept and rejected by reason."""
-        manifests = self._manifests.all()
-        visible = {one.url: one.content for one in counted(manifests, self._manifests.claimant)}
-        rows = []
-        for one in manifests:
-            if one.url not in visible and one.duplicate_of is None:
-                one = one.duplicate(self._manifests.claimant(one.content) or "")
-            note = "; ".join(remarks(one.zoned, one.examples))
-            if one.duplicate_of is not None:
-                note = f"same content as {one.duplicate_of}, counted there"
-                if visible.get(one.duplicate_of) != one.content:
-                    note = f"counts nowhere since {one.duplicate_of} has other content: ingest it again"
-            rows.append(_row(one, note))
-        return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+        return sources_table(self._manifests.all(), self._manifests.claimant)
+
+    def remove(self, source: str | os.PathLike[str]) -> Removed:
+        """Take a source out again: its trips, rejects and counts; what remains is as if it had never been read.
+
+        The file itself is left alone; ingesting it again brings it back.
+
+        Parameters
+        ----------
+        source : str or path
+            As ``sources()`` lists it, or the last part of that where only one source has it.
+
+        Returns
+        -------
+        Removed
+            Its URL and trips, and the other names of its content, which count nowhere until they are ingested again.
+        """
+        every = self._manifests.every()
+        for one in every:
+            if one.removed and one.url == absolute(source):  # its removal may have been killed
+                clear_removed(self._manifests, one.url)
+        chosen = self._named(source, [one for one in every if not one.removed])
+        if len(chosen) > 1:
+            listed = ", ".join(one.url for one in chosen)
+            raise LakeError(f"{source} may be any of {listed}", "give the whole URL")
+        return remove_source(self._manifests, chosen[0].url)
 
     def __repr__(self) -> str:
         try:
@@ -416,45 +430,8 @@ class Lake:
             return head
 
 
-_COLUMNS: dict[str, str] = {
-    "url": "str", "month": "str", "era": "str", "rows": "int64", "kept": "int64", "rejected": "int64",
-    **dict.fromkeys(REASONS, "int64"), "unreadable": "int64", "bytes": "int64", "seconds": "float64",
-    "first": "datetime64[us]", "last": "datetime64[us]", "version": "str", "content": "str", "note": "str",
-}  # fmt: skip
-
-
-def _row(one: Manifest, note: str) -> dict[str, Any]:
-    moments = {name: pd.NaT if value is None else pd.Timestamp(value, unit="us") for name, value in
-               (("first", one.first), ("last", one.last))}  # fmt: skip
-    return {
-        **{name: getattr(one, name) for name in ("url", "month", "era", "rows", "kept", "bytes", "seconds")},
-        "rejected": sum(one.rejected.values()),
-        **{reason: one.rejected.get(reason, 0) for reason in REASONS},
-        "unreadable": sum(one.unreadable.values()),
-        **moments,
-        "version": one.version,
-        "content": one.content,
-        "note": note,
-    }
-
-
 def _check_blocks(source: Source, size: int) -> None:
     try:
         source.blocks(size)
     except ValueError as error:
         raise LakeError(str(error), 'use "64MiB" or another multiple of 8 MiB') from error
-
-
-@contextlib.contextmanager
-def _shown(progress: bool, on_block: OnBlock | None) -> Iterator[OnBlock]:
-    """Who hears of finished blocks: a display, and the caller."""
-    from taxidask.progress import Progress
-
-    with Progress(progress) as show:
-
-        def tell(block: dict[str, Any]) -> None:
-            show(block)
-            if on_block is not None:
-                on_block(block)
-
-        yield tell

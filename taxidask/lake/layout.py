@@ -50,7 +50,11 @@ def read_layout(lake: str, storage: Storage) -> Layout | None:
     except MissingError:
         return None
     except ValueError as error:
-        raise LakeError(f"{url} is damaged: {error}", "restore it from a backup, or ingest into a new lake") from error
+        raise LakeError(
+            f"{url} is damaged: {error}",
+            "restore it from a copy, or delete it and ingest any source with the space= and slot= that the lake had "
+            "(its folder cube/ names them): trips are untouched, and counts that lack are made of them",
+        ) from error
 
 
 def write_layout(
@@ -79,7 +83,7 @@ def load_space(lake: str, key: str, storage: Storage) -> Space:
 
 
 def _read_space(url: str, key: str, storage: Storage) -> Space:
-    remedy = "restore it from a backup, or ingest into a new lake"
+    remedy = "restore it from a copy, or delete it and give the lake its space again: lake.recount(space=…)"
     try:
         space = space_from_dict(json_object(storage.read(url)))
     except MissingError as error:

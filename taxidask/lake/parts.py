@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,10 +38,18 @@ class GoneError(DamagedError):
     """A file that a manifest names and that is not there."""
 
 
+def mend(source: str) -> str:
+    """How a damaged part of a source is mended."""
+    return (
+        f"restore the file from a copy, or read its source again: taxidask lake remove {shlex.quote(source)} "
+        "(in Python, lake.remove), then ingest it"
+    )
+
+
 @contextlib.contextmanager
 def damage(url: str, source: str, *, remedy: str | None = None) -> Iterator[None]:
     """Tell what goes wrong in a file of the lake as damage, with the file's name and how it is mended."""
-    remedy = remedy or f"restore it from a copy, or read its source again: lake.remove({source!r}), then ingest it"
+    remedy = remedy or mend(source)
     try:
         yield
     except MissingError as error:

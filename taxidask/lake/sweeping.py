@@ -5,11 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
+from taxidask.errors import LakeError
 from taxidask.storage import Storage, join
 
-from .manifest import Manifest, Manifests, named, source_key, version_key
+from .manifest import ROUNDS, Manifest, Manifests, named, source_key, version_key
 
+_NOTHING: dict[str, Any] = {
+    "removed": True, "id": "", "content": "", "rows": 0, "kept": 0, "bytes": 0, "rejected": {}, "unreadable": {},
+    "outside": (0, 0), "parts": (), "rejects": (), "duplicate_of": None, "first": None, "last": None,
+}  # fmt: skip
 FOLDERS = ("trips", "rejects", "cube", "blocks")
 _NAME = re.compile(
     r"(?P<part>(?P<source>[0-9a-f]{16})-[0-9a-f]{12})(?:-(?P<version>[0-9a-f]{8}))?(?:g\d+)?(?![0-9a-f])"
@@ -43,9 +50,46 @@ def sweep(manifests: Manifests, wanted: dict[str, str]) -> None:
     delete(manifests.lake, manifests.storage, unnamed)
 
 
-def sweep_all(manifests: Manifests, url: str) -> None:
-    """Clear everything of a source that was removed."""
-    delete(manifests.lake, manifests.storage, _files(manifests.lake, manifests.storage, [url]).get(source_key(url), []))
+@dataclass(frozen=True)
+class Removed:
+    """A source that was taken out of a lake.
+
+    Attributes
+    ----------
+    url : str
+    trips : int
+        How many of its trips the lake had.
+    second_names : list of str
+        Sources of the same content, which counted under this one's name; they count nowhere until they are ingested
+        again.
+    """
+
+    url: str
+    trips: int
+    second_names: list[str]
+
+
+def remove_source(manifests: Manifests, url: str) -> Removed:
+    """Make a source invisible at once, then clear its files."""
+    for _ in range(ROUNDS):
+        there = manifests.get(url)
+        if there is None:
+            raise LakeError(f"{url} was removed by another at the same time", "nothing is left to do")
+        seconds = [one.url for one in manifests.all() if one.duplicate_of == url]
+        if manifests.advance(there, **_NOTHING) is not None:
+            break
+    else:
+        raise LakeError(f"the manifest of {url} is written by others again and again", "end its ingest, then try again")
+    clear_removed(manifests, url)
+    return Removed(url, there.kept, seconds)
+
+
+def clear_removed(manifests: Manifests, url: str) -> None:
+    """Clear the files of a source that was removed, also of one whose removal was killed; of no other."""
+    there = manifests.at(url)
+    if there is not None and there.removed:
+        left = _files(manifests.lake, manifests.storage, [url]).get(source_key(url), [])
+        delete(manifests.lake, manifests.storage, left)
 
 
 def delete(lake: str, storage: Storage, paths: Iterable[str]) -> None:

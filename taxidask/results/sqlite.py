@@ -28,6 +28,7 @@ _BUSY_SECONDS = 30.0
 _TOGETHER = 20_000
 # DynamoDB counts at most 1.5 bytes for each of JSON's, and JSON has at most 4 for each letter: far under 400 KB
 _SURELY_SMALL = 64 * 1024
+_MEND = "restore a copy, or move it away and run again: forecasts are published anew, records of former runs are not"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
     pk TEXT NOT NULL, sk TEXT NOT NULL, expires_at INTEGER, item TEXT NOT NULL, PRIMARY KEY (pk, sk)
@@ -103,6 +104,14 @@ class SQLiteStore(Store):
         """Raise StoreError, with the remedy, when there is no file, or one that is no store of results."""
         with self._errors():
             self._connect().execute("SELECT pk, sk, expires_at, item FROM items LIMIT 1").fetchall()
+
+    def look_over(self) -> None:
+        """Raise StoreError, with the remedy, when the file is damaged anywhere."""
+        self.check()
+        with self._errors():
+            told = [row[0] for row in self._connect().execute("PRAGMA quick_check(3)")]
+        if told != ["ok"]:
+            raise StoreError(f"{self.path} is damaged: {'; '.join(told)}", _MEND)
 
     def close(self) -> None:
         """Close the connections of all threads."""
@@ -204,7 +213,7 @@ class SQLiteStore(Store):
         if self.path.is_dir():
             return self._is_folder()
         if "not a database" in text or "malformed" in text:
-            return StoreError(f"{self.path} is no SQLite file, or a damaged one: {text}", "name another file")
+            return StoreError(f"{self.path} is no SQLite file, or a damaged one: {text}", _MEND)
         if "locked" in text or "busy" in text:
             return StoreError(
                 f"{self.path} was locked by another process for {_BUSY_SECONDS:.0f} s",

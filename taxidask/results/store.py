@@ -78,6 +78,10 @@ class Store(ABC):
     def check(self) -> None:
         """Raise StoreError, with the remedy, when the store cannot be used."""
 
+    def look_over(self) -> None:
+        """The same, more thoroughly where it can be."""
+        self.check()
+
     @abstractmethod
     def close(self) -> None:
         """Give back connections; the store may be used again afterwards."""

@@ -1,0 +1,52 @@
+"""The sources of a lake as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from taxidask.trips.outcome import remarks
+from taxidask.trips.schema import REASONS
+
+from .manifest import Manifest, counted
+
+_COLUMNS: dict[str, str] = {
+    "url": "str", "month": "str", "era": "str", "rows": "int64", "kept": "int64", "rejected": "int64",
+    **dict.fromkeys(REASONS, "int64"), "unreadable": "int64", "bytes": "int64", "seconds": "float64",
+    "first": "datetime64[us]", "last": "datetime64[us]", "version": "str", "content": "str", "note": "str",
+}  # fmt: skip
+
+
+def sources_table(manifests: list[Manifest], claimant: Callable[[str], str | None]) -> pd.DataFrame:
+    """One row per source, with its rows, kept and rejected by reason, and what is worth knowing of it."""
+    visible = {one.url: one.content for one in counted(manifests, claimant)}
+    there = {one.url for one in manifests}
+    rows = []
+    for one in manifests:
+        if one.url not in visible and one.duplicate_of is None:
+            one = one.duplicate(claimant(one.content) or "")
+        note = "; ".join(remarks(one.zoned, one.examples))
+        if one.duplicate_of is not None:
+            note = f"same content as {one.duplicate_of}, counted there"
+            if visible.get(one.duplicate_of) != one.content:
+                gone = "has other content" if one.duplicate_of in there else "was removed"
+                note = f"counts nowhere since {one.duplicate_of} {gone}: ingest it again"
+        rows.append(_row(one, note))
+    return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+
+
+def _row(one: Manifest, note: str) -> dict[str, Any]:
+    moments = {name: pd.NaT if value is None else pd.Timestamp(value, unit="us") for name, value in
+               (("first", one.first), ("last", one.last))}  # fmt: skip
+    return {
+        **{name: getattr(one, name) for name in ("url", "month", "era", "rows", "kept", "bytes", "seconds")},
+        "rejected": sum(one.rejected.values()),
+        **{reason: one.rejected.get(reason, 0) for reason in REASONS},
+        "unreadable": sum(one.unreadable.values()),
+        **moments,
+        "version": one.version,
+        "content": one.content,
+        "note": note,
+    }
