@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
+import param
+from panel.util import edit_readonly
 
 from taxidask.app import charts
 from taxidask.app.data import CITY, Curves, Snapshot, cell_names, read_curves, read_snapshot
@@ -55,9 +57,14 @@ td.error { color: #b3261e; max-width: 32em; overflow-wrap: anywhere; }
 .notice.error { border-color: #b3261e; }
 .notice small { display: block; margin-top: 6px; font: 13px/1.5 'Roboto Mono', Menlo, Consolas, monospace; }
 .notice { overflow-wrap: anywhere; background: #fff; }
+h2 { margin: 6px 0; font-size: 17px; font-weight: 600; }
 p { margin: 0 0 8px; font-size: 14px; line-height: 1.5; }
 code { background: #f1f3f4; padding: 1px 5px; border-radius: 4px; }
 """.replace("FONT", _FONT)
+
+
+class _Idle(param.Parameterized):
+    busy = param.Boolean(default=False)
 
 
 class Overview:
@@ -105,7 +112,11 @@ class Overview:
                 "box-sizing": "border-box",
             },
         )
-        return pmui.Page(title="taxidask – Overview", main=[body], theme_toggle=False, busy_indicator=None)
+        page = pmui.Page(title="taxidask – Overview", main=[body], theme_toggle=False, busy_indicator=None)
+        # a Page listens to the state of the whole server, which would keep it, and all that is its visitor's, for ever
+        with edit_readonly(page):
+            page.busy = _Idle().param.busy
+        return page
 
     def _show_only(self, *cards: Any) -> None:
         for card in (self.demand_card, self.rejects_card, self.runs_card):
@@ -265,9 +276,14 @@ def _html(text: str, *, inset: bool = False) -> pn.pane.HTML:
     return pn.pane.HTML(text, stylesheets=[_CSS], sizing_mode="stretch_width", margin=(0, 10) if inset else 0)
 
 
-def _card(title: str, *objects: Any) -> pmui.Paper:
-    heading = pmui.Typography(title, variant="h6", sx={"fontWeight": 600, "fontSize": "17px"})
-    return pmui.Paper(heading, *objects, sizing_mode="stretch_width", variant="outlined", sx={"p": "10px 16px"})
+def _card(title: str, *objects: Any) -> pn.Column:
+    # no Paper of Material's: it walks all models below it each time it is made, and a figure has dozens
+    return pn.Column(
+        _html(f"<h2>{html.escape(title)}</h2>", inset=True),
+        *objects,
+        sizing_mode="stretch_width",
+        styles={"background": "#fff", "border": "1px solid #dadce0", "border-radius": "8px", "padding": "10px 16px"},
+    )
 
 
 def _set(pane: Any, text: str) -> None:

@@ -160,3 +160,53 @@ def test_a_store_that_hangs_does_not_hold_up_the_readiness_probe(
     status, body = asyncio.run(asked())
     assert status == 503
     assert "did not answer within" in body
+
+
+VISITORS = """
+import gc, sys, time
+import panel as pn
+from bokeh.client import ClientSession
+from bokeh.document import Document
+from panel.io.state import state
+import taxidask.app.overview as overview
+
+overview.REFRESH = 100
+drawn = []
+draw = overview.Overview.show_curves
+overview.Overview.show_curves = lambda page, curves: (drawn.append(1), draw(page, curves))
+page = lambda: overview.overview_page(sys.argv[1])
+soon = {"websocket_origin": "*", "check_unused_sessions_milliseconds": 200, "unused_session_lifetime_milliseconds": 200}
+pn.serve({"/": page}, port=0, threaded=True, show=False, verbose=False, **soon)
+while not state._servers:
+    time.sleep(0.1)
+address = f"ws://127.0.0.1:{next(iter(state._servers.values()))[0].port}/ws"
+
+def documents():
+    gc.collect()
+    return sum(type(one) is Document for one in gc.get_objects())
+
+before = documents()
+for visitor in range(30):
+    session = ClientSession(websocket_url=address)
+    session.connect()
+    deadline = time.monotonic() + 60
+    while visitor < 3 and len(drawn) <= visitor and time.monotonic() < deadline:
+        time.sleep(0.05)
+    session.close()
+del session
+deadline = time.monotonic() + 60
+while (left := documents() - before) and time.monotonic() < deadline:
+    time.sleep(0.5)
+print(f"{left} of 30 left, {len(drawn)} drawn", flush=True)
+import os
+os._exit(0)
+"""
+
+
+def test_visitors_who_have_left_leave_no_document_behind(filled: Store) -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", VISITORS, filled.url], check=True, capture_output=True, text=True, timeout=300
+    )
+    left, drawn = out.stdout.split("\n")[-2].split(", ")
+    assert left == "0 of 30 left"
+    assert int(drawn.split()[0]) >= 3, "of those some had come as far as their curves"
