@@ -1,4 +1,4 @@
 """What both models share: text files with a card, LightGBM, metrics.
 
-Tests: tests/models.
+Only for itself: trees. Tests: tests/models.
 """

@@ -132,6 +132,7 @@ def open_run(*, store: str | None = None, lake: str | None = None, run: str | No
     """
     from taxidask.lake import Lake
     from taxidask.results import open_store
+    from taxidask.results.notes import whole
     from taxidask.settings import resolve
     from taxidask.storage import absolute
 
@@ -153,7 +154,7 @@ def open_run(*, store: str | None = None, lake: str | None = None, run: str | No
         item = opened.get_run(since) or item  # it found nothing new: its results are those of that run
     if lake is None and "TAXIDASK_LAKE" not in os.environ and (item.get("settings") or {}).get("lake"):
         place = absolute(item["settings"]["lake"])
-    data = RunData(opened, Lake(place), dict(item), latest)
+    data = RunData(opened, Lake(place), whole(opened, item), latest)
     if data.sources.empty:
         raise LakeError(f"the lake {place} of run {data.id} has no source", "name the run's lake with TAXIDASK_LAKE")
     return data

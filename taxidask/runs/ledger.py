@@ -9,12 +9,13 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from taxidask.errors import RunError, StoreError
 from taxidask.results import Store
+from taxidask.results.notes import keep_notes, keep_sources, shortened
 from taxidask.settings import Settings
 from taxidask.words import command
 
@@ -207,13 +208,14 @@ class Ledger:
 
     def keep_stage(self, name: str, record: dict[str, Any], since: str) -> None:
         """Note that a stage was not done, as run `since` has done the same."""
-        names = ("inputs", "rows", "bytes", "detail", "left_out", "outputs")
+        names = ("inputs", "rows", "kept", "bytes", "detail", "left_out", "left_out_run", "outputs")
         now = _stamp(time.time())
         kept = {key: record[key] for key in names if key in record}
         self.set_stage(name, **kept, state="done", started=now, ended=now, unchanged_since=since)
 
-    def end_stage(self, name: str, **values: Any) -> None:
-        self.set_stage(name, ended=_stamp(time.time()), **values)
+    def end_stage(self, name: str, *, left_out: Sequence[str] = (), **values: Any) -> None:
+        notes = keep_notes(self.store, self.id, name, left_out)
+        self.set_stage(name, ended=_stamp(time.time()), **notes, **values)
 
     def close(self, state: str, *, error: str | None = None, **values: Any) -> None:
         """Write the run's last state, also as that of the stage at work.
@@ -224,7 +226,7 @@ class Ledger:
             if record["state"] == "running":
                 self.item["stages"][name] = {**record, "state": state, "ended": _stamp(time.time())}
         with self._writing:
-            self.note(state=state, error=error, cancel=False, stages=self.item["stages"], **values)
+            self.note(state=state, error=error and shortened(error), cancel=False, stages=self.item["stages"], **values)
             self._spent = None  # the last heartbeats leave the figure as it is
 
 
@@ -284,7 +286,7 @@ def _start_new(store: Store, settings: Settings) -> dict[str, Any]:
 
     for item in rivals():
         raise _refusal(item, time.time())
-    item = _new_item(settings)
+    item = keep_sources(store, _new_item(settings))
     if not store.create_run(item):
         raise RunError(f"a run called {item['id']} exists already", "start again")
     # Drivers that start at once all see each other here. One that sees a running rival, or a starting one with a

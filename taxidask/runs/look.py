@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from taxidask.results import Store
+from taxidask.results.notes import whole
 from taxidask.results.summary import lasted, seconds_between
 from taxidask.runs.cost import Cost
 from taxidask.runs.ledger import LIVELY, STAGES, driver_state, told, unknown_run
@@ -23,7 +24,7 @@ def find(store: Store, run_id: str) -> dict[str, Any]:
     item = next(iter(store.list_runs(limit=1)), None) if run_id == "last" else store.get_run(run_id)
     if item is None:
         raise unknown_run(store, run_id)
-    return {**item, "state": driver_state(item, _timeout(item), time.time())}
+    return {**whole(store, item), "state": driver_state(item, _timeout(item), time.time())}
 
 
 RUN_COLUMNS = ["id", "state", "created", "took", "stage", "trips", "lake", "error"]

@@ -15,6 +15,7 @@ from taxidask.credentials import hidden
 from taxidask.errors import RunError, SettingsError
 from taxidask.progress import say as say_line
 from taxidask.results import Store, open_store
+from taxidask.results.notes import whole
 from taxidask.runs import cost
 from taxidask.runs.ledger import STAGES, WHERE, Ledger, open_run, resume_line, unknown_run
 from taxidask.runs.meter import Meter, cores_of
@@ -72,7 +73,8 @@ class Run:
         return f"<pre>{escape(repr(self))}</pre>"
 
 
-def _to_run(item: dict[str, Any]) -> Run:
+def _to_run(store: Store, item: dict[str, Any]) -> Run:
+    item = whole(store, item)
     settings = item["settings"]
     return Run(
         id=item["id"],
@@ -94,7 +96,7 @@ def _adopt(store: Store, settings: Settings, given: set[str], resume: str) -> Se
     item = store.get_run(resume)
     if item is None:
         raise unknown_run(store, resume)
-    theirs = Settings(**item["settings"])
+    theirs = Settings(**whole(store, item)["settings"])
     differ = [
         f"{name} was {getattr(theirs, name)!r}, is {getattr(settings, name)!r}"
         for name in Settings.model_fields
@@ -181,7 +183,7 @@ def run(
     item, mine = open_run(store, settings, resume, say)
     if not mine:
         say(f"run {item['id']} is done: nothing to do")
-        return _to_run(item)
+        return _to_run(store, item)
     beside = f" and {len(found) - len(sources):,} that cannot be used" if len(sources) < len(found) else ""
     started = time.monotonic()
     with ExitStack() as stack:
@@ -239,7 +241,7 @@ def run(
         except BaseException as error:
             _close(ledger, "cancelled" if ledger.reason == "cancelled" else "failed", hidden(str(error)))
             raise
-    return _to_run(ledger.item)
+    return _to_run(store, ledger.item)
 
 
 def _close(ledger: Ledger, state: str, error: str) -> None:

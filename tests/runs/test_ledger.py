@@ -9,6 +9,7 @@ import pytest
 
 from taxidask.errors import RunError, StoreError
 from taxidask.results import open_store
+from taxidask.results.values import item_bytes
 from taxidask.runs.ledger import Ledger, driver_state, open_run, settings_key
 from taxidask.runs.look import describe, find, request_cancel, runs_table
 from taxidask.settings import Settings
@@ -230,3 +231,32 @@ def test_tables_and_descriptions_show_dead_runs(store: Any, settings: Settings) 
     assert "1 source" in text
     with pytest.raises(RunError, match="there is no run"):
         find(store, "x")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "dynamodb"])
+def test_thousands_of_sources_and_notes_do_not_go_into_a_runs_item(kind: str, request: Any, tmp_path: Path) -> None:
+    if kind == "dynamodb":
+        request.getfixturevalue("aws")
+    store = open_store(f"sqlite:///{tmp_path}/s.db" if kind == "sqlite" else f"dynamodb://notes-{tmp_path.name}")
+    store.create()
+    sources = [f"s3://a-bucket-of-trips/{number:05d}/{'long-' * 25}name.csv" for number in range(3000)]
+    notes = [f"{source}: it cannot be read, {'and more ' * 20}" for source in sources]
+    job = Settings(sources=sources, heartbeat_timeout=30)
+    item, _ = open_run(store, job, None, quiet)
+    ledger = Ledger(store, item, 30)
+    ledger.start_stage("ingest", "inputs")
+    ledger.end_stage("ingest", state="done", left_out=notes)
+    ledger.close("failed", error="; ".join(notes))
+    kept = store.get_run(item["id"])
+    assert kept is not None
+    assert item_bytes(kept) < 40_000
+    assert len(kept["error"]) < 3000
+    found = find(store, "last")
+    assert found["settings"]["sources"] == sources
+    assert found["stages"]["ingest"]["left_out"] == notes
+    assert f"left out {notes[2999]}" in describe(found)
+    again, _ = open_run(store, job, "last", quiet)
+    assert again["id"] == item["id"], "the same job, told by all of its sources"
+    ledger = Ledger(store, again, 30)
+    ledger.end_stage("ingest", state="done", left_out=notes[:2])
+    assert find(store, "last")["stages"]["ingest"]["left_out"] == notes[:2]
