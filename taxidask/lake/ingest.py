@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from taxidask.errors import LakeError, RunError, SourceError, TaxidaskError
 from taxidask.storage import join
 from taxidask.trips.outcome import SourceIngest, remarks
+from taxidask.trips.sources import look_at
 
 from .manifest import Manifest, Manifests
 from .sweeping import sweep
@@ -63,6 +64,8 @@ class Driver:
         Runs the tasks.
     on_block, should_stop : callable, optional
         Called with the numbers of every finished block; asked whether to stop.
+    manifests : Manifests, optional
+        The lake's, of which some may have been read already.
     """
 
     def __init__(
@@ -73,9 +76,10 @@ class Driver:
         executor: Executor,
         on_block: OnBlock | None = None,
         should_stop: Callable[[], bool] | None = None,
+        manifests: Manifests | None = None,
     ) -> None:
         self.jobs = jobs
-        self.manifests = Manifests(jobs[0].lake, jobs[0].storage)
+        self.manifests = manifests or Manifests(jobs[0].lake, jobs[0].storage)
         self.block_size = block_size
         self.executor = executor
         self.on_block = on_block
@@ -161,6 +165,13 @@ class Driver:
                 self.results[job.source.url] = outcome(manifest, skipped=True)
                 continue
             job = replace(job, generation=generations.get(job.source.url, 0))
+            if not job.source.era.columns:  # it was in the lake when it was found
+                try:
+                    stat = storage.stat(job.source.url)
+                    job = replace(job, source=look_at(stat, storage=storage, month=job.source.month))
+                except TaxidaskError as error:
+                    self.results[job.source.url] = {"url": job.source.url, "month": job.source.month, "error": error}
+                    continue
             ranges = tuple((block.start, block.stop) for block in job.source.blocks(self.block_size))
             todo = [one for one in ranges if job.summary_url(*one) not in finished]
             states.append(_Progress(job, ranges, len(todo), frozenset(ranges) - frozenset(todo)))

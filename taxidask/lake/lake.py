@@ -28,7 +28,7 @@ from .cube import cube_of
 from .filters import Where
 from .ingest import Driver, OnBlock, shown
 from .layout import Layout, load_space, read_layout, save_space, write_layout
-from .listing import sources_table
+from .listing import known_sources, sources_table
 from .manifest import Manifest, Manifests
 from .parts import GoneError
 from .query import query_rejects, query_trips, to_pandas
@@ -160,7 +160,7 @@ class Lake:
             size = parse_bytes(block_size)
         except SettingsError as error:
             raise LakeError(f"block_size {error.message}", error.remedy) from error
-        found = survey(sources, storage=self.storage, month=month)
+        found = self.find(sources, month=month, rules=rules)
         usable = [one for one in found if isinstance(one, Source)]
         if not usable:  # nothing is written, least of all a lake's space and slot
             results: list[SourceIngest] = []
@@ -177,8 +177,9 @@ class Lake:
 
             with shown(progress, on_block) as hook:
                 driver = Driver(
-                    jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop
-                )
+                    jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop,
+                    manifests=self._manifests,
+                )  # fmt: skip
                 results = driver.run()
         read = iter(results)
         rows = [next(read) if isinstance(one, Source) else SourceIngest(one.url, error=one.error) for one in found]
@@ -186,6 +187,17 @@ class Lake:
         if errors == "raise":
             raise_failures(result)
         return result
+
+    def find(
+        self,
+        sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Source | Unusable],
+        *,
+        month: str | None = None,
+        rules: Rules = Rules(),
+    ) -> list[Source | Unusable]:
+        """What `ingest` would read; at files that the lake has in this version nobody looks."""
+        known = known_sources(self._manifests.all(), month=month, rules=rules)
+        return survey(sources, storage=self.storage, month=month, known=known)
 
     def choose_space(self, space: SpaceLike, found: Sequence[Source]) -> Choice:
         """The space that `ingest` would count these sources in, and why; nothing is written."""

@@ -1,4 +1,4 @@
-"""The sources of a lake as a table."""
+"""The sources of a lake: as a table, and those at which nobody needs to look again."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from taxidask.storage import Stat
+from taxidask.trips.eras import Era
 from taxidask.trips.outcome import remarks
+from taxidask.trips.rules import Rules
 from taxidask.trips.schema import REASONS
+from taxidask.trips.sources import Source, month_of
 
-from .manifest import Manifest, counted
+from .manifest import Manifest, counted, part_id
 
 _COLUMNS: dict[str, str] = {
     "url": "str", "month": "str", "era": "str", "rows": "int64", "kept": "int64", "rejected": "int64",
@@ -50,3 +54,19 @@ def _row(one: Manifest, note: str) -> dict[str, Any]:
         "content": one.content,
         "note": note,
     }
+
+
+def known_sources(manifests: list[Manifest], *, month: str | None, rules: Rules) -> Callable[[Stat], Source | None]:
+    """Of a file in the version that the lake has, the source it is, without its columns; None of any other."""
+    there = {one.url: one for one in manifests if not one.duplicate_of}
+
+    def known(stat: Stat) -> Source | None:
+        one = there.get(stat.url)
+        if one is None or one.version != stat.version:
+            return None
+        named = month or month_of(stat.url)
+        era = Era(one.era, one.locations, (), ())
+        source = Source(stat.url, stat.size, stat.version, named, era, "csv", None, 0)
+        return source if part_id(source, rules) == one.id else None
+
+    return known

@@ -104,8 +104,10 @@ def _files(lake: str, storage: Storage, urls: Iterable[str]) -> dict[str, list[s
     """Paths below the lake of all files of some sources, by the key of the source."""
     keys = {source_key(url) for url in urls}
     found: dict[str, list[str]] = {}
-    for folder in FOLDERS:
-        for stat in storage.list(join(lake, folder)):
+    with ThreadPoolExecutor(len(FOLDERS)) as pool:
+        listed = list(pool.map(lambda folder: storage.list(join(lake, folder)), FOLDERS))
+    for stats in listed:
+        for stat in stats:
             path = stat.url[len(lake) + 1 :]
             if (match := _name(path)) and match["source"] in keys:
                 found.setdefault(match["source"], []).append(path)

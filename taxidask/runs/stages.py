@@ -25,7 +25,7 @@ from taxidask.settings import Settings
 from taxidask.space import AUTO, NAMED, Space, Zones, space_of, zone_name
 from taxidask.storage import Storage, absolute, default_storage, join
 from taxidask.trips import Ingest, Rules, Source
-from taxidask.trips.sources import Unusable, raise_unusable, survey
+from taxidask.trips.sources import Unusable, raise_unusable
 from taxidask.units import parse_bytes
 from taxidask.words import quantity
 
@@ -418,8 +418,9 @@ def open_job(settings: Settings) -> tuple[Lake, Storage, list[Source | Unusable]
     """The lake and the sources of a run; raises before any work when none can be read, or the report not written."""
     storage = default_storage()
     try_report(settings.report, storage)
-    found = survey(settings.sources, storage=storage)
+    lake = Lake(settings.lake, storage=storage)
+    found = lake.find(settings.sources, rules=rules_of(settings))
     errors = [one.error for one in found if isinstance(one, Unusable)]
     if len(errors) == len(found):
         raise_unusable(errors, len(found))
-    return Lake(settings.lake), storage, found
+    return lake, storage, found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike, fsencode, fspath
@@ -153,10 +153,12 @@ def survey(
     *,
     storage: Storage | None = None,
     month: str | None = None,
+    known: Callable[[Stat], Source | None] | None = None,
 ) -> list[Source | Unusable]:
     """Like `find_sources`, but what cannot be used stands among the others, with its error; none is raised for it.
 
-    What an earlier call found may be among the names, and is taken as it is.
+    What an earlier call found may be among the names, and is taken as it is. At a file that is `known`, by the version
+    that a listing gave, nobody looks again.
     """
     storage = storage or default_storage()
     if month is not None and not (isinstance(month, str) and re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month)):
@@ -185,6 +187,8 @@ def survey(
             return one
         try:
             _check_name(one.url)
+            if known is not None and (source := known(one)) is not None:
+                return source
             return look_at(one, storage=storage, month=month)
         except TaxidaskError as error:
             return Unusable(_printable(one.url), error)

@@ -19,7 +19,7 @@ BAD = {
     "c-2015-09.csv": (b"one,two\n1,2\n", "header"),
     "d-2015-10.csv": (b"PK\x03\x04 and more", "a zip archive"),
     "e-2015-11.parquet": (b"PAR1 and no more", "no readable Parquet"),
-    "f-2015-12.csv.gz": (b"\x1f\x8b\x08 and no more", "no readable gzip"),
+    "f-2015-12.csv.gz": (b"\x1f\x8b\x08 and no more", "gzip file"),
 }
 
 
