@@ -22,7 +22,7 @@ from traitlets.config import Config
 
 from taxidask.errors import ReportError
 from taxidask.report.kernel import FROM, execute
-from taxidask.report.pdf import markdown, tables, typst
+from taxidask.report.pdf import markdown, tables, typst, web
 
 HEADER = "application/vnd.taxidask.report+json"
 _LARGEST_PICTURE = 64 << 20  # bytes
@@ -210,18 +210,23 @@ def _display(data: dict[str, Any], metadata: dict[str, Any], pictures: Pictures)
         if mime in data:
             told = metadata.get(mime) or {}
             return _picture(mime, data[mime], told, str(data.get("text/plain", "")), pictures)
+    page = ""
     if "text/html" in data:
-        if found := tables.from_html(_joined(data["text/html"])):
-            caption = (metadata.get("text/html") or {}).get("caption")
-            found[0].caption = caption or found[0].caption
-            return typst.block(table.to_typst() for table in found)
-        if "text/markdown" not in data and "text/plain" not in data:
-            return markdown.to_typst(_joined(data["text/html"]))
+        source = _joined(data["text/html"])
+        caption = (metadata.get("text/html") or {}).get("caption")
+        page = web.to_typst(source, pictures=pictures.of_cell({}), add=pictures.add, caption=caption)
+        if page and tables.from_html(source):
+            return page
     if "text/markdown" in data:
         return markdown.to_typst(_joined(data["text/markdown"]))
     if "text/latex" in data:
         return markdown.to_typst(f"\n$$\n{_joined(data['text/latex']).strip().strip('$').strip()}\n$$\n")
-    return _lines(_joined(data["text/plain"])) if "text/plain" in data else ""
+    if page:
+        return page
+    plain = _joined(data.get("text/plain", ""))
+    if "text/html" in data and re.fullmatch(r"\s*(<.*>)?\s*", plain, re.DOTALL):  # no more than which object it is
+        return typst.call("emph", typst.text("An output that only a browser shows."))
+    return _lines(plain)
 
 
 def _picture(mime: str, content: Any, told: dict[str, Any], plain: str, pictures: Pictures) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 
@@ -14,6 +15,9 @@ _NUMBER = re.compile(
 _DATE = re.compile(r"\d{4}-\d\d")
 _BLANK = {"", "-", "–", "—", "nan", "NaN", "NaT", "None", "<NA>", "..."}
 _MOST = 64  # columns or rows one cell may span, so that a hostile page cannot ask for millions of cells
+_ROOM = 470.0  # points: the width of the text on A4
+_LETTER, _BESIDE = 3.6, 8.4  # points: a letter and what is left beside a cell's text, at the smallest size
+_EASY = 14  # letters: what is longer may take several lines
 _TOGETHER = 16  # rows: a longer table may go on on the next page
 
 
@@ -38,34 +42,116 @@ class Table:
         The head repeats on every page, the foot (totals) is set apart by a rule. A row may be short.
     caption : str or None
         Shown above the table.
+    labels : int
+        Columns at the left that tell the rows apart; every part of a table that is split has them.
     """
 
     head: list[list[Cell]] = field(default_factory=list)
     body: list[list[Cell]] = field(default_factory=list)
     foot: list[list[Cell]] = field(default_factory=list)
     caption: str | None = None
+    labels: int = 0
 
     def to_typst(self) -> str:
-        """Write the table as one Typst expression, which uses ``data-table`` of the template."""
+        """Write the table as one Typst expression, which uses ``data-table`` of the template.
+
+        One that is wider than a page, however small it is set, is written in parts below each other.
+        """
         sections = [_settled(self.head), _settled(self.body), _settled(self.foot)]
         width = max((have for rows in sections for have in _covered(rows)), default=0)
         if width == 0:
             return typst.EMPTY
         head, body, foot = [_filled(rows, width) for rows in sections]
         aligns = [_alignment([*body, *foot], column) for column in range(width)]
-        parts = [_cell(cell) for row in body for cell in row]
-        if head:
-            parts.insert(0, typst.call("table.header", *(_cell(cell) for row in head for cell in row)))
-        if foot:
-            cells = (typst.call("strong", cell.content) for row in foot for cell in row)
-            parts.append(typst.call("table.footer", "table.hline(stroke: 0.5pt)", *cells, repeat="false"))
-        grid = typst.call("table", *parts, columns=str(width), align=f"({', '.join(aligns)},)")
-        grid = typst.call("data-table", grid)
+        grids = []
+        for columns in _parts(_needs([*head, *body, *foot], width), self.labels):
+            grid = _grid([_cut(rows, columns) for rows in (head, body, foot)], [aligns[column] for column in columns])
+            if sum(map(len, sections)) <= _TOGETHER:
+                grid = typst.call("block", grid, breakable="false", width="100%")
+            grids.append(grid)
+        whole = grids[0] if len(grids) == 1 else typst.block(grids)
         if self.caption:
-            grid = typst.call("figure", grid, kind="table", caption=typst.block([typst.text(self.caption)]))
-        if sum(map(len, sections)) <= _TOGETHER:
-            grid = typst.call("block", grid, breakable="false", width="100%")
-        return grid
+            whole = typst.call("figure", whole, kind="table", caption=typst.block([typst.text(self.caption)]))
+            if len(grids) == 1 and sum(map(len, sections)) <= _TOGETHER:
+                whole = typst.call("block", whole, breakable="false", width="100%")
+        return whole
+
+
+def _grid(sections: list[list[list[Cell]]], aligns: list[str]) -> str:
+    head, body, foot = sections
+    parts = [_cell(cell) for row in body for cell in row]
+    if head:
+        parts.insert(0, typst.call("table.header", *(_cell(cell) for row in head for cell in row)))
+    if foot:
+        cells = (typst.call("strong", cell.content) for row in foot for cell in row)
+        parts.append(typst.call("table.footer", "table.hline(stroke: 0.5pt)", *cells, repeat="false"))
+    grid = typst.call("table", *parts, columns=str(len(aligns)), align=f"({', '.join(aligns)},)")
+    return typst.call("data-table", grid)
+
+
+def _needs(rows: list[list[Cell]], width: int) -> list[float]:
+    """Points that each column takes at least, set as small as the template does."""
+    letters = [0] * width
+    for row in _placed(rows):
+        for x, cell in row:
+            words = [_letters(word) for word in cell.plain.split()]
+            if words and cell.columns == 1:
+                least = max(min(max(words), typst.LONGEST_WORD), min(sum(words) + len(words) - 1, _EASY))
+                letters[x] = max(letters[x], least)
+    return [count * _LETTER + _BESIDE for count in letters]
+
+
+def _letters(word: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in word)
+
+
+def _parts(needs: list[float], labels: int) -> list[list[int]]:
+    """Columns by the part of the table that they come in: as few parts as there must be."""
+    width = len(needs)
+    if sum(needs) <= _ROOM:
+        return [list(range(width))]
+    while labels and (labels >= width or sum(needs[:labels]) > _ROOM / 2):
+        labels -= 1
+    always, room = list(range(labels)), _ROOM - sum(needs[:labels])
+    parts = _filled_up(needs, range(labels, width), room)
+    # as many of much the same width
+    even = sum(needs[labels:]) / len(parts) + max(needs[labels:])
+    parts = _filled_up(needs, range(labels, width), min(room, even))
+    return [always + part for part in parts]
+
+
+def _filled_up(needs: list[float], columns: range, room: float) -> list[list[int]]:
+    parts: list[list[int]] = [[]]
+    for column in columns:
+        if parts[-1] and sum(needs[at] for at in parts[-1]) + needs[column] > room:
+            parts.append([])
+        parts[-1].append(column)
+    return parts
+
+
+def _placed(rows: list[list[Cell]]) -> list[list[tuple[int, Cell]]]:
+    """Each row's cells with the column they begin in."""
+    taken: dict[int, set[int]] = {}
+    placed = []
+    for y, row in enumerate(rows):
+        x, line = 0, []
+        for cell in row:
+            while x in taken.get(y, ()):
+                x += 1
+            line.append((x, cell))
+            for below in range(y + 1, y + cell.rows):
+                taken.setdefault(below, set()).update(range(x, x + cell.columns))
+            x += cell.columns
+        placed.append(line)
+    return placed
+
+
+def _cut(rows: list[list[Cell]], columns: list[int]) -> list[list[Cell]]:
+    """The rows with some of their columns; what spans several spans those of them that are left."""
+    return [
+        [replace(cell, columns=left) for x, cell in row if (left := sum(x <= at < x + cell.columns for at in columns))]
+        for row in _placed(rows)
+    ]
 
 
 def _cell(cell: Cell) -> str:
@@ -258,6 +344,9 @@ class _Reader(HTMLParser):
             # without <thead>, a first row of headers only is the head
             bare_head = self.section == "body" and not self.table.body and not self.table.head and all(self.row_headers)
             getattr(self.table, "head" if bare_head else self.section).append(self.row)
+            if self.section == "body" and not bare_head:
+                leading = [*self.row_headers, False].index(False)
+                self.table.labels = max(self.table.labels, sum(cell.columns for cell in self.row[:leading]))
         self.row = None
 
     def end_table(self) -> None:

@@ -6,6 +6,7 @@ written in Typst's *code* mode, where text is a quoted string in which just the 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 import unicodedata
@@ -22,6 +23,9 @@ LONGEST_WORD = 28  # characters: a longer word gets places where it may break, s
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _LONG = re.compile(rf"[^\s\u200b]{{{LONGEST_WORD},}}")
+_IN_TYPST = re.compile(
+    "[\u0900-\u097f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)  # Devanagari; what chooses a variant of a letter
 _SCHEME = re.compile(r"(?:https?://|mailto:)", re.IGNORECASE)
 
 
@@ -126,18 +130,60 @@ def link(url: str, body: str) -> str:
     return call("link", literal(address), body)
 
 
-@cache
-def _fonts() -> Any:
-    """Typst's own fonts and matplotlib's; whatever else the machine has would make the report look different there."""
+def _own_fonts() -> list[Path]:
     import matplotlib
+
+    fonts = Path(matplotlib.get_data_path(), "fonts", "ttf").glob("*.ttf")
+    return sorted(font for font in fonts if not font.name.startswith("LastResort"))  # it draws boxes for all there is
+
+
+@cache
+def _fonts(*, system: bool = False) -> Any:
+    """Typst's own fonts and matplotlib's. The machine's only for letters that those lack: they would make the report
+    look different elsewhere."""
     import typst
 
-    folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
-    return typst.Fonts(include_system_fonts=False, font_paths=[str(folder)])
+    return typst.Fonts(include_system_fonts=system, font_paths=list(map(str, _own_fonts())))
+
+
+def _without(letters: set[str], fonts: Iterable[Path | str]) -> set[str]:
+    """The letters that none of the fonts draws."""
+    from matplotlib.ft2font import FT2Font
+
+    for font in fonts:
+        if not letters:
+            break
+        with contextlib.suppress(OSError, RuntimeError):  # a damaged one
+            known = FT2Font(str(font)).get_charmap()
+            letters = {letter for letter in letters if ord(letter) not in known}
+    return letters
+
+
+def drawable(source: str) -> tuple[str, bool]:
+    """The source with letters that no font at hand draws told by their numbers; whether the machine's fonts are needed.
+
+    Letters that are not drawn themselves, as joiners and variation selectors, stay.
+    """
+    beyond = {letter for letter in set(source) if ord(letter) > 0x2FF and not _IN_TYPST.match(letter)}
+    foreign = _without({letter for letter in beyond if unicodedata.category(letter) != "Cf"}, _own_fonts())
+    if not foreign:
+        return source, False
+    from matplotlib.font_manager import findSystemFonts
+
+    missing = _without(foreign, findSystemFonts())
+    if missing:
+        runs = re.compile("[" + "".join(map(re.escape, sorted(missing))) + "]+")
+        source = runs.sub(lambda run: "[" + " ".join(f"U+{ord(letter):04X}" for letter in run.group()) + "]", source)
+        told = (
+            f"{len(missing)} different characters are written as [U+…]: no font of this machine has them. "
+            "With fonts that do (Debian: fonts-noto-core, fonts-noto-cjk, fonts-noto-color-emoji) they are drawn."
+        )
+        source += f"\n#{call('par', call('emph', text(told)))}\n"
+    return source, True
 
 
 def compile_pdf(source: str, files: dict[str, bytes], *, timestamp: int | None = None) -> bytes:
-    """Compile Typst source to PDF, offline, with fonts that come with the Python packages.
+    """Compile Typst source to PDF, offline, with fonts that come with the Python packages (see `drawable`).
 
     Parameters
     ----------
@@ -160,13 +206,16 @@ def compile_pdf(source: str, files: dict[str, bytes], *, timestamp: int | None =
     """
     import typst
 
+    source, foreign = drawable(source)
     with tempfile.TemporaryDirectory(prefix="taxidask-typst-") as folder:
         main = Path(folder, "main.typ")
         main.write_text(source, encoding="utf-8")
         for name, content in files.items():
             Path(folder, name).write_bytes(content)
         try:
-            document = typst.compile(main, root=Path(folder), format="pdf", font_paths=_fonts(), timestamp=timestamp)
+            document = typst.compile(
+                main, root=Path(folder), format="pdf", font_paths=_fonts(system=foreign), timestamp=timestamp
+            )
         except RuntimeError as error:
             told = str(getattr(error, "diagnostic", "") or error).strip().replace(f"{folder}/", "")
             raise ReportError(

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
+import pypdfium2
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from pdfs import text_of
@@ -15,6 +18,7 @@ from pdfs import text_of
 from taxidask.errors import ReportError
 from taxidask.report import build
 from taxidask.report.building import execute
+from taxidask.report.pdf import typst
 from taxidask.report.pdf.exporter import HEADER, TypstPDFExporter, asset
 from taxidask.storage.requests import take
 
@@ -72,6 +76,117 @@ def test_every_kind_of_output_is_shown() -> None:
     assert "Figure 1." in text
     assert "plain table" not in text
     assert "alert" not in text
+
+
+def _words(*outputs: object) -> list[list[tuple[str, float, float, float, float]]]:
+    """Of each page the words with their boxes, in points, as they are drawn."""
+    pdf, _ = TypstPDFExporter(execute_if_needed=False).from_notebook_node(
+        new_notebook(cells=[new_code_cell("x", outputs=list(outputs))])
+    )
+    pages = []
+    with pypdfium2.PdfDocument(pdf) as document:
+        for page in document:
+            text = page.get_textpage()
+            boxes = [text.get_charbox(at) for at in range(text.count_chars())]
+            words, begin, letters = [], 0, text.get_text_range()
+            for end in [*(at for at, letter in enumerate(letters) if letter.isspace()), len(letters)]:
+                if end > begin:
+                    part = boxes[begin:end]
+                    box = (
+                        min(b[0] for b in part),
+                        min(b[1] for b in part),
+                        max(b[2] for b in part),
+                        max(b[3] for b in part),
+                    )
+                    words.append((letters[begin:end], *box))
+                begin = end + 1
+            pages.append(words)
+    return pages
+
+
+@pytest.mark.parametrize("columns", [25, 60])
+def test_a_table_wider_than_a_page_comes_in_parts_that_stay_on_it_and_apart(columns: int) -> None:
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({f"column_{at:02}": rng.integers(10_000_000, 99_999_999, 4) for at in range(columns)})
+    frame.index = pd.Index([f"row{at}" for at in range(4)])
+    with pd.option_context("display.max_columns", None):
+        pages = _words(shown({"text/html": frame._repr_html_(), "text/plain": "x"}))
+    drawn = [word for page in pages for word, *_ in page]
+    for name in frame:
+        assert drawn.count(name) == 1
+        assert all(drawn.count(str(number)) == 1 for number in frame[name])
+    assert drawn.count("row0") == -(-columns // 10), "each part tells its rows, and there are no more than needed"
+    for page in pages:
+        assert all(left > 60 and right < 535 for _, left, _, right, _ in page), "inside the margins"
+        for at, (word, left, bottom, right, top) in enumerate(page):
+            for other, l2, b2, r2, t2 in page[at + 1 :]:
+                across, along = min(top, t2) - max(bottom, b2), min(right, r2) - max(left, l2)
+                assert across < 1 or along < 0.5, f"{word} and {other} lie on each other"
+
+
+def test_parts_of_a_table_keep_what_spans_columns() -> None:
+    columns = pd.MultiIndex.from_product([[f"day{at}" for at in range(8)], ["pickups", "drop-offs", "difference"]])
+    frame = pd.DataFrame(np.arange(48).reshape(2, 24) + 100, columns=columns, index=["Astoria", "SoHo"])
+    with pd.option_context("display.max_columns", None):
+        pages = _words(shown({"text/html": frame._repr_html_()}))
+    drawn = [word for page in pages for word, *_ in page]
+    assert all(drawn.count(str(number)) == 1 for number in frame.to_numpy().ravel())
+    assert all(drawn.count(f"day{at}") in (1, 2) for at in range(8)), "twice where a part ends within it"
+    assert drawn.count("Astoria") == drawn.count("SoHo") > 1
+
+
+HTML_PAGE = """
+<style>p { color: red }</style><script>alert("no")</script>
+<div><h3>Cluster &amp; workers</h3><p>Some <b>bold</b> text<br>and a <a href="https://example.org">link</a>.</p>
+<ul><li>first point<li>second point</ul><pre>a  b
+  c</pre><div hidden>folded away</div><div style="display: none"><div>never</div> seen</div>
+<table><tr><th>zone</th></tr><tr><td>Astoria</td></tr></table><p>after the table</p>
+<svg width="30" height="10"><rect width="30" height="10"/></svg>
+"""
+
+
+def test_an_html_output_is_shown_by_what_it_says() -> None:
+    text = export(new_code_cell("x", outputs=[shown({"text/html": HTML_PAGE, "text/plain": "<Client at 0x7f00>"})]))
+    for expected in (
+        "Cluster & workers",
+        "bold text",
+        "and a link.",
+        "first point",
+        "a b",
+        "Astoria",
+        "after the table",
+    ):
+        assert expected in text, expected
+    assert text.index("second point") < text.index("Astoria") < text.index("after the table")
+    for unwanted in ("0x7f00", "alert", "color", "folded", "never", "seen"):
+        assert unwanted not in text
+
+
+def test_an_output_that_only_a_browser_shows_is_said_to_be_one() -> None:
+    html = '<iframe src="https://example.org"></iframe><script>draw()</script>'
+    text = export(new_code_cell("x", outputs=[shown({"text/html": html, "text/plain": "<folium.Map at 0x7f00>"})]))
+    assert "An output that only a browser shows." in text
+    assert "0x7f00" not in text
+    assert "a plain summary" in export(
+        new_code_cell("x", outputs=[shown({"text/html": html, "text/plain": "a plain summary"})])
+    )
+
+
+def test_letters_that_no_font_has_are_told_by_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", list)
+    known = "Καλημέρα Привет שלום مرحبا नमस्ते ✓ ≤ █"
+    text = export(new_code_cell("x", outputs=[new_output("stream", text=f"{known} 出租车 🚕")]))
+    assert "[U+51FA U+79DF U+8F66] [U+1F695]" in text
+    assert "4 different characters are written as [U+…]" in text
+    assert typst.drawable(known) == (known, False)
+
+
+def test_letters_that_a_font_of_the_machine_has_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        typst, "_without", lambda letters, fonts: letters if fonts and "ttf" in str(fonts[0]) else set()
+    )
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", list)
+    assert typst.drawable("出租车") == ("出租车", True)
 
 
 def test_a_header_cell_makes_the_title_and_the_running_head() -> None:
