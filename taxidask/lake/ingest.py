@@ -261,7 +261,7 @@ class Driver:
         result = SourceIngest(**self.results[job.source.url])
         notes = [note for note in (result.mostly_rejected, result.note) if note]
         if not result.skipped:
-            notes += remarks(result.zoned, result.examples)
+            notes += remarks(result.zoned, result.examples, result.left_out)
         if job.source.month is None and not result.duplicate_of and result.error is None:
             notes.append("no month in its name, so outside_month was not checked")
         if result.rows and not result.kept:

@@ -109,6 +109,7 @@ class Manifest:
     format: int = FORMAT
     zoned: dict[str, Count] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    left_out: int = 0
     storage_version: str = field(default="", compare=False)
 
     def to_json(self) -> Bytes:
@@ -156,6 +157,7 @@ class Manifest:
             outside=(0, 0),
             zoned={},
             examples={},
+            left_out=0,
         )
 
 

@@ -129,7 +129,8 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
     counts = Tally(job.slot_seconds, space.cells)
     summary: dict[str, Any] = {
         "start": task.start, "stop": task.stop, "rows": 0, "kept": 0, "rejected": {}, "unreadable": {}, "bytes": 0,
-        "zoned": {}, "examples": {}, "content": [], "count_key": job.count_key, "parts": [], "rejects": [],
+        "zoned": {}, "examples": {}, "left_out": 0, "content": [],
+        "count_key": job.count_key, "parts": [], "rejects": [],
     }  # fmt: skip
     block = Block(job.source, task.start, task.stop)
     results = _read(block, job)
@@ -141,6 +142,7 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
         for name in ("rejected", "unreadable", "zoned"):
             add_up(summary[name], getattr(result, name))
         summary["examples"] = result.examples | summary["examples"]
+        summary["left_out"] += sum(result.rejected.values()) - result.rejects.num_rows
         summary["content"] += result.content
         name = f"{job.stem}-{task.start:012d}-{task.stop:012d}-{number:04d}.parquet"
         if result.rejects.num_rows:
@@ -258,7 +260,7 @@ def outcome(manifest: Manifest, *, note: str = "", skipped: bool = False) -> dic
         note = f"{note}; {second}" if note else second
     fields = (
         "url", "month", "rows", "kept", "rejected", "unreadable", "outside", "bytes", "seconds", "duplicate_of",
-        "zoned", "examples",
+        "zoned", "examples", "left_out",
     )  # fmt: skip
     return {name: getattr(manifest, name) for name in fields} | {"note": note, "skipped": skipped}
 
@@ -308,17 +310,19 @@ def _manifest(job: Job, summaries: list[dict[str, Any]]) -> Manifest:
     unreadable: dict[str, int] = {}
     zoned: dict[str, int] = {}
     examples: dict[str, str] = {}
+    left_out = 0
     for summary in summaries:
         for total, name in ((rejected, "rejected"), (unreadable, "unreadable"), (zoned, "zoned")):
             add_up(total, summary.get(name, {}))
         examples = summary.get("examples", {}) | examples
+        left_out += summary.get("left_out", 0)
     rows, kept, size = (sum(summary[name] for summary in summaries) for name in ("rows", "kept", "bytes"))
     parts = tuple(Part(**part) for summary in summaries for part in summary["parts"])
     rejects = tuple(Part(**part) for summary in summaries for part in summary["rejects"])
     checks = {
         "rows": (rows, kept + sum(rejected.values())),
         "kept rows": (kept, sum(part.rows for part in parts)),
-        "rejected rows": (sum(rejected.values()), sum(part.rows for part in rejects)),
+        "rejected rows": (sum(rejected.values()), sum(part.rows for part in rejects) + left_out),
         "bytes": (source.size, size),
     }
     for what, (said, found) in checks.items():
@@ -350,6 +354,7 @@ def _manifest(job: Job, summaries: list[dict[str, Any]]) -> Manifest:
         zoned=zoned,
         examples=examples,
         generation=job.generation,
+        left_out=left_out,
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from taxidask.errors import SourceError, UnknownHeaderError
 
@@ -145,7 +147,9 @@ HEAD_BYTES = 1 << 16
 """How much of a file's beginning is enough to tell its era, if its first rows are not odd ones."""
 LONGEST_ROW = 16 << 20
 """Bytes of the longest row; a file with a longer one is no CSV."""
-_TELLING_ROWS = 8
+_TELLING_ROWS, _MOST_ROWS = 8, 50_000
+_ROW = re.compile(rb"[^\r\n][^\n]*+")
+_NO_ROWS = re.compile(rb"(?:\r?\n)*+")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -277,13 +281,11 @@ def detect(head: bytes, url: str, *, ended: bool | None = None) -> tuple[Era, in
     ended = len(head) < HEAD_BYTES if ended is None else ended
     names, start = _names(head, url, ended)
     era = detect_columns(names, url)
-    extra = list(_extra_fields(head, start, len(names), ended))
-    for row in head[start:].split(b"\n"):
-        if row not in (b"", b"\r"):
-            break
-        start += len(row) + 1
+    extra = [count for count in _extra_fields(head, start, len(names), ended) if count is not None]
+    if empty := _NO_ROWS.match(head, min(start, len(head))):
+        start = empty.end()
     # two fields more than names, both empty, in most rows: a layout, not a fault
-    return replace(era, extra_fields=2 if sum(extra) > len(extra) else 0), min(start, len(head))
+    return replace(era, extra_fields=2 if sum(extra) > len(extra) else 0), start
 
 
 def tells(head: bytes, url: str) -> bool:
@@ -295,7 +297,8 @@ def tells(head: bytes, url: str) -> bool:
         detect_columns(names, url)
     except SourceError:
         return True
-    return sum(1 for _ in _extra_fields(head, start, len(names), False)) >= _TELLING_ROWS
+    extra = list(_extra_fields(head, start, len(names), False))
+    return len(extra) == _MOST_ROWS or len(extra) - extra.count(None) >= _TELLING_ROWS
 
 
 def _names(head: bytes, url: str, ended: bool) -> tuple[list[str], int]:
@@ -323,15 +326,13 @@ def _names(head: bytes, url: str, ended: bool) -> tuple[list[str], int]:
         return line.split(","), end + 1
 
 
-def _extra_fields(head: bytes, start: int, names: int, ended: bool) -> Iterator[int]:
-    """How many fields more than names each whole row has that is one of a layout: none or two."""
-    rows = head[start:].split(b"\n")
-    if not ended:
-        rows.pop()  # cut short by us
-    for row in rows:
+def _extra_fields(head: bytes, start: int, names: int, ended: bool) -> Iterator[int | None]:
+    """How many fields more than names the first whole rows have; None for what is a row of no layout."""
+    stop = len(head) if ended else head.rfind(b"\n") + 1  # the last row may be cut short by us
+    for found in islice(_ROW.finditer(head, start, max(start, stop)), _MOST_ROWS):
+        row = found[0]
         count = row.count(b",") + 1
         if b'"' in row:
             with suppress(csv.Error):
                 count = len(next(csv.reader([row.decode("latin-1")]), []))
-        if count in (names, names + 2):
-            yield count - names
+        yield count - names if count in (names, names + 2) else None

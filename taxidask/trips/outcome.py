@@ -61,6 +61,8 @@ class SourceIngest:
         Times marked UTC (`utc`), which were taken as they stand, and times of other zones (`converted`).
     examples : dict of str
         By reason, a text that could not be read.
+    left_out : int
+        Rejected rows that are counted only, as there were too many of too short lines; `lake.rejects` has the others.
     """
 
     url: str
@@ -78,6 +80,7 @@ class SourceIngest:
     error: TaxidaskError | None = None
     zoned: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    left_out: int = 0
 
     @property
     def mostly_rejected(self) -> str:
@@ -173,8 +176,8 @@ class Ingest:
         return f"<p>{html.escape(head)}</p><ul>{listed}</ul>{table._repr_html_()}"  # type: ignore[operator]
 
 
-def remarks(zoned: dict[str, int], examples: dict[str, str]) -> list[str]:
-    """What is worth knowing of a source's times."""
+def remarks(zoned: dict[str, int], examples: dict[str, str], left_out: int = 0) -> list[str]:
+    """What is worth knowing of a source's times and rejects."""
     said = []
     if utc := zoned.get("utc"):
         said.append(f"{utc:,} times are marked UTC and were taken as they stand, as New York's clock")
@@ -182,6 +185,8 @@ def remarks(zoned: dict[str, int], examples: dict[str, str]) -> list[str]:
         said.append(f"{converted:,} times of other zones were converted to New York's clock")
     if (text := examples.get("bad_datetime")) is not None:
         said.append(f"there are times that cannot be read, like {text!r}")
+    if left_out:
+        said.append(f"{left_out:,} of the rejected rows are counted only, the others are in lake.rejects()")
     return said
 
 

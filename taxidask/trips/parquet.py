@@ -17,21 +17,22 @@ from .rules import KEPT, Rules, judge_columns
 from .schema import REASONS, trip_schema
 from .sources import Block
 from .streams import RangeReader
-from .tables import BAD_DATETIME, Rejects, shortened
+from .tables import BAD_DATETIME, Rejects, sample, shortened
 from .typed import column as canonical
-from .typed import floats, is_text, times, values_of
+from .typed import floats, is_text, text_lengths, times, values_of
 
 ROW_BYTES = 160
 """Text bytes a row would have in CSV: what a result's size is reckoned in."""
+_SLICE_ROWS, _SLICE_BYTES = 4096, 8 << 20
 Part = tuple[
     pa.Table, pa.Table, int, int, dict[str, int], dict[str, int], int, list[str], dict[str, int], dict[str, str]
 ]
 
 
 def read_parquet(
-    block: Block, *, storage: Storage, rules: Rules, columns: list[str] | None, result_bytes: int
+    block: Block, *, storage: Storage, rules: Rules, columns: list[str] | None, result_bytes: int, room: int
 ) -> Iterator[Part]:
-    """Read a Parquet source; the fields of a `BlockResult` for every batch of rows."""
+    """Read a Parquet source; the fields of a `BlockResult` for every batch of rows, with `room` bytes for rejects."""
     source = block.source
     reader = RangeReader(block, storage, start=0)
     try:
@@ -53,12 +54,13 @@ def read_parquet(
                 data = {column: batch.column(batch.schema.get_field_index(name)) for column, name in names.items()}
                 last = row + batch.num_rows == table.metadata.num_rows
                 size, content = (source.size, reader.content) if last else (0, [])
-                yield _judged(batch, data, row, schema, block, rules, size, content)
+                rejects = Rejects(source.url, room)
+                yield _judged(batch, data, row, schema, block, rules, rejects, size, content)
                 given = given or last
                 row += batch.num_rows
             if not given:
                 none = dict.fromkeys(REASONS, 0)
-                empty = schema.empty_table(), Rejects(source.url).table()
+                empty = schema.empty_table(), Rejects(source.url, 0).table()
                 yield *empty, 0, 0, none, {}, source.size, reader.content, {}, {}
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{source.url} is a damaged Parquet file: {error}", "download it again") from error
@@ -71,6 +73,7 @@ def _judged(
     schema: pa.Schema,
     block: Block,
     rules: Rules,
+    rejects: Rejects,
     size: int,
     content: list[str],
 ) -> Part:
@@ -116,17 +119,28 @@ def _judged(
             array, bad = canonical(array, field, where[field.name])
         unreadable[field.name] = bad
         arrays.append(array)
-    rejects = Rejects(source.url)
-    numbers = np.flatnonzero(~kept)
-    if len(numbers):
+    for numbers in _slices(batch, np.flatnonzero(~kept)):
+        if rejects.full:
+            numbers = numbers[sample(codes[numbers])]
         lines = [json.dumps(line, default=str).encode() for line in _rows(batch.take(pa.array(numbers)))]
         ends = np.concatenate([[0], np.cumsum([len(line) for line in lines])]).astype(np.int32)
-        rejects.add(numbers + row, codes[~kept], np.frombuffer(b"".join(lines), np.uint8), ends)
+        rejects.add(numbers + row, codes[numbers], np.frombuffer(b"".join(lines), np.uint8), ends)
     counts = dict(zip(REASONS, rejected.tolist(), strict=True))
     trips = pa.Table.from_arrays(arrays, schema=schema)
     return (
         trips, rejects.table(), batch.num_rows, trips.num_rows, counts, unreadable, size, content, zoned, examples,
     )  # fmt: skip
+
+
+def _slices(batch: pa.RecordBatch, numbers: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows in slices that need little memory as Python's objects, however long their texts are."""
+    if not len(numbers):
+        return
+    sizes = np.full(len(numbers), _SLICE_BYTES // _SLICE_ROWS)
+    for column in batch.columns:
+        if is_text(values_of(column.type)):
+            sizes += text_lengths(column.take(pa.array(numbers)))
+    yield from np.split(numbers, np.flatnonzero(np.diff(np.cumsum(sizes) // _SLICE_BYTES)) + 1)
 
 
 def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:

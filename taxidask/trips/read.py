@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 RESULT_BYTES = 64 << 20
 """Text of one result of a source that is read as a stream."""
+REJECTS_SHARE = 2
+"""Bytes of rejects that a result holds for each byte of its text: all, unless its rows are very short."""
+LEAST_REJECTS = 4 << 20
 
 
 @dataclass
@@ -41,7 +44,7 @@ class BlockResult:
     trips : pyarrow.Table
         Kept rows in the order of the file, columns of `TRIP_SCHEMA`.
     rejects : pyarrow.Table
-        Rejected rows, as `REJECT_SCHEMA`.
+        Rejected rows, as `REJECT_SCHEMA`; where they would take several times the text's bytes, a sample of them.
     rows, kept : int
         Rows read and rows kept; kept and the sum of `rejected` make rows.
     rejected : dict
@@ -109,14 +112,18 @@ def read_block(
     check_rules(rules)
     wanted = None if columns is None else trip_schema(columns).names
     if source.format == "parquet":
-        for part in read_parquet(block, storage=storage, rules=rules, columns=wanted, result_bytes=result_bytes):
+        room = max(REJECTS_SHARE * result_bytes, LEAST_REJECTS)
+        for part in read_parquet(
+            block, storage=storage, rules=rules, columns=wanted, result_bytes=result_bytes, room=room
+        ):
             yield BlockResult(*part)
         return
     reader, chunks = _open(block, storage)
     size = block.stop - block.start if source.splittable else result_bytes
+    room = max(REJECTS_SHARE * size, LEAST_REJECTS)
     try:
         done_bytes, done_content = (block.start, 0) if source.splittable else (0, 0)
-        judged, rejects = Judged(source.era, source.month, rules), Rejects(source.url)
+        judged, rejects = Judged(source.era, source.month, rules), Rejects(source.url, room)
         trips, taken = Trips(judged, wanted, size + LONGEST_ROW), 0
 
         def result() -> BlockResult:
@@ -130,7 +137,7 @@ def read_block(
             if not source.splittable and taken and taken + length > size:
                 yield result()
                 done_bytes, done_content = min(reader.at, block.stop), len(reader.content)
-                judged, rejects = Judged(source.era, source.month, rules), Rejects(source.url)
+                judged, rejects = Judged(source.era, source.month, rules), Rejects(source.url, room)
                 trips, taken = Trips(judged, wanted, size + LONGEST_ROW), 0
             kept, bad = judged.take(text, length, trips.passengers_known, trips.count)
             trips.take(text, kept)
@@ -180,7 +187,7 @@ def count_block(
         ranges: list[str] = []
         names = ["pickup_datetime", "dropoff_datetime", *_places(judged.zones)]
         for trips, _, rows, _, rejected, _, _, part, zoned, examples in read_parquet(
-            block, storage=storage, rules=rules, columns=names, result_bytes=RESULT_BYTES
+            block, storage=storage, rules=rules, columns=names, result_bytes=RESULT_BYTES, room=0
         ):
             add_up(judged.zoned, zoned)
             judged.examples = examples | judged.examples

@@ -144,7 +144,8 @@ def row_chunks(
                 )
             size *= 2
             text = np.concatenate([text[:filled], np.empty(size - filled + PADDING, np.uint8)])
-        room = min(size, filled + _BEYOND_BYTES) if beyond else size
+        # where it is larger for a long row, what follows that row is not for the same chunk
+        room = min(size, filled + (_BEYOND_BYTES if beyond else CHUNK_BYTES))
         if limit is not None and not beyond:
             room = min(room, limit - base)
         # the room is filled before anything is parsed: a slow source hands out small pieces
@@ -180,7 +181,11 @@ def row_chunks(
             if beyond:
                 return
             rest = filled - cut
-            text[:rest] = text[cut:filled].copy()
+            left = text[cut:filled].copy()
+            if size > CHUNK_BYTES and rest < CHUNK_BYTES:  # it was larger for one long row
+                size = CHUNK_BYTES
+                text = np.empty(size + PADDING, np.uint8)
+            text[:rest] = left
             base, filled = base + cut, rest
         if ended:
             return

@@ -19,6 +19,8 @@ from .typed import decoded, plain_word
 # A kept row has two times of at least 11 characters, 16 commas and a value in four more fields.
 SHORTEST_ROW = 42
 LONGEST_EXAMPLE = 60
+REJECT_BYTES = 16
+"""Bytes of a reject besides its line and its source's URL."""
 _JUDGED = {
     "pickup_datetime": "pickup",
     "dropoff_datetime": "dropoff",
@@ -130,16 +132,19 @@ class Judged:
 
 
 class Rejects:
-    """Rejected rows as they come, and the table of them.
+    """Rejected rows as they come, and the table of them: all as long as there is room, then a sample.
 
     Parameters
     ----------
     url : str
         The source.
+    room : int
+        Bytes of the table, about; once it is full, one row of each reason is taken of what is added together.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, room: int) -> None:
         self.url = url
+        self._room = room
         self._offsets: list[np.ndarray] = []
         self._codes: list[np.ndarray] = []
         self._lines: list[np.ndarray] = []
@@ -149,17 +154,26 @@ class Rejects:
         """Keep the raw rows of a chunk that starts at offset `base`."""
         if not count:
             return
-        rows = judged.rejects[:count]
+        rows, codes = judged.rejects[:count], judged.codes[:count]
+        if self.full:
+            sampled = sample(codes)
+            rows, codes, count = rows[sampled], codes[sampled], len(sampled)
         starts = judged.row_start[rows].astype(np.int64)
         size = 2 * int((judged.ends[judged.row_last[rows]].astype(np.int64) - starts).sum())
         out, offsets = np.empty(size, np.uint8), np.zeros(count + 1, np.int32)
         used = kernels.copy_lines(
             text.ctypes.data, judged.ends, judged.row_start, judged.row_last, rows, count, out, offsets
         )
-        self.add(starts + base, judged.codes[:count].copy(), out[:used].copy(), offsets)
+        self.add(starts + base, codes.copy(), out[:used].copy(), offsets)
+
+    @property
+    def full(self) -> bool:
+        """Whether only a sample is to be added."""
+        return self._room <= 0
 
     def add(self, offsets: np.ndarray, codes: np.ndarray, lines: np.ndarray, ends: np.ndarray) -> None:
         """Keep rejects whose lines are UTF-8 one after another, ending at `ends[1:]`."""
+        self._room -= len(lines) + len(codes) * (len(self.url) + REJECT_BYTES)
         self._offsets.append(offsets)
         self._codes.append(codes)
         self._ends.append(ends)
@@ -176,7 +190,12 @@ class Rejects:
             reason = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(REASONS))
             columns = [pa.repeat(pa.scalar(self.url), count), pa.array(offsets), text, reason]
             parts.append(pa.Table.from_arrays(columns, schema=REJECT_SCHEMA))
-        return pa.concat_tables(parts).combine_chunks()
+        return pa.concat_tables(parts)
+
+
+def sample(codes: np.ndarray) -> np.ndarray:
+    """Which of some rejected rows stand for all: the first of each reason, in order."""
+    return np.sort(np.unique(codes, return_index=True)[1])
 
 
 class Trips:

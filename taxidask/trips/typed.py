@@ -99,6 +99,12 @@ def _plain(array: pa.Array) -> pa.Array:
     return array.cast(pa.string()) if pa.types.is_decimal(array.type) else array
 
 
+def text_lengths(array: pa.Array) -> np.ndarray:
+    """Bytes of each row's text."""
+    distinct = _Distinct.of(array)
+    return distinct.spread(np.diff(distinct.texts()[2]), 0)
+
+
 @dataclass
 class Times:
     """Microseconds of New York's clock, which of them are none, and how many were marked UTC or of other zones."""
