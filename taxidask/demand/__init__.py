@@ -1,7 +1,7 @@
 """How many trips will begin and end where and when: the model that forecasts a cube.
 
-Only for itself: backtest, bands, baselines, calendar, features, forecast, model, tasks, training, weather. Tests:
-tests/demand.
+Only for itself: backtest, bands, baselines, calendar, features, forecast, gaps, model, tasks, training, weather.
+Tests: tests/demand.
 """
 
 from __future__ import annotations

@@ -69,6 +69,9 @@ class History:
     missing : bool array (slots,)
     start : Timestamp
     slot : Timedelta
+    at : int array (slots + ahead,), optional
+        How many slots after `start` each slot lies; by default they follow each other. What is left out between two of
+        them is whole weeks.
     neighbours : int array (cells, k), -1 where there is none
     calendar : str or None
         Whose public holidays count, e.g. "US-NY".
@@ -91,6 +94,7 @@ class History:
         start: pd.Timestamp,
         slot: pd.Timedelta,
         neighbours: np.ndarray,
+        at: np.ndarray | None = None,
         calendar: str | None = "US-NY",
         timezone: str | None = "America/New_York",
         ahead: int = 0,
@@ -107,7 +111,8 @@ class History:
         self.y[:slots] = counts.reshape(slots, self.series)
         self.seen = np.zeros(self.length, np.float32)
         self.seen[:slots] = 1.0 if missing is None else ~np.asarray(missing, bool)
-        times = pd.date_range(start, periods=self.length, freq=slot)
+        at = np.arange(self.length) if at is None else at
+        times = pd.date_range(start, periods=int(at[-1]) + 1 if len(at) else 0, freq=slot)[at]
         self.clock = clock_factor(times, slot, timezone)
         self.seen[self.clock == 0] = 0.0
         self.y[self.seen == 0] = 0.0

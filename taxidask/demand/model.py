@@ -15,6 +15,7 @@ from taxidask.demand.bands import Bands
 from taxidask.demand.calendar import days_told
 from taxidask.demand.features import feature_names
 from taxidask.demand.forecast import Forecast
+from taxidask.demand.gaps import kept_slots
 from taxidask.demand.tasks import Parcel, Past, Question, ask_all, fit_pasts, load_boosters, pack, tail_of
 from taxidask.demand.training import Group, Options, is_weekly, least_slots, slots_needed
 from taxidask.errors import ModelError
@@ -270,7 +271,7 @@ class DemandModel:
     def _ask(
         self, parcel: Parcel, origin: Any, lead: Any, cube: Cube, start: pd.Timestamp, client: Client | None
     ) -> Forecast:
-        past = Past(len(parcel.counts), self._weekly)
+        past = Past(len(parcel.missing), self._weekly)
         question = Question(past, self._groups, self._boosters, np.asarray(origin), np.asarray(lead))
         ((mean, low, high, total_low, total_high, bad),) = ask_all(client, parcel, self.options, [question])
         times = pd.date_range(start, periods=len(lead), freq=cube.slot, name="time")
@@ -373,7 +374,7 @@ def past_of(cube: Cube, slots: int, options: Options) -> Past:
             f"{options.horizon} slots needs {needed:,} ({needed / day:.1f} days)",
             "ingest more trips" + (f", or give a shorter horizon: DemandModel(horizon={seen})" if shorter else ""),
         )
-    return Past(slots, is_weekly(missing, day, options.horizon))
+    return Past(slots, is_weekly(missing[kept_slots(missing, day, options.horizon)], day, options.horizon))
 
 
 def _note(cube: Cube, options: Options, groups: list[Group]) -> str:

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from taxidask.compute import executor
+from taxidask.demand.calendar import slots_per_day
 from taxidask.demand.features import History, neighbour_table
+from taxidask.demand.gaps import kept_slots
 from taxidask.demand.training import Group, Options, ask, fit_group, lead_groups
 from taxidask.demand.weather import align_weather
 
@@ -29,7 +31,7 @@ _KEPT = 2  # histories: tasks come in no order, and of one fold and the next mos
 
 @dataclass(frozen=True)
 class Parcel:
-    """What tasks need of a cube."""
+    """What tasks need of a cube; `counts` are those of the slots that are not missing."""
 
     counts: np.ndarray
     missing: np.ndarray
@@ -42,21 +44,31 @@ class Parcel:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": {}}
 
-    def history(self, options: Options, *, slots: int, weekly: bool, ahead: int = 0) -> History:
-        """The first `slots` slots made ready; the last ones made are kept for the next tasks that want the same."""
-        wanted = (slots, weekly, ahead)
+    def history(
+        self, options: Options, *, slots: int, weekly: bool, ahead: int = 0, since: int | None = None
+    ) -> History:
+        """The first `slots` slots made ready; the last ones made are kept for the next tasks that want the same.
+
+        Long gaps before slot `since` (by default, all) are shortened.
+        """
+        wanted = (slots, weekly, ahead, since)
         with _MAKING:
             if wanted not in self._made:
+                whole = slots if since is None else since
+                kept = kept_slots(self.missing[:whole], slots_per_day(self.slot), options.horizon)
+                kept = np.concatenate([kept, np.arange(whole, slots)])
+                at = np.concatenate([kept, np.arange(slots, slots + ahead)])
                 made = History(
-                    self.counts[:slots],
-                    missing=self.missing[:slots],
+                    self._dense(kept),
+                    missing=self.missing[kept],
                     start=self.start,
+                    at=at,
                     slot=self.slot,
                     neighbours=self.neighbours,
                     calendar=options.holidays,
                     timezone=options.timezone,
                     ahead=ahead,
-                    weather=None if self.weather is None else self.weather[: slots + ahead],
+                    weather=None if self.weather is None else self.weather[at],
                     weekly=weekly,
                 )
                 while len(self._made) >= _KEPT:
@@ -64,16 +76,27 @@ class Parcel:
                 self._made[wanted] = made
             return self._made[wanted]
 
+    def _dense(self, slots: np.ndarray) -> np.ndarray:
+        """The counts of `slots`, in order; 0 where they are missing."""
+        known = ~self.missing
+        if known.all():
+            return self.counts[slots]
+        row, known = np.cumsum(known)[slots] - 1, known[slots]
+        counts = np.zeros((len(slots), *self.counts.shape[1:]), self.counts.dtype)
+        counts[known] = self.counts[row[known]]
+        return counts
+
 
 def pack(cube: Cube, weather: pd.DataFrame | None, ahead: int = 0) -> Parcel:
     """A whole cube, and the weather until `ahead` slots after it."""
     times = pd.date_range(cube.start, periods=len(cube) + ahead, freq=cube.slot)
-    counts = cube.counts
+    missing = np.asarray(cube.missing, bool)
+    counts = cube.counts[~missing] if missing.any() else cube.counts
     if len(counts) and counts.max() < 2**16:
         counts = counts.astype(np.uint16)  # half the way to a worker
     return Parcel(
         counts,
-        np.asarray(cube.missing, bool),
+        missing,
         cube.start,
         cube.slot,
         neighbour_table(cube.space),
@@ -125,7 +148,9 @@ class AskDemand:
         question = numbered[1]
         past, origin, lead = question.past, question.origin, question.lead
         ahead = max(0, int((origin + lead).max()) + 1 - past.slots)
-        history = self.parcel.history(self.options, slots=past.slots, weekly=past.weekly, ahead=ahead)
+        since = max(0, min(past.slots, int(origin.min())))
+        history = self.parcel.history(self.options, slots=past.slots, weekly=past.weekly, ahead=ahead, since=since)
+        origin = origin - (past.slots - history.slots)
         bad = np.flatnonzero(~history.usable(origin, lead))
         if len(bad):
             return (*(np.empty(0, np.float32) for _ in range(5)), bad)

@@ -95,18 +95,19 @@ def cube_of(
     with ThreadPoolExecutor(READERS) as pool:
         for at in range(0, len(near), READERS):
             for part in pool.map(load, near[at : at + READERS]):
-                _add(counts, part, first)
-    counts[missing] = 0
+                _add(counts, part, first, missing)
     return Cube(
         counts, start=pd.Timestamp(low, unit="s"), slot=pd.Timedelta(seconds=slot_seconds), space=space, missing=missing
     )
 
 
-def _add(counts: np.ndarray, part: Tally, first: int) -> None:
+def _add(counts: np.ndarray, part: Tally, first: int, missing: np.ndarray) -> None:
+    """Add what lies in slots that are not missing; the others are not touched, so that they take no memory."""
     keys, pickups, dropoffs = part.entries()
     cells = counts.shape[1]
     at = keys - first * cells
     keep = (at >= 0) & (at < counts.shape[0] * cells)
+    keep[keep] = ~missing[at[keep] // cells]
     flat, at = counts.reshape(-1, 2), at[keep]
     for direction, ends in enumerate((pickups, dropoffs)):
         sums = flat[at, direction] + ends[keep]  # of int64: nothing wraps

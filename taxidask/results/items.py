@@ -190,10 +190,12 @@ def demand_items(
     ----------
     counts : array of int (slots, cells, 2)
     missing : array of bool (slots,), optional
-        Slots without data; they become nulls, not zeros.
+        Slots without data; they become nulls, not zeros, and days of nothing else no items.
     """
     length = pd.Timedelta(slot)
     days = _days(times, length)
+    if missing is not None:
+        days = [(name, start, a, b) for name, start, a, b in days if not missing[a:b].all()]
 
     def items() -> Iterator[Item]:
         for name, start, a, b in days:
@@ -217,10 +219,17 @@ def demand_items(
 
 
 def demand_frame(items: Iterable[Item], start: pd.Timestamp | None, end: pd.Timestamp | None) -> pd.DataFrame:
-    """Time, pickups, dropoffs; NaN in slots without data."""
+    """Time, pickups, dropoffs; NaN in slots without data, of which days of nothing else have one for all of them."""
     rows: dict[str, list[np.ndarray]] = {"time": [], "pickups": [], "dropoffs": []}
+    known: np.datetime64 | None = None
     for item in items:
-        rows["time"].append(_item_times(item, len(item["pickups"])))
+        times = _item_times(item, len(item["pickups"]))
+        if known is not None and times[0] > known:  # else a line through the rows would go straight across
+            rows["time"].append(np.array([known]))
+            for name in ("pickups", "dropoffs"):
+                rows[name].append(np.array([np.nan]))
+        rows["time"].append(times)
+        known = times[-1] + np.timedelta64(round(item["slot_seconds"] * 1e6), "us")
         rows["pickups"].append(_array(item["pickups"]))
         rows["dropoffs"].append(_array(item["dropoffs"]))
     frame = pd.DataFrame(

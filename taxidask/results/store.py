@@ -16,7 +16,7 @@ import pandas as pd
 from taxidask.errors import StoreError
 from taxidask.results import items as codec
 from taxidask.results import keys
-from taxidask.results.changes import changed
+from taxidask.results.changes import seal, there
 from taxidask.results.keys import CITY, LATEST, Key
 from taxidask.results.values import MAX_ITEM_BYTES, item_bytes, plain
 
@@ -193,6 +193,8 @@ class Store(ABC):
     ) -> int:
         """Publish a cube's counts: the last `days` of every cell (or of `cells`), and all days of the whole city.
 
+        Days without data are not published, and removed where they were.
+
         Returns the number of items written: one per cell and day that is new, or was counted differently before.
         """
         counts = np.asarray(cube.counts)
@@ -212,7 +214,7 @@ class Store(ABC):
                 times[begin:], counts[begin:], slot=cube.slot, space_key=space_key, cells=cells, missing=gaps
             )
             partitions = [keys.demand_pk(space_key, cell) for cell in cells]
-            return self._publish_changed(items, total, partitions, (times[begin], times[-1]), progress)
+            return self._publish_changed(items, total, partitions, (times[begin], times[-1]), progress=progress)
 
         written = publish([CITY], counts.sum(axis=1, dtype=np.int64, keepdims=True), 0)
         # whole days, as a day's item is replaced whole
@@ -222,7 +224,7 @@ class Store(ABC):
         return written + publish(wanted.tolist(), counts if cells is None else counts[:, wanted], begin, progress)
 
     def get_demand(self, space_key: str, cell: int | str = CITY, start: Any = None, end: Any = None) -> pd.DataFrame:
-        """Counted trips as time, pickups, dropoffs; NaN in slots without data, `end` is left out."""
+        """Counted trips as time, pickups, dropoffs, without `end`; NaN where is no data, once for whole days of it."""
         items, first, last = self._span(keys.demand_pk(space_key, cell), start, end)
         return codec.demand_frame(items, first, last)
 
@@ -273,11 +275,7 @@ class Store(ABC):
             key = keys.ingest_key(lake_url, body["url"])
             # a dict in a store has no order of its own
             items.append({**key._asdict(), "lake": lake_url, "names": list(body), "source": body})
-        if replace:
-            kept = {item["sk"] for item in items}
-            pk = keys.ingest_pk(lake_url)
-            self._delete([Key(pk, item["sk"]) for item in list(self._query(pk)) if item["sk"] not in kept])
-        return self._publish_changed(iter(items), len(items), [keys.ingest_pk(lake_url)])
+        return self._publish_changed(iter(items), len(items), [keys.ingest_pk(lake_url)], replace=replace)
 
     def get_ingest(self, lake_url: str) -> pd.DataFrame:
         """One row per source of a lake, by URL; rejects stay a dict of reasons."""
@@ -358,15 +356,22 @@ class Store(ABC):
         total: int,
         partitions: Sequence[str],
         days: Sequence[pd.Timestamp] = (),
+        *,
+        replace: bool = True,
         progress: Progress | None = None,
     ) -> int:
         """Write, of items that stay, those that are new or changed; how many that were.
 
-        `partitions` are all that they lie in, `days` the first and the last of theirs.
+        `partitions` are all that they lie in, `days` the first and the last of theirs. With `replace`, what the
+        partitions hold besides of these days is removed.
         """
         first, last = map(codec.day, days) if days else (None, None)
-        query = partial(self._query, first=first, last=last)
-        return self._put(changed(items, query, partitions, readers=self._readers), total, progress) if total else 0
+        left = there(partial(self._query, first=first, last=last), partitions, readers=self._readers)
+        new = (item for item in items if left.pop((item["pk"], item["sk"]), None) != seal(item))
+        written = self._put(new, total, progress) if total else 0
+        if replace:
+            self._delete(Key(*key) for key in left)
+        return written
 
     def _finish(self, item: Item, run: str | None) -> Item:
         """The item with its end of life, if it has one."""

@@ -13,6 +13,8 @@ from taxidask.units import DAY, slot_seconds_of
 INGEST_BYTES_PER_CORE_SECOND = 60e6
 #: Seconds of one core that models, forecast and report take besides the ingest, for about one month of trips.
 FIXED_CORE_SECONDS = 90.0
+#: Seconds more for every further month with data: a history to fit on is so much longer.
+MONTH_CORE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,14 @@ def requests(*, blocks: int, sources: int) -> tuple[int, int]:
     return 4 * blocks + 3 * sources, 2 * blocks + 4 * sources
 
 
-def estimate(settings: Settings, *, bytes_to_read: int, blocks: int, sources: int, cells: int, cores: float) -> Cost:
-    """The cost of a run before it starts."""
+def estimate(
+    settings: Settings, *, bytes_to_read: int, blocks: int, sources: int, months: int, cells: int, cores: float
+) -> Cost:
+    """The cost of a run before it starts; `months` are those with data, however far apart."""
     puts, gets = requests(blocks=blocks, sources=sources) if settings.lake.startswith("s3://") else (0, 0)
     days = -(-settings.horizon * slot_seconds_of(settings.slot) // DAY) + 1
-    core_seconds = bytes_to_read / INGEST_BYTES_PER_CORE_SECOND + FIXED_CORE_SECONDS * max(1, cores)
-    # items: every cell's days of forecast and of demand, and the city's days of at most a month a source
-    writes = cells * (days + DEMAND_DAYS) + 31 * sources if settings.store.startswith("dynamodb://") else 0
+    models = FIXED_CORE_SECONDS * max(1, cores) + MONTH_CORE_SECONDS * max(0, months - 1)
+    core_seconds = bytes_to_read / INGEST_BYTES_PER_CORE_SECOND + models
+    # items: every cell's days of forecast and of demand, and the city's days
+    writes = cells * (days + DEMAND_DAYS) + 31 * months if settings.store.startswith("dynamodb://") else 0
     return price(settings, core_seconds=core_seconds, bytes_read=bytes_to_read, puts=puts, gets=gets, writes=writes)

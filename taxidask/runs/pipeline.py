@@ -179,7 +179,16 @@ def run(
     blocks = sum(len(source.blocks(parse_bytes(settings.block_size))) for source in sources)
     size = sum(source.size for source in sources)
     cells = lake.choose_space(settings.space, sources).space.cells
-    guess = cost.estimate(settings, bytes_to_read=size, blocks=blocks, sources=len(sources), cells=cells, cores=cores)
+    months = len({source.month or source.url for source in sources})
+    guess = cost.estimate(
+        settings,
+        bytes_to_read=size,
+        blocks=blocks,
+        sources=len(sources),
+        months=months,
+        cells=cells,
+        cores=cores,
+    )
     item, mine = open_run(store, settings, resume, say)
     if not mine:
         say(f"run {item['id']} is done: nothing to do")

@@ -110,7 +110,9 @@ def test_the_arithmetic_of_the_full_history() -> None:
     from taxidask.runs import cost
 
     settings = Settings(compute="kubernetes", lake="s3://b/lake", store="dynamodb://taxidask")
-    guess = cost.estimate(settings, bytes_to_read=gigabytes * 10**9, blocks=blocks, sources=192, cells=263, cores=32)
+    guess = cost.estimate(
+        settings, bytes_to_read=gigabytes * 10**9, blocks=blocks, sources=192, months=192, cells=263, cores=32
+    )
     assert f"one region's table: {guess.usd:.2f}" in SECTION
     assert "= 0.02" in SECTION
     assert guess.writes == pytest.approx(14_000, rel=0.05)

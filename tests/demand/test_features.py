@@ -7,6 +7,8 @@ import pytest
 import taxidask as td
 from taxidask.demand.calendar import holiday_days, slots_per_day
 from taxidask.demand.features import History, feature_names, neighbour_table
+from taxidask.demand.tasks import pack
+from taxidask.demand.training import Options
 from taxidask.demand.weather import COLUMNS, align_weather
 
 
@@ -196,3 +198,48 @@ def test_only_holidays_that_change_the_traffic_count():
     quiet += ["2015-11-26", "2015-12-25", "2010-02-15"]
     assert not holiday_days(pd.DatetimeIndex(ordinary), "US-NY").any()
     assert holiday_days(pd.DatetimeIndex(quiet), "US-NY").all()
+
+
+def apart(month: td.Cube, weeks: int) -> td.Cube:
+    """The month, its second half `weeks` weeks later."""
+    half, gap = len(month) // 2 // 7 * 7, weeks * 7 * round(pd.Timedelta("1D") / month.slot)
+    counts = np.insert(month.counts, [half] * gap, 0, axis=0)
+    missing = np.zeros(len(counts), bool)
+    missing[half : half + gap] = True
+    return td.Cube(counts, start=month.start, slot=month.slot, space=month.space, missing=missing)
+
+
+@pytest.mark.parametrize("weekly", [True, False])
+def test_a_gap_that_is_shortened_changes_nothing_that_is_looked_at(month, weekly):
+    cube, day, horizon = apart(month, 40), slots_per_day(month.slot), 30
+    whole = history(cube, weekly=weekly, ahead=horizon)
+    parcel, options = pack(cube, None), Options(horizon=horizon)
+    short = parcel.history(options, slots=len(cube), weekly=weekly, ahead=horizon)
+    removed = whole.slots - short.slots
+    assert removed % (7 * day) == 0
+    assert removed >= 28 * 7 * day
+    assert len(parcel.counts) == len(month)  # slots without data are not carried along
+    gap = np.flatnonzero(cube.missing)
+    target = np.concatenate([np.arange(gap[0]), np.arange(gap[-1] + 1, len(cube) + horizon)])
+    for lead in (1, 7, horizon):
+        origin = target - lead
+        near = np.where(
+            target > gap[-1], origin - removed, origin
+        )  # an origin in the gap too, of what is asked after it
+        ok = whole.usable(origin, np.full(len(origin), lead))
+        assert (ok == short.usable(near, np.full(len(near), lead))).all()
+        assert ok.sum() > len(month) // 3
+        for a, b in zip(
+            whole.block(origin[ok], np.full(ok.sum(), lead)),
+            short.block(near[ok], np.full(ok.sum(), lead)),
+            strict=True,
+        ):
+            a, b = a.copy(), b.copy()
+            if a.ndim == 3:
+                crossed = a[:, :, 0] != b[:, :, 0]  # the lead itself: how long the gap is
+                assert (target[ok][crossed.any(1)] - gap[-1] <= horizon).all()
+                a[:, :, 0] = b[:, :, 0] = 0
+            np.testing.assert_array_equal(a, b)
+    # of what is asked from the middle of a gap on, nothing is left out
+    asked = parcel.history(options, slots=len(cube), weekly=weekly, since=gap[len(gap) // 2])
+    assert 0 < whole.slots - asked.slots < removed

@@ -351,3 +351,34 @@ def test_a_horizon_that_is_none_is_refused_by_name(fitted, month, horizon):
 def test_a_start_that_is_none_is_refused_by_name(fitted, month, start):
     with pytest.raises(ModelError, match="start="):
         fitted.predict_rolling(month, start=start)
+
+
+def test_months_years_apart_are_fitted_and_forecast_by_what_has_data(make_cube, quick):
+    month = make_cube(70, start="2009-03-02")
+    half, gap = 35 * 24, 300 * 7 * 24
+    counts = np.insert(month.counts, [half] * gap, 0, axis=0)
+    missing = np.zeros(len(counts), bool)
+    missing[half : half + gap] = True
+    cube = td.Cube(counts, start=month.start, slot=month.slot, space=month.space, missing=missing)
+    model = td.DemandModel(horizon=24, **quick).fit(cube)
+    assert model.card["data"]["profile"] == "weekly"
+    assert model.card["data"]["missing"] == gap
+    after = model.forecast(cube)
+    assert after.times[0] == cube.end
+    # the years between are nothing that a forecast of the month after them looks at
+    short = td.Cube(
+        np.delete(counts, slice(half, half + gap - 20 * 7 * 24), axis=0),
+        start=cube.end - pd.Timedelta(days=70 + 20 * 7),
+        slot=cube.slot,
+        space=cube.space,
+        missing=np.delete(missing, slice(half, half + gap - 20 * 7 * 24)),
+    )
+    np.testing.assert_array_equal(model.forecast(short).mean, after.mean)
+    rolled = model.predict_rolling(cube, start=cube.end - pd.Timedelta(days=2), horizon=3)
+    np.testing.assert_array_equal(
+        rolled.mean, model.predict_rolling(short, start=cube.end - pd.Timedelta(days=2), horizon=3).mean
+    )
+    in_gap = model.predict_rolling(cube, start=cube.times[half + 30], horizon=3)
+    assert len(in_gap.times) == len(cube) - half - 30
+    frame = td.backtest(td.DemandModel(**quick), cube, folds=2, horizon=24)
+    assert np.isfinite(frame["mae"]).all()

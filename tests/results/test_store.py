@@ -579,3 +579,21 @@ def test_only_what_is_new_or_changed_is_written(store, make_cube):
     assert store.put_ingest("lake", [source, {**other, "rows": 6}], replace=True) == 1
     assert store.put_ingest("lake", [source], replace=True) == 0
     assert store.get_ingest("lake")["url"].tolist() == ["a.csv"]
+
+
+def test_days_without_data_are_not_published(store, make_cube):
+    cube = make_cube()
+    assert store.put_demand(cube, days=3) == 10 + 3 * 4
+    missing = np.zeros(480, bool)
+    missing[48 : 8 * 48 + 7] = True  # seven whole days, and a part of the ninth
+    missing[-48:] = True
+    cube.missing = missing
+    assert store.put_demand(cube, days=3) == 5  # the ninth; the others are no items any more
+    city = store.get_demand(SPACE)
+    # one slot stands for the seven days, so that no line goes across them
+    assert city["time"].dt.day.value_counts().to_dict() == {1: 48, 9: 48, 2: 1}
+    assert city["pickups"].isna().sum() == 1 + 7
+    assert set(store.get_demand(SPACE, 2)["time"].dt.day) == {9}
+    cube.missing = np.ones(480, bool)
+    assert store.put_demand(cube) == 0
+    assert store.get_demand(SPACE).empty

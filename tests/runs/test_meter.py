@@ -209,5 +209,5 @@ def test_core_seconds_follow_the_size_of_the_cluster(monkeypatch: pytest.MonkeyP
 
 def test_nothing_is_paid_for_a_run_on_files() -> None:
     local = td.Settings(sources=[absolute("trips.csv")])
-    guess = td.runs.cost.estimate(local, bytes_to_read=10**9, blocks=15, sources=1, cells=100, cores=4)
+    guess = td.runs.cost.estimate(local, bytes_to_read=10**9, blocks=15, sources=1, months=1, cells=100, cores=4)
     assert (guess.puts, guess.gets, guess.usd) == (0, 0, 0)

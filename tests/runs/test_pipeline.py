@@ -252,7 +252,7 @@ def test_the_same_relative_names_in_another_folder_are_another_job(
 @pytest.mark.parametrize(("slot", "horizon"), [("15min", 2880), ("30min", 1440), ("60min", 720), ("1D", 30)])
 def test_the_estimate_counts_days_whatever_the_slot(slot: str, horizon: int) -> None:
     settings = td.Settings(store="dynamodb://taxidask", slot=slot, horizon=horizon)
-    guess = cost.estimate(settings, bytes_to_read=10**9, blocks=15, sources=1, cells=600, cores=2)
+    guess = cost.estimate(settings, bytes_to_read=10**9, blocks=15, sources=1, months=1, cells=600, cores=2)
     assert guess.writes == 600 * (31 + 28) + 31
 
 
