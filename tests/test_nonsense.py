@@ -25,12 +25,15 @@ COUNTS = np.zeros((48, 4, 2), np.int32)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A sample, a lake of it and its cube."""
+    """A lake of a sample, the sample, its cube and a store."""
     folder = tmp_path_factory.mktemp("nonsense")
     [file] = td.make_sample(folder, start="2015-01", trips_per_month=200, seed=1)
     lake = td.Lake(folder / "lake")
     lake.ingest(file, space=GRID)
-    return lake, file, lake.cube(start="2015-01-01", end="2015-01-02")
+    store = td.open_store(f"sqlite:///{folder}/store.db")
+    store.create()
+    yield lake, file, lake.cube(start="2015-01-01", end="2015-01-02"), store
+    store.close()
 
 
 CALLS = {
@@ -52,6 +55,8 @@ CALLS = {
     "Lake.trips a list's value": lambda p, v: p[0].trips(where=[("passenger_count", "not in", [1, v])]),
     "Lake.cube start": lambda p, v: p[0].cube(start=v),
     "Lake.cube end": lambda p, v: p[0].cube(end=v),
+    "Lake.sample": lambda p, v: p[0].sample(v),
+    "Lake.sample columns": lambda p, v: p[0].sample(10, columns=v),
     "Lake.rejects": lambda p, v: p[0].rejects(v),
     "Lake.rejects reason": lambda p, v: p[0].rejects(reason=v),
     "Lake.rejects a reason": lambda p, v: p[0].rejects(reason=[v]),
@@ -84,6 +89,11 @@ CALLS = {
         "t", start="2015-01", trips_per_month=10, faults=v, overwrite=True
     ),
     "open_store": lambda p, v: td.open_store(v),
+    "open_store a file": lambda p, v: isinstance(v, str) and td.open_store(f"sqlite:///{v}"),
+    "Store.get_forecast": lambda p, v: p[3].get_forecast(v, 0),
+    "Store.get_forecast cell": lambda p, v: p[3].get_forecast("a", v),
+    "Store.get_forecast start": lambda p, v: p[3].get_forecast("a", 0, v),
+    "Store.get_run": lambda p, v: p[3].get_run(v),
     "load_settings lake": lambda p, v: td.load_settings(lake=v),
     "load_settings store": lambda p, v: td.load_settings(store=v),
     "load_settings sources": lambda p, v: td.load_settings(sources=v),
@@ -91,6 +101,7 @@ CALLS = {
     "connect": lambda p, v: v is None or td.connect(v),
     "run": lambda p, v: v is None or td.run(v),
     "Grid rows": lambda p, v: td.Grid(v, 2, west=0, south=0, east=1, north=1),
+    "Grid.locate": lambda p, v: GRID.locate(v, v),
     "Grid west": lambda p, v: td.Grid(2, 2, west=v, south=0, east=1, north=1),
     "Zones": lambda p, v: td.Zones(v),
     "Cube": lambda p, v: td.Cube(v, start="2015-01-01", space=GRID),

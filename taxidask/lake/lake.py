@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pandas as pd
 import pyarrow as pa
 
-from taxidask.errors import LakeError, SettingsError, StorageError
+from taxidask.errors import LakeError, SettingsError, TaxidaskError
 from taxidask.progress import say
 from taxidask.space import AUTO, Choice, Space, SpaceLike, choose_space
 from taxidask.storage import Storage, absolute, default_storage
@@ -424,7 +424,7 @@ class Lake:
                 return f"Lake {self.url}: empty"
             manifests = self._manifests.counted()
             space = load_space(self.url, layout.space_key, self.storage)
-        except StorageError as error:
+        except TaxidaskError as error:
             return f"Lake {self.url}: {error}"
         kept, rows = sum(one.kept for one in manifests), sum(one.rows for one in manifests)
         days = [pd.Timestamp(day, unit="us") for one in manifests for day in (one.first, one.last) if day is not None]
@@ -438,7 +438,7 @@ class Lake:
         head = f"<p>{html.escape(repr(self))}</p>"
         try:
             return head + self.sources()[["url", "month", "rows", "kept", "rejected", "note"]]._repr_html_()  # type: ignore[operator]
-        except StorageError:
+        except TaxidaskError:
             return head
 
 

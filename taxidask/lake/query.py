@@ -52,7 +52,7 @@ def query_trips(
 
     In order of pickup, then source, then their place in the source.
     """
-    names = _names(columns)
+    names = names_of(columns)
     schema = trip_schema(names)
     condition, looked_at = parse_where(where, TRIP_SCHEMA)
     if condition is not None:  # what Arrow cannot compare is no damage of a part
@@ -148,7 +148,8 @@ def query_rejects(
     return pa.concat_tables(tables).slice(0, limit)
 
 
-def _names(columns: Sequence[str] | str | None) -> list[str]:
+def names_of(columns: Sequence[str] | str | None) -> list[str]:
+    """The columns asked for, checked; all by default."""
     if columns is None:
         return TRIP_SCHEMA.names
     if not isinstance(columns, Iterable):

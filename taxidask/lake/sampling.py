@@ -15,10 +15,9 @@ import pyarrow.compute as pc
 from taxidask.storage import Storage
 from taxidask.trips.schema import TRIP_SCHEMA, trip_schema
 
-from .filters import check_columns
 from .manifest import Manifest
 from .parts import read_part
-from .query import READERS, query_trips
+from .query import READERS, names_of, query_trips
 from .tasks import ROW_GROUP
 
 FEWEST_GROUPS, ROWS_OF_GROUP = 256, 1024
@@ -34,8 +33,7 @@ def sample_trips(
 
     Of few trips every so many-th is taken; of many, row groups at even distances are read, from each the same share.
     """
-    names = TRIP_SCHEMA.names if columns is None else [columns] if isinstance(columns, str) else list(columns)
-    check_columns(names, TRIP_SCHEMA)
+    names = names_of(columns)
     read = [name for name in TRIP_SCHEMA.names if name in {*names, "pickup_datetime"}]
     parts = [(part, one.url) for one in manifests for part in one.parts if part.rows]
     parts.sort(key=lambda pair: pair[0].first or 0)  # those of equal times by source, wherever the lake is

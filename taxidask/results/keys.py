@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from taxidask.errors import StoreError
+from taxidask.units import is_whole
 
 CITY = "city"
 RUNS = "runs"
@@ -125,7 +126,6 @@ def _cell(cell: Any) -> str:
         if cell != CITY:
             raise StoreError(f"cell is {cell!r}", f"give the number of a cell, or {CITY!r} for the whole city")
         return CITY
-    number = int(cell)
-    if number < 0 or number != cell:
+    if not is_whole(cell, 0):
         raise StoreError(f"cell is {cell!r}", f"cells are counted from 0; {CITY!r} is the whole city")
-    return str(number)
+    return str(int(cell))

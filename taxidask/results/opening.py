@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
 from taxidask.credentials import REMEDY, credential_in
-from taxidask.errors import StoreError
+from taxidask.errors import StorageError, StoreError
 from taxidask.results.store import Store
+from taxidask.storage import absolute
 
 _FORMS = "write it as sqlite:///taxidask.db, sqlite:////folder/taxidask.db, or dynamodb://table?region=us-east-1"
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
@@ -105,5 +106,11 @@ def _sqlite_path(place: str, url: str) -> Path:
         raise StoreError(
             f"{url!r} names no file", "a store is shared by threads and processes, so it needs a file; " + _FORMS
         )
-    # absolute from here on: the working folder may change
-    return Path(path).expanduser().absolute()
+    try:
+        local = absolute(path)  # from here on: the working folder may change
+        local.encode()
+    except (StorageError, UnicodeEncodeError) as error:
+        raise StoreError(f"{url!a}: {getattr(error, 'message', 'its name is not UTF-8')}", _FORMS) from error
+    if "://" in local:
+        raise StoreError(f"{url!r} names no local file", f"a store of many machines is a table; {_FORMS}")
+    return Path(local)

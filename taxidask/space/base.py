@@ -67,8 +67,11 @@ class Space(ABC):
         >>> td.Grid.new_york().locate([-73.99, 0.0], [40.75, 0.0])
         array([330,  -1], dtype=int32)
         """
-        x = np.ascontiguousarray(lon, dtype=np.float64)
-        y = np.ascontiguousarray(lat, dtype=np.float64)
+        try:
+            x = np.ascontiguousarray(lon, dtype=np.float64)
+            y = np.ascontiguousarray(lat, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise SpaceError(f"these are no longitudes and latitudes: {error}", "give numbers, in degrees") from error
         shape = np.shape(lon)
         if shape != np.shape(lat):
             raise SpaceError(

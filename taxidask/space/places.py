@@ -38,7 +38,7 @@ def as_point(place: Any) -> tuple[float, float] | None:
     parts = place.strip("()[] ").split(",") if isinstance(place, str) else place
     try:
         lon, lat = (float(part) for part in parts)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if not np.isfinite((lon, lat)).all():
         raise SpaceError(f"{place!r} is no point", "give (longitude, latitude) in degrees")
