@@ -15,8 +15,8 @@ from taxidask.results import wire
 from taxidask.results.batch import TABLE_UNITS, Pacer, Refusal, Write, write_all
 from taxidask.results.explain import code_of, explain, is_transient, is_unreachable, missing, strange_keys
 from taxidask.results.keys import Key
-from taxidask.results.store import Item, Progress, Store, look, no_such_place, sized
-from taxidask.results.values import same, write_units
+from taxidask.results.store import Item, Progress, Store, look, no_such_place
+from taxidask.results.values import same, sized, write_units
 
 _KEYS = {"pk": "HASH", "sk": "RANGE"}
 _TTL = "expires_at"

@@ -17,8 +17,8 @@ from typing import Any
 
 from taxidask.errors import StoreError
 from taxidask.results.keys import Key
-from taxidask.results.store import Item, Progress, Store, look, no_such_place, sized
-from taxidask.results.values import same
+from taxidask.results.store import Item, Progress, Store, look, no_such_place
+from taxidask.results.values import same, sized
 from taxidask.words import command
 
 _APPLICATION_ID = 0x54585344  # "TXSD"

@@ -18,7 +18,7 @@ from taxidask.results import items as codec
 from taxidask.results import keys
 from taxidask.results.changes import seal, there
 from taxidask.results.keys import CITY, LATEST, Key
-from taxidask.results.values import MAX_ITEM_BYTES, item_bytes, plain
+from taxidask.results.values import plain
 
 DEMAND_DAYS = 28
 """How many of the last days are published of every cell; of the city all are."""
@@ -399,17 +399,6 @@ class Store(ABC):
             last=None if last is None else codec.day(last),
         )
         return self._alive(found), first, last
-
-
-def sized(item: Item) -> int:
-    """The item's bytes as DynamoDB counts them; an error when they are too many for it."""
-    size = item_bytes(item)
-    if size > MAX_ITEM_BYTES:
-        raise StoreError(
-            f"{item['pk']} / {item['sk']} has {size / 1024:,.0f} KB, an item may have {MAX_ITEM_BYTES // 1024} KB",
-            "publish less in one piece: larger slots, shorter lists",
-        )
-    return size
 
 
 def look(item: Item, path: tuple[str, ...]) -> Any:

@@ -214,6 +214,17 @@ def item_bytes(item: Mapping[str, Any]) -> int:
     return sum(len(name.encode()) + value_bytes(value) for name, value in item.items())
 
 
+def sized(item: dict[str, Any]) -> int:
+    """The item's bytes as DynamoDB counts them; an error when they are too many for it."""
+    size = item_bytes(item)
+    if size > MAX_ITEM_BYTES:
+        raise StoreError(
+            f"{item['pk']} / {item['sk']} has {size / 1024:,.0f} KB, an item may have {MAX_ITEM_BYTES // 1024} KB",
+            "publish less in one piece: larger slots, shorter lists",
+        )
+    return size
+
+
 def write_units(size: int) -> int:
     """Write units of an item: one for each started KiB."""
     return max(1, -(-size // 1024))
