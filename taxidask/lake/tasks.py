@@ -300,7 +300,8 @@ def _check_summary(summary: dict[str, Any]) -> None:
         raise KeyError(*missing)
     rejected = sum(summary["rejected"].values())
     found = tuple(sum(part["rows"] for part in summary[name]) for name in ("parts", "rejects"))
-    if (summary["kept"], rejected, summary["rows"]) != (*found, sum(found)):
+    left_out = summary.get("left_out", 0)
+    if (summary["kept"], rejected - left_out, summary["rows"] - left_out) != (*found, sum(found)):
         raise ValueError(f"{summary['rows']} rows, {summary['kept']} kept, {rejected} rejected, in parts {found}")
 
 
