@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taxidask.credentials import hidden
+from taxidask.words import escaped
 
 
 class TaxidaskError(Exception):
@@ -11,7 +12,7 @@ class TaxidaskError(Exception):
     Parameters
     ----------
     message : str
-        What was wrong, with which value and where; credentials in its URLs are left out.
+        What was wrong, with which value and where; credentials in its URLs are left out, control characters escaped.
     remedy : str, optional
         What the reader can do about it; shown after the message.
 
@@ -21,8 +22,11 @@ class TaxidaskError(Exception):
     the lake /tmp/lake has no source; ingest one: lake.ingest('trips/*.csv')
     """
 
+    _lines = False  # whether a message may be of several lines
+
     def __init__(self, message: str, remedy: str | None = None) -> None:
-        message, remedy = hidden(message), remedy and hidden(remedy)
+        message = escaped(hidden(message), lines=self._lines)
+        remedy = remedy and escaped(hidden(remedy), lines=self._lines)
         super().__init__(message, remedy)
         self.message = message
         self.remedy = remedy
@@ -61,6 +65,8 @@ class LakeError(TaxidaskError):
 
 class ComputeError(TaxidaskError):
     """Workers that could not be reached or did not do their work."""
+
+    _lines = True
 
 
 class ModelError(TaxidaskError):

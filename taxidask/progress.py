@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from taxidask.credentials import hidden
+from taxidask.words import escaped
 
 WINDOW_SECONDS = 30.0
 """The speed shown is that of this long a while: the first seconds, with their compiling, do not haunt the rest."""
@@ -245,4 +246,4 @@ def say(text: str, file: IO[str] | None = None) -> None:
     if out is None:  # stderr was closed; print would take stdout, which is for results
         return
     with contextlib.suppress(OSError, ValueError):
-        print(hidden(text), file=out, flush=True)
+        print(escaped(hidden(text), lines=True), file=out, flush=True)

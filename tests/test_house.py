@@ -16,7 +16,7 @@ _spec.loader.exec_module(house)
 
 # fmt: off
 FROM_THE_GROUND = (
-    "credentials", "errors", "lazy", "words", "units", "clock", "compiled", "progress", "tariff", "settings", "storage",
+    "credentials", "words", "errors", "lazy", "units", "clock", "compiled", "progress", "tariff", "settings", "storage",
     "space", "sample", "models", "cube", "compute", "trips", "lake", "demand", "fare", "backtests", "results", "report",
     "runs", "doctor", "app", "cli",
 )

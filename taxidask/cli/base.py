@@ -15,6 +15,7 @@ from taxidask.errors import SettingsError, StorageError
 from taxidask.progress import say
 from taxidask.settings import Settings, resolve
 from taxidask.storage import absolute, default_storage
+from taxidask.words import escaped
 
 DONE, FAILED, WRONG_USE, LEFT_OUT, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -87,7 +88,7 @@ def finish(run: taxidask.Run, as_json: bool) -> int:
         for item in run.left_out:
             say(f"left out: {item}")
     else:
-        print(run)
+        output(run)
     return LEFT_OUT if run.left_out else DONE
 
 
@@ -102,7 +103,7 @@ def table(frame: Any, as_json: bool, out: str | None = None) -> int:
     elif as_json:
         print(frame.to_json(orient="records", date_format="iso"))
     elif len(frame):
-        print(frame.to_string(index=False))
+        output(frame.to_string(index=False))
     else:
         say("no rows")
     return DONE
@@ -110,6 +111,11 @@ def table(frame: Any, as_json: bool, out: str | None = None) -> int:
 
 def dumps(value: Any) -> str:
     return json.dumps(value, default=str)
+
+
+def output(result: Any) -> None:
+    """Print a result for a person, whatever the names in it hold."""
+    print(escaped(str(result), lines=True))
 
 
 def check_out(out: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from taxidask.cli.base import DONE, Json, cluster_app, dumps, settings_of
+from taxidask.cli.base import DONE, Json, cluster_app, dumps, output, settings_of
 from taxidask.errors import SettingsError
 from taxidask.progress import say
 
@@ -56,7 +56,7 @@ def up(
     elif workers is not None and not cluster.mine:
         cluster.scale(workers)
     told = look.describe(cluster, settings.prices)
-    print(dumps(told) if json else look.text(told))
+    output(dumps(told) if json else look.text(told))
     return DONE
 
 
@@ -82,7 +82,7 @@ def status(name: str | None = None, *, namespace: Namespace = None, json: Json =
     if json:
         print(dumps(told[0] if name else told))
     elif told:
-        print("\n\n".join(map(look.text, told)))
+        output("\n\n".join(map(look.text, told)))
     else:
         say(f"no clusters in namespace {settings.namespace}")
     return DONE

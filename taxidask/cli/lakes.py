@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import taxidask
-from taxidask.cli.base import DONE, Json, Lake, dumps, lake_app, settings_of, table
+from taxidask.cli.base import DONE, Json, Lake, dumps, lake_app, output, settings_of, table
 from taxidask.progress import say
+from taxidask.words import escaped
 
 SHOWN = ["url", "month", "rows", "kept", "rejected", "note"]
 
@@ -44,5 +45,5 @@ def remove(source: str, /, *more: str, lake: Lake = None, json: Json = False) ->
     if json:
         print(dumps([{"url": one.url, "trips": one.trips, "second_names": one.second_names} for one in removed]))
     else:
-        print("\n".join(f"removed {one.url}: {one.trips:,} trips" for one in removed))
+        output("\n".join(f"removed {escaped(one.url)}: {one.trips:,} trips" for one in removed))
     return DONE

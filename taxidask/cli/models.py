@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 import taxidask
-from taxidask.cli.base import DONE, Json, Lake, app, check_out, dumps, settings_of, table
+from taxidask.cli.base import DONE, Json, Lake, app, check_out, dumps, output, settings_of, table
 from taxidask.errors import SettingsError, SpaceError
 from taxidask.progress import say
 
@@ -38,7 +38,7 @@ def fit(model: Literal["demand", "fare", "both"] = "both", *, lake: Lake = None,
         print(dumps(cards))
     else:
         for kind in cards:
-            print(f"{kind:<8} {join(home.url, 'models', kind)}")
+            output(f"{kind:<8} {join(home.url, 'models', kind)}")
         if note := cards.get("demand", {}).get("note"):
             say(f"the demand model: {note}")
     return DONE
@@ -110,5 +110,5 @@ def quote(
         result = model.quote(pickup=pickup, dropoff=dropoff, at=at, passengers=passengers)
     except SpaceError as error:
         raise SettingsError(error.message, error.remedy) from error
-    print(dumps(vars(result)) if json else result)
+    output(dumps(vars(result)) if json else result)
     return DONE

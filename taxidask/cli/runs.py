@@ -17,6 +17,7 @@ from taxidask.cli.base import (
     app,
     dumps,
     finish,
+    output,
     runs_app,
     settings_of,
     store_app,
@@ -126,7 +127,7 @@ def show(id: str, *, store: Store = None, json: Json = False) -> int:  # noqa: A
     from taxidask.runs.look import describe, find
 
     item = find(store_of(store), id)
-    print(dumps(item) if json else describe(item))
+    output(dumps(item) if json else describe(item))
     return DONE
 
 
@@ -161,7 +162,7 @@ def cancel(id: str, *, store: Store = None) -> int:  # noqa: A002
     """
     from taxidask.runs.look import request_cancel
 
-    print(request_cancel(store_of(store), id))
+    output(request_cancel(store_of(store), id))
     return DONE
 
 
@@ -176,7 +177,7 @@ def create(*, store: Store = None) -> int:
     """
     opened = taxidask.open_store(settings_of(store=store).store)
     made = opened.create()
-    print(f"{opened.url} {'is made' if made else 'was there already'} ({opened.cost_class})")
+    output(f"{opened.url} {'is made' if made else 'was there already'} ({opened.cost_class})")
     return DONE
 
 
@@ -198,5 +199,5 @@ def report(*, run: str | None = None, lake: Lake = None, store: Store = None, ou
     settings = settings_of(lake=lake, store=store, report=out)
     say("building the report …")
     path = build(store=store_of(settings.store), lake=taxidask.Lake(settings.lake), run_id=run, out=settings.report)
-    print(path)
+    output(path)
     return DONE

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from taxidask.cli.base import DONE, FAILED, Json, Store, app, dumps, settings_of, with_settings
+from taxidask.cli.base import DONE, FAILED, Json, Store, app, dumps, output, settings_of, with_settings
 
 
 @app.command(name="app")
@@ -48,5 +48,5 @@ def doctor(*, json: Json = False, **given: Any) -> int:
         print(dumps([vars(finding) for finding in findings]))
     else:
         for finding in findings:
-            print(finding)
+            output(finding)
     return DONE if all(finding.ok for finding in findings) else FAILED

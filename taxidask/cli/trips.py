@@ -17,6 +17,7 @@ from taxidask.cli.base import (
     app,
     check_out,
     dumps,
+    output,
     settings_of,
     table,
     trips_app,
@@ -26,7 +27,7 @@ from taxidask.errors import LakeError, SettingsError
 from taxidask.progress import Progress, say
 from taxidask.settings import resolve
 from taxidask.storage import absolute
-from taxidask.words import command, quantity
+from taxidask.words import command, escaped, quantity
 
 _INGEST = "taxidask ingest 'trips/*.csv'"
 
@@ -59,7 +60,7 @@ def sample(
         files = taxidask.make_sample(
             str(folder), start=start, months=months, trips_per_month=trips_per_month, seed=seed, faults=faults
         )
-    print(dumps(files) if json else "\n".join(files))
+    output(dumps(files) if json else "\n".join(map(escaped, files)))
     return DONE
 
 
@@ -110,7 +111,7 @@ def ingest(*files: str, json: Json = False, **given: Any) -> int:
     if len(result.failed) == len(result.sources):
         raise_failures(result)
     records = result.to_pandas().assign(space=repr(result.space.space), space_reason=result.space.reason)
-    print(records.to_json(orient="records") if json else result)
+    output(records.to_json(orient="records") if json else result)
     notes = left_out(result)
     for note in notes:
         say(f"left out: {note}")

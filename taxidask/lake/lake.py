@@ -22,7 +22,7 @@ from taxidask.trips.rules import Rules, check_rules
 from taxidask.trips.schema import REASONS
 from taxidask.trips.sources import Source, Unusable, survey
 from taxidask.units import is_whole, parse_bytes, slot_seconds_of
-from taxidask.words import quantity
+from taxidask.words import escaped, quantity
 
 from .cube import cube_of
 from .filters import Where
@@ -421,16 +421,16 @@ class Lake:
         try:
             layout = read_layout(self.url, self.storage)
             if layout is None:
-                return f"Lake {self.url}: empty"
+                return f"Lake {escaped(self.url)}: empty"
             manifests = self._manifests.counted()
             space = load_space(self.url, layout.space_key, self.storage)
         except TaxidaskError as error:
-            return f"Lake {self.url}: {error}"
+            return f"Lake {escaped(self.url)}: {error}"
         kept, rows = sum(one.kept for one in manifests), sum(one.rows for one in manifests)
         days = [pd.Timestamp(day, unit="us") for one in manifests for day in (one.first, one.last) if day is not None]
         span = f", {min(days):%Y-%m-%d} to {max(days):%Y-%m-%d}" if days else ""
         return (
-            f"Lake {self.url}: {quantity(len(manifests), 'source')}, {kept:,} trips "
+            f"Lake {escaped(self.url)}: {quantity(len(manifests), 'source')}, {kept:,} trips "
             f"of {rows:,} rows{span}, slots of {layout.slot_seconds // 60} min, {space!r}"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from .manifest import FORMAT, json_object
 
 _spaces: dict[tuple[str, str], Space] = {}
 _lock = threading.Lock()
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # of a file in the lake, and nowhere else
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def read_layout(lake: str, storage: Storage) -> Layout | None:
                 "use the version of taxidask that wrote it",
             )
         key, slot = fields.get("space_key"), fields.get("slot_seconds", 0)
-        if not isinstance(key, str) or not is_whole(slot) or DAY % slot:
+        if not isinstance(key, str) or not _NAME.fullmatch(key) or not is_whole(slot) or DAY % slot:
             raise ValueError(f"space_key is {key!r:.100}, slot_seconds is {slot!r:.100}")
         return Layout(key, int(slot), version)
     except MissingError:

@@ -53,6 +53,9 @@ def cube_url(lake: str, count_key: str, part: str) -> str:
     return join(lake, "cube", count_key, f"{part}.parquet")
 
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]
+Below = Annotated[str, Field(pattern=r"^(trips/year=[0-9]+/month=[0-9]+|rejects)/[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]
+"""Paths and names of files: a manifest that names others would have readers read outside of the lake."""
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Month = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
 Micros = Annotated[int, Field(ge=-62_135_596_800_000_000, lt=253_402_300_800_000_000)]
@@ -67,7 +70,7 @@ class Part:
     which older lakes lack: pages have checksums of their own.
     """
 
-    path: str
+    path: Below
     rows: Count
     bytes: Count
     first: Micros | None = None
@@ -83,7 +86,7 @@ class Manifest:
     """
 
     url: str
-    id: str
+    id: Name
     version: str
     size: Count
     month: Month | None
@@ -96,7 +99,7 @@ class Manifest:
     rejected: dict[str, Count]
     unreadable: dict[str, Count]
     outside: tuple[Count, Count]
-    count_key: str
+    count_key: Name
     bytes: Count
     seconds: FiniteFloat
     first: Micros | None
@@ -109,7 +112,7 @@ class Manifest:
     format: int = FORMAT
     zoned: dict[str, Count] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
-    left_out: int = 0
+    left_out: Count = 0
     storage_version: str = field(default="", compare=False)
 
     def to_json(self) -> Bytes:

@@ -12,7 +12,7 @@ from taxidask.results.notes import whole
 from taxidask.results.summary import lasted, seconds_between
 from taxidask.runs.cost import Cost
 from taxidask.runs.ledger import LIVELY, STAGES, driver_state, told, unknown_run
-from taxidask.words import quantity
+from taxidask.words import escaped, quantity
 
 
 def _timeout(item: dict[str, Any]) -> float:
@@ -77,7 +77,7 @@ def describe(item: dict[str, Any]) -> str:
                 span += f", {quantity(record['repeated'], 'task')} run again"
             lines.append(f"  {name:<8} {record['state']:<10} {span}  {record.get('detail') or ''}".rstrip())
     notes = [note for name in STAGES for note in item["stages"].get(name, {}).get("left_out") or []]
-    lines += [f"  left out {note}" for note in notes]
+    lines += [f"  left out {escaped(note)}" for note in notes]
     lines += [f"  {name:<8} {Cost(**item[name])}" for name in ("estimate", "cost") if item.get(name)]
     if item.get("error"):
         lines.append(f"  error    {item['error']}")

@@ -24,7 +24,7 @@ from taxidask.settings import Settings, resolve
 from taxidask.storage.requests import take
 from taxidask.trips import Source
 from taxidask.units import parse_bytes
-from taxidask.words import quantity
+from taxidask.words import escaped, quantity
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -66,7 +66,7 @@ class Run:
             record = self.stages.get(name, {})
             lines.append(f"  {name:<8} {record.get('state', 'not begun'):<10} {record.get('detail') or ''}".rstrip())
         lines += [f"  lake     {self.lake}", f"  store    {self.store}", f"  report   {self.report}"]
-        lines += [f"  left out {item}" for item in self.left_out]
+        lines += [f"  left out {escaped(item)}" for item in self.left_out]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from taxidask.errors import TaxidaskError
 from taxidask.space import Choice
-from taxidask.words import quantity
+from taxidask.words import escaped, quantity
 
 from .schema import REASONS
 from .sources import raise_unusable
@@ -163,7 +163,9 @@ class Ingest:
         lines += [f"  {self.space}"]
         lines += [f"  rejected {count:,}: {reason}" for reason, count in self.rejected.items()]
         lines += [
-            f"  {source.url}: {source.error or source.note}" for source in self.sources if source.error or source.note
+            f"  {escaped(source.url)}: {source.error or escaped(source.note)}"
+            for source in self.sources
+            if source.error or source.note
         ]
         return "\n".join(lines)
 
