@@ -76,10 +76,12 @@ def assert_same_numbers(mine: Finished, theirs: Finished) -> None:
     assert {**other, "run": "", "lake": ""} == {**latest, "run": "", "lake": ""}
     for cell in [*range(mine.lake.cube().space.cells), "city"]:
         pd.testing.assert_frame_equal(
-            theirs.store.get_forecast(latest["space"], cell), mine.store.get_forecast(latest["space"], cell)
+            theirs.store.get_forecast(latest["space"], cell, slot=latest["slot"]),
+            mine.store.get_forecast(latest["space"], cell, slot=latest["slot"]),
         )
         pd.testing.assert_frame_equal(
-            theirs.store.get_demand(latest["space"], cell), mine.store.get_demand(latest["space"], cell)
+            theirs.store.get_demand(latest["space"], cell, slot=latest["slot"]),
+            mine.store.get_demand(latest["space"], cell, slot=latest["slot"]),
         )
     pd.testing.assert_frame_equal(_ingest(theirs), _ingest(mine))
     for kind in ("demand", "fare"):

@@ -83,8 +83,9 @@ def read_curves(store: Store, latest: dict[str, Any], cell: int | str = CITY, *,
     begin = pd.Timestamp(latest["forecast_start"])
     end = pd.Timestamp(latest["forecast_end"])
     last = pd.Timestamp(latest.get("cube_end", begin))
-    observed = store.get_demand(latest["space"], cell, last - pd.Timedelta(days=days), last)
-    return Curves(observed, store.get_forecast(latest["space"], cell, begin, end))
+    slot = latest.get("slot", "30min")
+    observed = store.get_demand(latest["space"], cell, last - pd.Timedelta(days=days), last, slot=slot)
+    return Curves(observed, store.get_forecast(latest["space"], cell, begin, end, slot=slot))
 
 
 def cell_names(latest: dict[str, Any]) -> dict[str, int | str]:

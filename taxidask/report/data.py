@@ -89,7 +89,8 @@ class RunData:
         if not self.published:
             return pd.DataFrame(columns=["time", "direction", "mean", "low", "high"])
         latest = self.latest
-        return self.store.get_forecast(latest["space"], cell, latest["forecast_start"], latest["forecast_end"])
+        span = latest["forecast_start"], latest["forecast_end"]
+        return self.store.get_forecast(latest["space"], cell, *span, slot=latest.get("slot", "30min"))
 
     def cell_name(self, cell: int) -> str:
         """A cell for a reader: its zone's name, or its row and column in the grid."""

@@ -1,6 +1,7 @@
 """What is published: one store interface, DynamoDB for the cloud and SQLite for one machine.
 
-Only for itself: batch, changes, dynamodb, explain, items, keys, opening, sqlite, values, wire. Tests: tests/results.
+Only for itself: batch, changes, dynamodb, explain, items, keys, opening, paths, sqlite, values, wire. Tests:
+tests/results.
 
 Examples
 --------
@@ -15,6 +16,6 @@ Examples
 from __future__ import annotations
 
 from taxidask.results.opening import open_store
-from taxidask.results.store import Store
+from taxidask.results.store import LAYOUT, Store
 
-__all__ = ["Store", "open_store"]
+__all__ = ["LAYOUT", "Store", "open_store"]

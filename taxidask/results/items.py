@@ -121,7 +121,7 @@ def forecast_items(
             rounded = [six_digits(np.asarray(band)[a:b]).transpose(1, 2, 0) for band in bands]
             for position, cell in enumerate(cells):
                 item: Item = {
-                    "pk": keys.forecast_pk(space_key, cell),
+                    "pk": keys.forecast_pk(space_key, length, cell),
                     "sk": name,
                     "start": start,
                     "slot_seconds": plain(length.total_seconds()),
@@ -207,7 +207,7 @@ def demand_items(
                     for gap in gaps:
                         values[gap] = None
                 yield {
-                    "pk": keys.demand_pk(space_key, cell),
+                    "pk": keys.demand_pk(space_key, length, cell),
                     "sk": name,
                     "start": start,
                     "slot_seconds": plain(length.total_seconds()),

@@ -3,9 +3,9 @@
 ====================================  ====================  =====================================================
 partition key (pk)                    sort key (sk)         item
 ====================================  ====================  =====================================================
-``forecast#<space>#<cell>``           ``2016-02-01``        the day's forecast of a cell, both directions
-``forecast#<space>#city``             ``2016-02-01``        the same of the whole city
-``demand#<space>#<cell>``             ``2016-02-01``        the day's counted trips of a cell (or ``city``)
+``forecast#<space>#<slot>#<cell>``    ``2016-02-01``        the day's forecast of a cell, both directions
+``forecast#<space>#<slot>#city``      ``2016-02-01``        the same of the whole city
+``demand#<space>#<slot>#<cell>``      ``2016-02-01``        the day's counted trips of a cell (or ``city``)
 ``card#<kind>``                       ``latest``            a model's card; ``run#<id>`` keeps that run's
 ``metrics#<run>``                     ``<kind>#0000``       a table of metrics, in parts if it is large
 ``ingest#<lake>``                     ``<sha256 of URL>``   what ingesting one source found
@@ -23,6 +23,8 @@ import hashlib
 import re
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from taxidask.errors import StoreError
 from taxidask.units import is_whole
@@ -64,14 +66,14 @@ def part(text: object) -> str:
     return quoted.encode()[: _LONGEST - 33].decode("utf-8", "ignore") + "~" + digest
 
 
-def forecast_pk(space_key: str, cell: int | str) -> str:
+def forecast_pk(space_key: str, slot: Any, cell: int | str) -> str:
     """Partition of a cell's forecasts."""
-    return f"forecast#{part(space_key)}#{_cell(cell)}"
+    return f"forecast#{part(space_key)}#{_slot(slot)}#{_cell(cell)}"
 
 
-def demand_pk(space_key: str, cell: int | str) -> str:
+def demand_pk(space_key: str, slot: Any, cell: int | str) -> str:
     """Partition of a cell's counted trips."""
-    return f"demand#{part(space_key)}#{_cell(cell)}"
+    return f"demand#{part(space_key)}#{_slot(slot)}#{_cell(cell)}"
 
 
 def card_key(kind: str, run: str | None = None) -> Key:
@@ -119,6 +121,20 @@ def run_time(run: str) -> datetime | None:
         return datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def _slot(slot: Any) -> str:
+    """A length of slots: hours counted in another are other numbers.
+
+    Examples
+    --------
+    >>> _slot("30min"), _slot("0.5h"), _slot("7.5min")
+    ('1800s', '1800s', '450s')
+    """
+    try:
+        return f"{pd.Timedelta(slot).total_seconds():g}s"
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"slot is {slot!r}, which is no length of time", "write it as 30min") from error
 
 
 def _cell(cell: Any) -> str:

@@ -18,10 +18,14 @@ from taxidask.results import items as codec
 from taxidask.results import keys
 from taxidask.results.changes import seal, there
 from taxidask.results.keys import CITY, LATEST, Key
+from taxidask.results.paths import no_overlap, path_of, top_level
 from taxidask.results.values import plain
 
 DEMAND_DAYS = 28
 """How many of the last days are published of every cell; of the city all are."""
+
+LAYOUT = 2
+"""Of the keys: what was published under another is not read any more, and has to be published again."""
 
 Item = dict[str, Any]
 Progress = Callable[[int, int], None]
@@ -169,17 +173,21 @@ class Store(ABC):
         )
         return self._publish(items, total, run=run)
 
-    def get_forecast(self, space_key: str, cell: int | str, start: Any = None, end: Any = None) -> pd.DataFrame:
+    def get_forecast(
+        self, space_key: str, cell: int | str, start: Any = None, end: Any = None, *, slot: Any = "30min"
+    ) -> pd.DataFrame:
         """A cell's newest forecast as time, direction, mean, low, high; `end` is left out.
 
         `cell` is a number, or ``"city"`` for the totals. Empty when nothing has been published.
         """
-        items, first, last = self._span(keys.forecast_pk(space_key, cell), start, end)
+        items, first, last = self._span(keys.forecast_pk(space_key, slot, cell), start, end)
         return codec.forecast_frame(items, first, last)
 
-    def get_total_forecast(self, space_key: str, start: Any = None, end: Any = None) -> pd.DataFrame:
+    def get_total_forecast(
+        self, space_key: str, start: Any = None, end: Any = None, *, slot: Any = "30min"
+    ) -> pd.DataFrame:
         """The city's newest forecast as time, direction, mean, low, high."""
-        return self.get_forecast(space_key, CITY, start, end)
+        return self.get_forecast(space_key, CITY, start, end, slot=slot)
 
     # -- counted demand ------------------------------------------------------------------------------------------------
 
@@ -213,7 +221,7 @@ class Store(ABC):
             total, items = codec.demand_items(
                 times[begin:], counts[begin:], slot=cube.slot, space_key=space_key, cells=cells, missing=gaps
             )
-            partitions = [keys.demand_pk(space_key, cell) for cell in cells]
+            partitions = [keys.demand_pk(space_key, cube.slot, cell) for cell in cells]
             return self._publish_changed(items, total, partitions, (times[begin], times[-1]), progress=progress)
 
         written = publish([CITY], counts.sum(axis=1, dtype=np.int64, keepdims=True), 0)
@@ -223,9 +231,11 @@ class Store(ABC):
             begin = int(times.searchsorted((times[-1] - pd.Timedelta(days=days - 1)).normalize()))
         return written + publish(wanted.tolist(), counts if cells is None else counts[:, wanted], begin, progress)
 
-    def get_demand(self, space_key: str, cell: int | str = CITY, start: Any = None, end: Any = None) -> pd.DataFrame:
+    def get_demand(
+        self, space_key: str, cell: int | str = CITY, start: Any = None, end: Any = None, *, slot: Any = "30min"
+    ) -> pd.DataFrame:
         """Counted trips as time, pickups, dropoffs, without `end`; NaN where is no data, once for whole days of it."""
-        items, first, last = self._span(keys.demand_pk(space_key, cell), start, end)
+        items, first, last = self._span(keys.demand_pk(space_key, slot, cell), start, end)
         return codec.demand_frame(items, first, last)
 
     # -- models --------------------------------------------------------------------------------------------------------
@@ -301,7 +311,7 @@ class Store(ABC):
         if not isinstance(body.get("id"), str) or not body["id"]:
             raise StoreError("a run has no id", "give it one like 20261123T081500Z-ab12cd: ids sort by time")
         for name in body:
-            _top_level(name)
+            top_level(name)
         item = self._finish({**keys.run_key(body["id"])._asdict(), **body}, body["id"])
         return self._insert(item)
 
@@ -328,9 +338,9 @@ class Store(ABC):
         bool
             False, with nothing changed, when there is no such run or it is not as expected.
         """
-        paths = {_path(name): plain(value, name) for name, value in changes.items()}
-        _no_overlap(list(paths))
-        expected = {_path(name): plain(value, name) for name, value in (expect or {}).items()}
+        paths = {path_of(name): plain(value, name) for name, value in changes.items()}
+        no_overlap(list(paths))
+        expected = {path_of(name): plain(value, name) for name, value in (expect or {}).items()}
         if ("id",) in paths:
             raise StoreError(f"an update of run {run} changes its id", "create a new run instead")
         return self._update(keys.run_key(run), paths, expected)
@@ -418,25 +428,3 @@ def no_such_place(key: Key) -> StoreError:
 
 def _bare(item: Item) -> dict[str, Any]:
     return {name: value for name, value in item.items() if name not in keys.RESERVED}
-
-
-def _top_level(name: str) -> None:
-    if name in keys.RESERVED or "." in name:
-        raise StoreError(
-            f"a run has an attribute called {name!r}", f"names have no dots and are not {', '.join(keys.RESERVED)}"
-        )
-
-
-def _path(name: str) -> tuple[str, ...]:
-    path = tuple(name.split("."))
-    if not all(path):
-        raise StoreError(f"{name!r} names no attribute of a run", "write it as state, or stages.ingest")
-    _top_level(path[0])
-    return path
-
-
-def _no_overlap(paths: list[tuple[str, ...]]) -> None:
-    for a in paths:
-        for b in paths:
-            if a is not b and b[: len(a)] == a:
-                raise StoreError(f"an update sets both {'.'.join(a)} and {'.'.join(b)}", "set the one or the other")

@@ -19,7 +19,7 @@ from taxidask.demand import DemandModel, folds_of
 from taxidask.errors import ReportError, RunError, TaxidaskError
 from taxidask.fare import FareModel
 from taxidask.lake import Lake
-from taxidask.results import Store, open_store
+from taxidask.results import LAYOUT, Store, open_store
 from taxidask.runs.ledger import Ledger, digest, settings_key
 from taxidask.settings import Settings
 from taxidask.space import AUTO, NAMED, Space, Zones, space_of, zone_name
@@ -252,9 +252,8 @@ def fare(job: Job) -> dict[str, Any]:
 
 
 def publish_inputs(job: Job) -> str:
-    return digest(
-        job.ledger.stage("demand").get("outputs"), job.ledger.stage("fare").get("outputs"), job.settings.horizon
-    )
+    models = [job.ledger.stage(kind).get("outputs") for kind in ("demand", "fare")]
+    return digest(*models, job.settings.horizon, LAYOUT)
 
 
 def publish_ready(job: Job, outputs: dict[str, Any]) -> bool:

@@ -77,13 +77,13 @@ def test_store_holds_what_the_saved_models_say(local: Finished) -> None:
     cube = local.lake.cube()
     forecast = td.DemandModel.load(f"{local.lake.url}/models/demand").forecast(cube, horizon=48)
     for cell in latest["cells"][:5]:
-        stored = local.store.get_forecast(latest["space"], cell)
+        stored = local.store.get_forecast(latest["space"], cell, slot=latest["slot"])
         for direction, name in enumerate(("pickup", "dropoff")):
             one = stored[stored["direction"] == name]
             np.testing.assert_allclose(one["mean"], forecast.mean[:, cell, direction], rtol=1e-5, atol=1e-9)
             assert (one["low"] <= one["mean"]).all()
             assert (one["mean"] <= one["high"]).all()
-    demand = local.store.get_demand(latest["space"], "city")
+    demand = local.store.get_demand(latest["space"], "city", slot=latest["slot"])
     assert demand["pickups"].sum() == cube.counts[:, :, 0].sum()
     fares = td.FareModel.load(f"{local.lake.url}/models/fare")
     assert local.store.get_card("fare")["metrics"] == fares.card["metrics"]

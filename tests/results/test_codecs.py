@@ -170,7 +170,7 @@ def test_forecasts_come_back(span, cells, seed):
     assert len({(item["pk"], item["sk"]) for item in made}) == len(made)
     assert max(map(item_bytes, made)) < 400 * 1024
     for cell in range(cells):
-        mine = [json.loads(json.dumps(item)) for item in made if item["pk"] == keys.forecast_pk("s", cell)]
+        mine = [json.loads(json.dumps(item)) for item in made if item["pk"] == keys.forecast_pk("s", slot, cell)]
         frame = codec.forecast_frame(mine, None, None)
         assert (frame["time"].to_numpy() == np.repeat(times.to_numpy(), 2)).all()
         for name, band in zip(("mean", "low", "high"), bands, strict=True):
@@ -303,7 +303,7 @@ def test_forecasts_come_back_from_a_store(store, make_forecast, span, seed):
     forecast = make_forecast(cells=1, slots=len(times), seed=seed)
     forecast.times, forecast.slot, forecast.space.key = times, slot, f"space-{seed}-{times[0]}-{slot}"
     store.put_forecast(forecast, model="m", run="r")
-    frame = store.get_forecast(forecast.space.key, 0, times[0], times[-1] + slot)
+    frame = store.get_forecast(forecast.space.key, 0, times[0], times[-1] + slot, slot=slot)
     assert (frame["time"].to_numpy() == np.repeat(times.to_numpy(), 2)).all()
     np.testing.assert_array_equal(frame["mean"], six_digits(forecast.mean[:, 0]).ravel())
     np.testing.assert_array_equal(frame["high"], six_digits(forecast.high[:, 0]).ravel())

@@ -54,14 +54,14 @@ def test_an_item_carries_its_end_of_life(table, make_forecast):
     with open_store(f"dynamodb://{table}?ttl_days=365000") as store:
         store.create()
         store.put_forecast(make_forecast(), model="demand", run="20160201T000000Z-ab12cd")
-        key = {"pk": {"S": "forecast#grid-2x2_-74.05_40.63_-73.75_40.85#0"}, "sk": {"S": "2016-02-01"}}
+        key = {"pk": {"S": "forecast#grid-2x2_-74.05_40.63_-73.75_40.85#1800s#0"}, "sk": {"S": "2016-02-01"}}
         item = store._client.get_item(TableName=table, Key=key)["Item"]
     assert item["expires_at"] == {"N": str(1454284800 + 365000 * 86400)}
 
 
 def test_numbers_are_numbers_and_both_directions_are_in_one_item(dynamodb, make_forecast):
     dynamodb.put_forecast(make_forecast(cells=1), model="demand", run="r1")
-    key = {"pk": {"S": "forecast#grid-2x2_-74.05_40.63_-73.75_40.85#0"}, "sk": {"S": "2016-02-01"}}
+    key = {"pk": {"S": "forecast#grid-2x2_-74.05_40.63_-73.75_40.85#1800s#0"}, "sk": {"S": "2016-02-01"}}
     item = dynamodb._client.get_item(TableName=dynamodb.table, Key=key)["Item"]
     assert item["start"] == {"S": "2016-02-01T00:00:00"}
     for direction in ("pickup", "dropoff"):

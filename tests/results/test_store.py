@@ -74,7 +74,7 @@ def test_unknown_numbers_of_a_forecast_come_back_as_nan(store, make_forecast):
 def test_forecast_in_other_slots(store, make_forecast, slot, slots):
     forecast = make_forecast(slots=slots, slot=slot)
     store.put_forecast(forecast, model="demand", run="r1")
-    frame = store.get_forecast(SPACE, 0)
+    frame = store.get_forecast(SPACE, 0, slot=slot)
     assert (frame["time"].to_numpy() == np.repeat(forecast.times, 2)).all()
 
 
@@ -597,3 +597,20 @@ def test_days_without_data_are_not_published(store, make_cube):
     cube.missing = np.ones(480, bool)
     assert store.put_demand(cube) == 0
     assert store.get_demand(SPACE).empty
+
+
+def test_what_is_counted_in_another_slot_lies_apart(store, make_cube, make_forecast):
+    half_hours, hours = make_cube(), make_cube(slots=240)
+    hours.slot, hours.times = pd.Timedelta("60min"), pd.date_range("2016-01-01", periods=240, freq="60min")
+    store.put_demand(half_hours)
+    assert store.put_demand(hours) == 10 + 10 * 4
+    store.put_forecast(make_forecast(), model="demand", run="r1")
+    store.put_forecast(make_forecast(slots=24, slot="60min"), model="demand", run="r2")
+    for slot, cube, n in ((pd.Timedelta("30min"), half_hours, 48), ("1h", hours, 24)):
+        frame = store.get_demand(SPACE, slot=slot)
+        assert (frame["time"].to_numpy() == cube.times.to_numpy()).all()
+        assert frame["pickups"].tolist() == cube.counts[:, :, 0].sum(axis=1).tolist()
+        assert len(store.get_forecast(SPACE, 1, slot=slot)) == 2 * n
+    assert len(store.get_demand(SPACE)) == 480  # half hours are the usual ones
+    with pytest.raises(StoreError, match="slot is 'soon'"):
+        store.get_demand(SPACE, slot="soon")
