@@ -62,11 +62,12 @@ def price(settings: Settings, *, core_seconds: float, bytes_read: int, puts: int
 
 
 def requests(*, blocks: int, sources: int) -> tuple[int, int]:
-    """About how many puts and gets an ingest into S3 takes.
+    """About how many puts and gets a run on S3 takes, counted on small runs.
 
-    A block reads its range and writes trips, cube, rejects and summary; a source is looked at, claimed and committed.
+    A block reads its range and writes trips, counts, rejects and summary, which are looked at again when the source is
+    committed; models and report read counts and trips, and write what they make.
     """
-    return 4 * blocks + 3 * sources, 2 * blocks + 4 * sources
+    return 40 + 4 * blocks + 4 * sources, 32 + 12 * blocks + 8 * sources
 
 
 def estimate(
