@@ -94,6 +94,7 @@ CALLS = {
     "Store.get_forecast cell": lambda p, v: p[3].get_forecast("a", v),
     "Store.get_forecast start": lambda p, v: p[3].get_forecast("a", 0, v),
     "Store.get_run": lambda p, v: p[3].get_run(v),
+    "Store.list_runs": lambda p, v: p[3].list_runs(v),
     "load_settings lake": lambda p, v: td.load_settings(lake=v),
     "load_settings store": lambda p, v: td.load_settings(store=v),
     "load_settings sources": lambda p, v: td.load_settings(sources=v),

@@ -20,6 +20,7 @@ from taxidask.results.changes import seal, there
 from taxidask.results.keys import CITY, LATEST, Key
 from taxidask.results.paths import no_overlap, path_of, top_level
 from taxidask.results.values import plain
+from taxidask.units import is_whole
 
 DEMAND_DAYS = 28
 """How many of the last days are published of every cell; of the city all are."""
@@ -347,7 +348,9 @@ class Store(ABC):
 
     def list_runs(self, limit: int = 50, *, before: str | None = None) -> list[dict[str, Any]]:
         """Runs, newest first: at most `limit`, older than the id `before` if one is given."""
-        if limit <= 0:
+        if not is_whole(limit, 0):
+            raise StoreError(f"limit is {limit!r:.100}", "give a number of runs, 0 or more")
+        if limit == 0:
             return []
         last = None if before is None else keys.run_key(before).sk
         found = self._query(keys.RUNS, last=last, newest_first=True, limit=limit + (before is not None))
