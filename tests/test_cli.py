@@ -93,6 +93,17 @@ def test_wrong_use_is_2_and_says_what(capsys: pytest.CaptureFixture[str]) -> Non
     assert "worker_memory" in capsys.readouterr().err
 
 
+def test_numbers_that_cannot_be_meant_are_wrong_use_and_make_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (
+        ("runs", "list", "--limit", "0"),
+        ("runs", "list", "--limit", "-1"),
+        ("demo", "d", "--trips", "0"),
+    ):
+        assert call(*arguments) == 2, arguments
+        assert "give a whole number from 1" in capsys.readouterr().err
+    assert not list(Path().iterdir())
+
+
 def test_an_empty_option_is_wrong_use_and_makes_nothing(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (
         ("ingest", str(sample), "--lake", ""),

@@ -25,6 +25,7 @@ from taxidask.cli.base import (
     table,
     with_settings,
 )
+from taxidask.errors import SettingsError
 from taxidask.progress import Progress, say
 from taxidask.settings import Settings
 from taxidask.words import command
@@ -73,6 +74,8 @@ def demo(
 
     from taxidask.cli.ahead import compile_ahead
 
+    if trips < 1:
+        raise SettingsError(f"--trips {trips} is no number of trips", "give a whole number from 1")
     folder = folder.absolute()
     source = folder / "trips" / "yellow_tripdata_2015-03.csv"
     settings = Settings(
@@ -110,6 +113,8 @@ def list_runs(*, store: Store = None, limit: int = 20, json: Json = False) -> in
     """
     from taxidask.runs.look import runs_table
 
+    if limit < 1:
+        raise SettingsError(f"--limit {limit} shows nothing", "give a whole number from 1")
     return table(runs_table(store_of(store).list_runs(limit=limit)), json)
 
 
