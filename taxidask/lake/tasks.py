@@ -36,7 +36,6 @@ from .manifest import (
     OvertakenError,
     Part,
     cube_url,
-    named,
     part_id,
     version_key,
     work_folder,
@@ -249,7 +248,7 @@ def finish_source(task: FinishTask) -> dict[str, Any]:
         visible, won = manifests.commit(new, check=lambda: _check_version(job))
     except OvertakenError as error:
         return {"again": list(task.ranges), "generation": error.generation}
-    _clear(job, named(manifest) - named(visible))
+    delete(job.lake, job.storage, [stat.url[len(job.lake) + 1 :] for stat in job.storage.list(job.work)])
     return outcome(visible, note="" if won else SECOND)
 
 
@@ -384,9 +383,3 @@ def count_parts(
                 groups = list(range(group, min(group + 16, reader.num_row_groups)))
                 counts.add_trips(reader.read_row_groups(groups, columns=columns), space, locations)
     return counts
-
-
-def _clear(job: Job, unnamed: set[str]) -> None:
-    """Delete the work folder and parts that did not become visible; what stays after a crash here is harmless."""
-    work = [stat.url[len(job.lake) + 1 :] for stat in job.storage.list(job.work)]
-    delete(job.lake, job.storage, [*work, *sorted(unnamed)])

@@ -106,6 +106,23 @@ def machine(contents):
                 return set()
             return named(manifest) | {f"cube/{manifest.count_key}/{manifest.id}.parquet"}
 
+        @precondition(lambda self: self.now)
+        @rule(data=st.data(), life=st.one_of(st.none(), st.integers(1, 12)))
+        def remove(self, data, life):
+            listed = self.lake.sources()["url"]
+            if listed.empty:
+                return
+            url = data.draw(st.sampled_from(sorted(listed)))
+            Mortal.left = 10**9 if life is None else life
+            try:
+                Lake(self.lake.url, storage=Mortal()).remove(url)
+            except Killed:
+                return
+            finally:
+                Mortal.left = 10**9
+            assert url not in set(self.lake.sources()["url"])
+            assert self.files_of(url) == set(), "nothing is left behind"
+
         @rule()
         def look(self):
             listed = self.lake.sources()

@@ -13,6 +13,7 @@ from taxidask.compute.executors import ThreadExecutor
 from taxidask.errors import RunError
 from taxidask.lake import Lake, sweeping, tasks
 from taxidask.lake import lake as module
+from taxidask.lake.manifest import Manifests
 from taxidask.sample import make_sample
 from taxidask.storage import Storage
 from taxidask.trips import sources, streams
@@ -136,9 +137,9 @@ def test_a_driver_whose_blocks_were_cleared_under_it_reads_them_again(tmp_path, 
     """The version it reads goes, another driver clears it, and it comes back: a look at the version says nothing."""
     lake, stat = Lake(tmp_path / "lake"), os.stat(source)
     data = Path(source).read_bytes()
-    merge, seen = tasks.merge, []
+    commit, seen = Manifests.commit, []
 
-    def asleep(*arguments):
+    def asleep(*arguments, **options):
         if not seen:
             seen.append(1)
             with open(source, "r+b") as file:
@@ -149,9 +150,9 @@ def test_a_driver_whose_blocks_were_cleared_under_it_reads_them_again(tmp_path, 
                 file.truncate()
                 file.write(data)
             os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        return merge(*arguments)
+        return commit(*arguments, **options)
 
-    monkeypatch.setattr(tasks, "merge", asleep)
+    monkeypatch.setattr(Manifests, "commit", asleep)
     read(lake, source)
     assert contents(lake) == fresh(tmp_path, source)
     assert not unnamed(lake)
