@@ -14,8 +14,8 @@ from taxidask.storage import Storage, join
 from .manifest import ROUNDS, Manifest, Manifests, named, source_key, version_key
 
 _NOTHING: dict[str, Any] = {
-    "removed": True, "id": "", "content": "", "rows": 0, "kept": 0, "bytes": 0, "rejected": {}, "unreadable": {},
-    "outside": (0, 0), "parts": (), "rejects": (), "duplicate_of": None, "first": None, "last": None,
+    "removed": True, "id": "removed", "content": "removed", "rows": 0, "kept": 0, "bytes": 0, "rejected": {},
+    "unreadable": {}, "outside": (0, 0), "parts": (), "rejects": (), "duplicate_of": None, "first": None, "last": None,
 }  # fmt: skip
 FOLDERS = ("trips", "rejects", "cube", "blocks")
 _NAME = re.compile(
