@@ -80,8 +80,11 @@ def payment(text):
 
 
 CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?(?:[ \t]*([AaPp])(?:[Mm]|\.[Mm]\.))?")
+PACKED = re.compile(CLOCK.pattern.replace("{1,2}):", "{2})").replace("(?::(", "(?:("))
 ZONE = re.compile(r"(?i:z|ut|utc|gmt)|[+-][0-9]{2}(?::?[0-9]{2})?|(?i:est|edt)")
 DATES = [
+    r"(?P<y>[0-9]{4})(?P<m>[0-9]{2})(?P<d>[0-9]{2})",
+    r"(?P<name>[A-Za-z]{3,})[ \t]*(?P<d>[0-9]{1,2})(?:,[ \t]*|[ \t]+)(?P<y>[0-9]{4})",
     r"(?P<y>[0-9]{4})([-/.])(?P<m>[0-9]{1,2})\2(?P<d>[0-9]{1,2})",
     r"(?P<m>[0-9]{1,2})/(?P<d>[0-9]{1,2})/(?P<y>[0-9]{4}|[0-9]{2})",
     r"(?P<y>[0-9]{4})([- /])(?P<name>[A-Za-z]{3,})\2(?P<d>[0-9]{1,2})",
@@ -101,7 +104,7 @@ def time(text):
         if len(part["y"]) == 2:
             year += 1900 if year >= 69 else 2000
         rest = text[found.end() :]
-        clock = CLOCK.match(rest)
+        clock = CLOCK.match(rest) or (pattern == DATES[0] and PACKED.match(rest))
         if not clock:
             break
         hour, minute, second, fraction, half = clock.groups()
@@ -126,6 +129,8 @@ def time(text):
                 break
         if (hours, minutes) == (0, 0):
             return moment
+        if not datetime(1987, 1, 2) <= moment < datetime(9999, 12, 30):
+            break
         shifted = (moment - timedelta(hours=hours, minutes=minutes)).replace(tzinfo=UTC)
         return shifted.astimezone(ZoneInfo("America/New_York")).replace(tzinfo=None)
     raise ValueError(text)

@@ -117,12 +117,12 @@ def _date(text, start, stop):
     mark = load8(text + at)
     if mark != 45 and mark != 47 and mark != 32 and not (mark == 46 and digits == 4):  # - / blank .
         return NO_DAY, start
-    at = _blanks(text, at + 1, stop)
+    at += 1
     named, after = _month(text, at, stop)
     if named:
         if after >= stop or load8(text + after) != mark:
             return NO_DAY, start
-        at = _blanks(text, after + 1, stop)
+        at = after + 1
         other, more = _number(text, at, stop)
         if digits == 4:
             return days_since_1970(value, named, other if more <= 2 else -1), at + more

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import oracle
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import taxidask as td
@@ -105,12 +105,16 @@ def texts(draw: st.DrawFn) -> str:
                 "%d %B %Y",
                 "%Y.%m.%d",
                 "%d/%m/%Y",
+                "%Y%m%d",
+                "%b %d, %Y",
                 "%Y%m",
                 "%Y",
             ]
         )
     )
-    clock = draw(st.sampled_from(["%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M%p", "%H:%M:%S.%f", "%H", "%H:%M:%S,%f"]))
+    clock = draw(
+        st.sampled_from(["%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M%p", "%H:%M:%S.%f", "%H", "%H%M%S", "%H:%M:%S,%f"])
+    )
     zone = draw(st.sampled_from(["", "", "Z", " UTC", "+00:00", "-05:00", " -0400", "+0530", " EST", "+1", " X"]))
     text = moment.strftime(date + draw(st.sampled_from([" ", " ", "T", "  ", ", ", "", "-"])) + clock) + zone
     if draw(st.booleans()):
@@ -121,6 +125,7 @@ def texts(draw: st.DrawFn) -> str:
     return text
 
 
+@settings(max_examples=300, deadline=None)
 @given(texts())
 def test_any_text_is_read_as_the_slow_reader_does_or_refused_alike(text):
     try:
