@@ -51,6 +51,5 @@ def test_the_command_shows_them_so(tmp_path, capsys, monkeypatch, name):
     run(capsys, "ingest", str(sources / f"missing{name}"), "--lake", lake)
     run(capsys, "lake", "sources", "--lake", lake)
     run(capsys, "lake", "remove", str(sources / name), "--lake", lake)
-    run(capsys, "doctor", "--lake", lake)
     clean(repr(td.Lake(str(tmp_path / name))))
     clean(repr(td.Lake(lake).ingest(str(sources), errors="report")))

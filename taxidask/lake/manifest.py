@@ -53,7 +53,7 @@ def cube_url(lake: str, count_key: str, part: str) -> str:
     return join(lake, "cube", count_key, f"{part}.parquet")
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9_.-]*)?$")]  # none of a source that was removed
 Below = Annotated[str, Field(pattern=r"^(trips/year=[0-9]+/month=[0-9]+|rejects)/[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]
 """Paths and names of files: a manifest that names others would have readers read outside of the lake."""
 Count = Annotated[int, Field(ge=0, lt=2**63)]
