@@ -21,6 +21,7 @@ NOT_FOR_PODS = {
     "dynamodb:CreateTable": "home.yaml makes the table; `taxidask store create` is for tables without it",
     "dynamodb:DescribeTimeToLive": "as CreateTable",
     "dynamodb:UpdateTimeToLive": "as CreateTable",
+    "s3:HeadBucket": "asked only where a bucket turned out to be in another region than the one that was asked",
 }
 # actions that no policy has to allow, each with its reason
 FREE = {
