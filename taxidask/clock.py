@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from numbers import Number
 from typing import Any
 
 import pandas as pd
 
 ZONE = "America/New_York"
+# pandas fills in what a text leaves out, and guesses: "08:00" is today's, "15-01-02" of 2002, "25/12/2018" Christmas
+_DATED = re.compile(
+    r"\s*(\d{4}\s*$|\d{4}[-/]\d{1,2}([-/]\d{1,2})?(?!\d)|\d{8}(?!\d)|(0?[1-9]|1[0-2])/\d{1,2}/\d{4}(?!\d)"
+    r"|\d{4} [A-Za-z]{3,9} \d{1,2}(?!\d)|[A-Za-z]{3,9} \d{1,2},? \d{4}(?!\d)|\d{1,2}[ -][A-Za-z]{3,9}[ -]\d{4}(?!\d))"
+)
 
 
 def wall_clock(value: Any) -> pd.Timestamp:
@@ -16,7 +22,7 @@ def wall_clock(value: Any) -> pd.Timestamp:
     Raises
     ------
     ValueError, TypeError
-        If it is no time, or none at all; also for numbers: seconds of what?
+        If it is no time, or none at all; also for numbers, and for texts without a whole date: seconds, hours of what?
 
     Examples
     --------
@@ -25,6 +31,8 @@ def wall_clock(value: Any) -> pd.Timestamp:
     """
     if isinstance(value, Number):
         raise TypeError("a number is no time")
+    if isinstance(value, str) and not _DATED.match(value):
+        raise ValueError(f"{value!r:.100} names no year, month and day")
     moment = pd.Timestamp(value)
     if moment is pd.NaT:
         raise ValueError("no time")
@@ -46,6 +54,7 @@ def _parsed(column: pd.Series[Any]) -> pd.Series[Any]:
     """Times of texts and objects: as published at once, all others one by one."""
     if pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
         quick = pd.to_datetime(column, errors="coerce", format="%Y-%m-%d %H:%M:%S")
+        quick[column.isin(["now", "today"])] = pd.NaT  # which pandas takes whatever the format
         other = quick.isna() & column.notna()
         if other.any():
             quick[other] = pd.to_datetime(column[other].astype(object).map(_plain), errors="coerce", format="mixed")
