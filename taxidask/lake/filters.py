@@ -21,6 +21,9 @@ import pyarrow.compute as pc
 from taxidask.clock import wall_clock
 from taxidask.errors import LakeError
 
+
+_WORDS = re.compile(r"""("[^"]*"|'[^']*')|\b(?:AND|OR|NOT|IN|IS|NULL)\b""")
+
 Where = str | Sequence[Any] | None
 
 COMPARE: dict[str, Callable[[Any, Any], pc.Expression]] = {
@@ -200,6 +203,11 @@ def _is_column(node: ast.expr) -> TypeGuard[ast.Name]:
     return isinstance(node, ast.Name) and not _is_null(node)
 
 
+def _lower_words(text: str) -> str:
+    """AND, OR, NOT, IN, IS and NULL as Python writes them; texts in quotes stay."""
+    return _WORDS.sub(lambda found: found[1] or found[0].lower(), text)
+
+
 class _Text:
     """Conditions in text: a small part of Python's grammar, walked by hand."""
 
@@ -211,7 +219,7 @@ class _Text:
 
     def expression(self) -> pc.Expression:
         try:
-            tree = ast.parse(self.text.strip(), mode="eval")
+            tree = ast.parse(_lower_words(self.text.strip()), mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             remedy = "compare with ==" if " = " in self.text else _EXAMPLE
             raise LakeError(

@@ -236,6 +236,8 @@ def test_a_null_is_in_no_answer_unless_asked_for(nulls):
     assert rows("not (passenger_count in (1, 2))") == rows("passenger_count not in (1, 2)") == zeros
     assert rows("not (passenger_count not in (0,))") == rows("not not passenger_count in (0,)") == zeros
     assert rows("passenger_count in (1, 2) or passenger_count is null") == len(passengers) - zeros
+    assert rows("NOT passenger_count NOT IN (1, 2) OR passenger_count IS NULL") == len(passengers) - zeros
+    assert rows("vendor_id == 'AND' OR vendor_id == \"IS NULL\"") == 0
 
 
 @pytest.mark.parametrize(
