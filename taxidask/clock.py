@@ -54,7 +54,7 @@ def _parsed(column: pd.Series[Any]) -> pd.Series[Any]:
     """Times of texts and objects: as published at once, all others one by one."""
     if pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
         quick = pd.to_datetime(column, errors="coerce", format="%Y-%m-%d %H:%M:%S")
-        quick[column.isin(["now", "today"])] = pd.NaT  # which pandas takes whatever the format
+        quick = quick.mask(column.isin(["now", "today"]))  # which pandas takes whatever the format
         other = quick.isna() & column.notna()
         if other.any():
             quick[other] = pd.to_datetime(column[other].astype(object).map(_plain), errors="coerce", format="mixed")

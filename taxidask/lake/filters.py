@@ -21,7 +21,6 @@ import pyarrow.compute as pc
 from taxidask.clock import wall_clock
 from taxidask.errors import LakeError
 
-
 _WORDS = re.compile(r"""("[^"]*"|'[^']*')|\b(?:AND|OR|NOT|IN|IS|NULL)\b""")
 
 Where = str | Sequence[Any] | None
