@@ -51,3 +51,14 @@ def escaped(text: str, *, lines: bool = False) -> str:
     if lines:
         return "\n".join(map(escaped, text.split("\n")))
     return _ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def shortened(text: str, most: int) -> str:
+    """A text, cut where it is long.
+
+    Examples
+    --------
+    >>> shortened("abc" * 10, 8)
+    'abcabcab… (30 characters)'
+    """
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from taxidask.errors import LakeError, RunError, SourceError, TaxidaskError
 from taxidask.storage import join
-from taxidask.trips.outcome import SourceIngest, remarks
+from taxidask.trips.outcome import NO_ROWS, SourceIngest, remarks
 from taxidask.trips.sources import look_at
 
 from .manifest import Manifest, Manifests
@@ -262,6 +262,8 @@ class Driver:
         notes = [note for note in (result.mostly_rejected, result.note) if note]
         if not result.skipped:
             notes += remarks(result.zoned, result.examples, result.left_out)
+        if result.empty:
+            notes.append(NO_ROWS)
         if job.source.month is None and not result.duplicate_of and result.error is None:
             notes.append("no month in its name, so outside_month was not checked")
         if result.rows and not result.kept:

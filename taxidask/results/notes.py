@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from taxidask.words import shortened
+
 if TYPE_CHECKING:
     from taxidask.results.store import Store
 
@@ -15,20 +17,9 @@ LONGEST = 2_000  # characters of one of them, and of a run's error
 _SOURCES = "sources"
 
 
-def shortened(text: str, most: int = LONGEST) -> str:
-    """A text, cut where it is long.
-
-    Examples
-    --------
-    >>> shortened("abc" * 10, most=8)
-    'abcabcab… (30 characters)'
-    """
-    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
-
-
 def keep_notes(store: Store, run: str, stage: str, notes: Sequence[str]) -> dict[str, Any]:
     """What a stage's record says of what it left out; where there is more, a table has all of it."""
-    shown = [shortened(note) for note in notes]
+    shown = [shortened(note, LONGEST) for note in notes]
     if len(shown) <= LISTED:
         return {"left_out": shown, "left_out_run": None}
     store.put_metrics(run, _kind(stage), pd.DataFrame({"note": shown}))

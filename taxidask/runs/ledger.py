@@ -15,9 +15,9 @@ from typing import Any
 
 from taxidask.errors import RunError, StoreError
 from taxidask.results import Store
-from taxidask.results.notes import keep_notes, keep_sources, shortened
+from taxidask.results.notes import LONGEST, keep_notes, keep_sources
 from taxidask.settings import Settings
-from taxidask.words import command
+from taxidask.words import command, shortened
 
 STAGES = ("ingest", "demand", "fare", "publish", "report")
 UNFINISHED = ("starting", "running", "failed", "interrupted")
@@ -226,7 +226,13 @@ class Ledger:
             if record["state"] == "running":
                 self.item["stages"][name] = {**record, "state": state, "ended": _stamp(time.time())}
         with self._writing:
-            self.note(state=state, error=error and shortened(error), cancel=False, stages=self.item["stages"], **values)
+            self.note(
+                state=state,
+                error=error and shortened(error, LONGEST),
+                cancel=False,
+                stages=self.item["stages"],
+                **values,
+            )
             self._spent = None  # the last heartbeats leave the figure as it is
 
 

@@ -25,6 +25,7 @@ from taxidask.settings import Settings
 from taxidask.space import AUTO, NAMED, Space, Zones, space_of, zone_name
 from taxidask.storage import Storage, absolute, default_storage, join
 from taxidask.trips import Ingest, Rules, Source
+from taxidask.trips.outcome import NO_ROWS
 from taxidask.trips.sources import Unusable, raise_unusable
 from taxidask.units import parse_bytes
 from taxidask.words import quantity
@@ -105,6 +106,7 @@ def left_out(result: Ingest) -> list[str]:
     notes = [f"{source.url}: {source.error}" for source in result.failed]
     taken = [source for source in result.sources if source.error is None]
     notes += [f"{source.url}: {source.mostly_rejected}" for source in taken if source.mostly_rejected]
+    notes += [f"{source.url}: {NO_ROWS}" for source in taken if source.empty]
     notes += [f"{source.url}: {source.note}" for source in result.sources if source.duplicate_of]
     return notes + [
         f"{source.url}: {count:,} unreadable values of {column} became null"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from taxidask.errors import SourceError, UnknownHeaderError
+from taxidask.words import shortened
 
 _POINTS = [
     "vendor_id",
@@ -233,11 +234,11 @@ def detect_columns(names: Sequence[str], url: str) -> Era:
     places = {"longitude", "location_id"} & {place for place in ("longitude", "location_id") if _any(known, place)}
     if unknown or twice or missing or len(places) != 1:
         raise UnknownHeaderError(
-            f"{url} has a header of no known era: {','.join(names)!r}; "
+            f"{url} has a header of no known era: {shortened(','.join(names), 400)!r}; "
             + "; ".join(
                 text
                 for text in (
-                    unknown and f"unknown: {', '.join(map(repr, unknown))}",
+                    unknown and f"unknown: {shortened(', '.join(map(repr, unknown)), 400)}",
                     twice and f"given twice: {', '.join(twice)}",
                     missing and f"missing: {', '.join(missing)}",
                 )

@@ -27,6 +27,8 @@ LIKELY = {
 }
 """What may be behind it when most rows of a source are rejected for one reason."""
 
+NO_ROWS = "it has a header and no rows"
+
 
 @dataclass(frozen=True)
 class SourceIngest:
@@ -81,6 +83,11 @@ class SourceIngest:
     zoned: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     left_out: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether the file has a header and nothing else."""
+        return not self.rows and self.duplicate_of is None and self.error is None
 
     @property
     def mostly_rejected(self) -> str:

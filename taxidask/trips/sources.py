@@ -22,7 +22,8 @@ from .unpack import Unpacked, compression_of
 RANGE_BYTES = 8 << 20
 """Bytes of one range of the content hash; block sizes are multiples of it."""
 LOOKS = 16  # files looked at at the same time: all of the time is waiting
-_SUFFIX = re.compile(r"\.(csv|csv\.gz|csv\.zst|parquet)$", re.IGNORECASE)
+# also what has to be unpacked first, and is told so
+_SUFFIX = re.compile(r"\.(csv|csv\.(gz|zst|bz2|xz|zip)|parquet)$", re.IGNORECASE)
 _MONTH = re.compile(r"(?<!\d)(?<!\d-)((?:19|20)\d\d)-(0[1-9]|1[0-2])(?!\d)(?!-\d)")
 _FOREIGN = {
     b"PK\x03\x04": ("a zip archive", "unpack it: unzip FILE"),

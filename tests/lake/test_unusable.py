@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import taxidask as td
 from taxidask.compute.executors import ThreadExecutor
 from taxidask.errors import SourceError, StorageError
 from taxidask.lake import Lake
+from taxidask.runs.stages import left_out
 from taxidask.storage import Storage
 
 BAD = {
@@ -139,3 +141,21 @@ def test_links_to_nothing_and_to_themselves(tmp_path, folder):
 def test_a_count_names_all_that_cannot_be_used(folder):
     with pytest.raises(SourceError, match=rf"{len(BAD)} of {len(BAD) + 2} sources .*a-2015-07.*f-2015-12"):
         td.count_trips(folder)
+
+
+def test_what_a_folder_has_and_cannot_be_read_is_named(tmp_path):
+    """A header without rows, a file to be unpacked first, a header of a thousand names: none is left out in silence."""
+    folder = tmp_path / "trips"
+    (good,) = map(Path, td.make_sample(folder, start="2015-01", trips_per_month=100))
+    header = good.read_text().splitlines()[0]
+    (folder / "yellow_tripdata_2015-02.csv").write_text(f"{header}\n")
+    (folder / "yellow_tripdata_2015-03.csv.bz2").write_bytes(bz2.compress(good.read_bytes()))
+    (folder / "yellow_tripdata_2015-04.csv").write_text(",".join(f"name{n}" for n in range(1000)) + "\n1\n")
+    result = Lake(tmp_path / "lake").ingest(folder, client=ThreadExecutor(1), errors="report")
+    assert [source.kept > 0 for source in result.sources] == [True, False, False, False]
+    assert "it has a header and no rows" in result.sources[1].note
+    assert "is bzip2" in str(result.sources[2].error)
+    assert "no known era" in str(result.sources[3].error)
+    assert len(str(result.sources[3].error)) < 1800
+    notes = left_out(result)
+    assert [sum(source.url in note for note in notes) for source in result.sources] == [0, 1, 1, 1]
