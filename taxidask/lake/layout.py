@@ -11,6 +11,7 @@ from typing import Any
 from taxidask.errors import LakeError, SpaceError
 from taxidask.space import Space, space_from_dict
 from taxidask.storage import MissingError, Storage, join
+from taxidask.trips.sources import LAKE
 from taxidask.units import DAY, is_whole
 
 from .manifest import FORMAT, json_object
@@ -36,7 +37,7 @@ class Layout:
 
 def read_layout(lake: str, storage: Storage) -> Layout | None:
     """The layout of a lake, None where there is no lake yet."""
-    url = join(lake, "lake.json")
+    url = join(lake, LAKE)
     try:
         version = storage.stat(url).version
         fields = json_object(storage.read(url))
@@ -66,7 +67,7 @@ def write_layout(
     save_space(lake, space, storage)
     fields: dict[str, Any] = {"format": FORMAT, "space_key": space.key, "slot_seconds": slot_seconds}
     fields["space"] = f"spaces/{space.key}.json"
-    url, data = join(lake, "lake.json"), json.dumps(fields, indent=1).encode()
+    url, data = join(lake, LAKE), json.dumps(fields, indent=1).encode()
     won = storage.create(url, data) if over is None else storage.replace(url, data, over.storage_version)
     return read_layout(lake, storage) if won else None
 

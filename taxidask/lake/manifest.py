@@ -116,16 +116,17 @@ class Manifest:
     storage_version: str = field(default="", compare=False)
 
     def to_json(self) -> Bytes:
-        """As JSON, without what the storage knows itself."""
+        """As JSON, sealed, without what the storage knows itself."""
         fields = asdict(self)
         del fields["storage_version"]
-        return json.dumps(fields, indent=1).encode()
+        return json.dumps({**fields, "seal": _seal(fields)}, indent=1).encode()
 
     @classmethod
     def from_json(cls, data: Bytes, *, where: str, storage_version: str = "") -> Manifest:
         """Read a manifest; an error names the file `where` it stood."""
         try:
-            there = json_object(data).get("format")
+            fields = json_object(data)
+            there = fields.get("format")
             if there is None:
                 raise ValueError("it names no format")
             if there != FORMAT:
@@ -133,6 +134,8 @@ class Manifest:
                     f"{where} is of lake format {there}, this version reads {FORMAT}",
                     "use the version of taxidask that wrote the lake",
                 )
+            if fields.get("seal", _seal(fields)) != _seal(fields):  # manifests of before have none
+                raise ValueError("it is not what was written: its seal does not fit")
             manifest = _adapter().validate_json(data, strict=True)
             if "max_duration_hours" not in manifest.rules:
                 raise ValueError("its rules have no max_duration_hours")
@@ -162,6 +165,12 @@ class Manifest:
             examples={},
             left_out=0,
         )
+
+
+def _seal(fields: dict[str, Any]) -> str:
+    """A checksum of all that a manifest says."""
+    rest = {name: value for name, value in fields.items() if name != "seal"}
+    return _sha(json.dumps(rest, sort_keys=True))[:16]
 
 
 @cache

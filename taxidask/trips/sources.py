@@ -21,6 +21,8 @@ from .unpack import Unpacked, compression_of
 
 RANGE_BYTES = 8 << 20
 """Bytes of one range of the content hash; block sizes are multiples of it."""
+LAKE = "lake.json"
+"""What a folder has that is a lake: its parts are no sources."""
 LOOKS = 16  # files looked at at the same time: all of the time is waiting
 # also what has to be unpacked first, and is told so
 _SUFFIX = re.compile(r"\.(csv|csv\.(gz|zst|bz2|xz|zip)|parquet)$", re.IGNORECASE)
@@ -241,6 +243,9 @@ def _expand(name: str, storage: Storage) -> list[Stat]:
         if not _is_folder(url):
             raise
     listed = storage.list(url)
+    lakes = {stat.url.removesuffix(LAKE) for stat in listed if stat.url.endswith(f"/{LAKE}")}
+    if lakes:
+        listed = [stat for stat in listed if not any(stat.url.startswith(lake) for lake in lakes)]
     found = [stat for stat in listed if _SUFFIX.search(stat.url)]
     if found:
         return found

@@ -194,3 +194,14 @@ def test_an_empty_folder_in_a_bucket_is_called_so(bucket):
         find_sources(f"{bucket}/rides")
     Storage().write(f"{bucket}/trips/a.csv", HEADER.encode())
     assert [source.url for source in find_sources(f"{bucket}/trips/")] == [f"{bucket}/trips/a.csv"]
+
+
+def test_a_lake_within_a_folder_is_no_source(tmp_path):
+    lake = tmp_path / "results" / "lake"
+    (lake / "trips" / "year=2015").mkdir(parents=True)
+    (lake / "lake.json").write_text("{}")
+    (lake / "trips" / "year=2015" / "part.parquet").write_bytes(b"PAR1")
+    (tmp_path / "2015-01.csv").write_text(HEADER)
+    (tmp_path / "results" / "2015-02.csv").write_text(HEADER)
+    found = [source.url.rpartition("/")[2] for source in find_sources(tmp_path)]
+    assert found == ["2015-01.csv", "2015-02.csv"]
