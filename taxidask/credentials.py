@@ -7,9 +7,10 @@ from urllib.parse import unquote
 
 REMEDY = "URLs are kept with each run: leave credentials to the AWS chain (environment, profile, role)"
 
-_URL = re.compile(r"\w[\w+.-]*://\S+")
+# also with the slashes that a path makes of a URL's two
+_URL = re.compile(r"\w[\w+.-]*:/\S+")
 # of the user part, which ends before the first slash, and of one with a password, in which slashes occur too
-_USER = re.compile(r"(\w[\w+.-]*://)(?!…@)(?:[^/?#@]+|[^/@]*:[^@]*)@")
+_USER = re.compile(r"(\w[\w+.-]*:/{1,3})(?!…@)(?:[^/?#@]+|[^/@]*:[^@]*)@")
 _SECRET = re.compile(
     r"([?&;#](?:[\w.-]*(?:token|secret|passw|pwd|signature|credential|(?:api|access|private)[_-]?key)[\w.-]*"
     r"|sig|sas|key|auth|authorization|jwt)=)(?!…)[^&;#\s'\"]+",
@@ -45,7 +46,7 @@ def hidden(text: str) -> str:
     >>> hidden("cannot read https://name:password@host/a?token=0a1b&b=2: access denied")
     'cannot read https://…@host/a?token=…&b=2: access denied'
     """
-    return _URL.sub(lambda url: _masked(url[0]), text) if "://" in text else text
+    return _URL.sub(lambda url: _masked(url[0]), text) if ":/" in text else text
 
 
 def _masked(url: str) -> str:

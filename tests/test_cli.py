@@ -468,3 +468,24 @@ def test_each_reason_has_a_likely_cause(reason) -> None:
     assert most.mostly_rejected.startswith(f"MOST ROWS REJECTED: 6 of 10 as {reason} (")
     assert not SourceIngest("a.csv", rows=12, kept=6, rejected={reason: 6}).mostly_rejected
     assert not SourceIngest("a.csv").mostly_rejected
+
+
+def test_a_file_of_a_wrong_months_name_counts_once_it_is_renamed(sample, capsys) -> None:
+    Path("trips").mkdir()
+    wrong = Path("trips", "yellow_tripdata_2016-09.csv")
+    shutil.copy(sample, wrong)
+    assert call("ingest", "trips", "--lake", "lake") == 1
+    assert "not one of the 2,000 rows" in capsys.readouterr().err
+    wrong.rename(Path("trips", sample.name))
+    assert call("ingest", "trips", "--lake", "lake") == 0
+    assert "1,980 kept" in capsys.readouterr().out
+    assert len(td.Lake("lake").trips()) == 1980
+
+
+def test_what_was_removed_is_told_though_the_next_name_is_wrong(sample, capsys) -> None:
+    assert call("ingest", str(sample), "--lake", "lake") == 0
+    capsys.readouterr()
+    assert call("lake", "remove", sample.name, "nope.csv", "--lake", "lake") == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("removed ")
+    assert "has no source" in err

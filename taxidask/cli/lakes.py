@@ -38,12 +38,15 @@ def remove(source: str, /, *more: str, lake: Lake = None, json: Json = False) ->
         URLs as `taxidask lake sources` lists them, or their last part where only one has it.
     """
     home = _open(lake)
-    removed = [home.remove(name) for name in (source, *more)]
-    for one in removed:
-        if one.second_names:
-            say(f"the same content counts nowhere now, ingest it again: {', '.join(one.second_names)}")
-    if json:
-        print(dumps([{"url": one.url, "trips": one.trips, "second_names": one.second_names} for one in removed]))
-    else:
-        output("\n".join(f"removed {escaped(one.url)}: {one.trips:,} trips" for one in removed))
+    removed = []
+    try:
+        for name in (source, *more):
+            removed.append(one := home.remove(name))
+            if not json:
+                output(f"removed {escaped(one.url)}: {one.trips:,} trips")
+            if one.second_names:
+                say(f"the same content counts nowhere now, ingest it again: {', '.join(one.second_names)}")
+    finally:  # also of those before one that there is not
+        if json:
+            print(dumps([{"url": one.url, "trips": one.trips, "second_names": one.second_names} for one in removed]))
     return DONE

@@ -10,6 +10,7 @@ the driver ends. Its workers in turn watch a pipe of this process. So nothing ou
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -90,7 +91,8 @@ async def _serve(spec: dict[str, Any], answer: IO[str]) -> None:
         answer.flush()
         raise
     answer.write(json.dumps({"address": cluster.scheduler_address}) + "\n")
-    answer.close()
+    with contextlib.suppress(BrokenPipeError):  # of a driver that was killed meanwhile
+        answer.close()
     closed = asyncio.ensure_future(_finished(cluster.scheduler))  # client.shutdown() closes it
     await asyncio.wait({closed, asyncio.ensure_future(over.wait())}, return_when=asyncio.FIRST_COMPLETED)
     logging.getLogger("distributed").setLevel(logging.ERROR)  # a slow worker is killed, and that is all right now

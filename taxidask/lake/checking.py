@@ -52,7 +52,7 @@ def check_lake(lake: str, storage: Storage, *, sample: int = SAMPLE) -> tuple[in
     if wrong:
         listed = "; ".join(text for _, text in wrong[:SHOWN])
         more = f"; and {len(wrong) - SHOWN:,} more sources" if len(wrong) > SHOWN else ""
-        raise DamagedError(f"{listed}{more}", mend(wrong[0][0].url))
+        raise DamagedError(f"{listed}{more}", mend(lake, wrong[0][0].url))
     parts = [(one, part) for one in every for part in (*one.parts, *one.rejects)]
     chosen = random.sample(parts, min(sample, len(parts)))
 

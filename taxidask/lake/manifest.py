@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -145,8 +146,11 @@ class Manifest:
             if isinstance(error, ValidationError):
                 first = error.errors(include_url=False)[0]
                 wrong = f"{'.'.join(map(str, first['loc']))} is {first['input']!r:.100}: {first['msg']}"
+            told = re.search(rb'"url": "([^"]+)"', data)
+            of = f" (it was that of {told[1].decode(errors='replace')})" if told else ""
             raise LakeError(
-                f"{where} is no manifest: {wrong}", "delete it and ingest its source again; nothing else is affected"
+                f"{where} is no manifest: {wrong}{of}",
+                "delete it and ingest its source again; nothing else is affected",
             ) from error
 
     def duplicate(self, original: str) -> Manifest:
@@ -313,9 +317,12 @@ class Manifests:
         raise LakeError(f"the content {content} of {url} is claimed by others again and again", "ingest again")
 
     def _counts(self, url: str, content: str) -> Manifest | None:
-        """The manifest of a source if it counts that content."""
+        """The manifest of a source if it counts that content: one that kept no row, as of a month that its name told
+        wrong, leaves it to others."""
         there = self.get(url)
-        return there if there is not None and there.content == content and there.duplicate_of is None else None
+        if there is None or there.content != content or there.duplicate_of is not None or not there.kept:
+            return None
+        return there
 
     def _demote(self, url: str, content: str, original: str) -> None:
         """Make a source that counts a content a second name of another that claims it."""

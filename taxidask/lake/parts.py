@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ import xxhash
 from taxidask.errors import LakeError
 from taxidask.storage import MissingError, Storage, join
 from taxidask.trips.schema import PLACES
+from taxidask.words import command
 
 from .manifest import Part
 
@@ -38,18 +38,18 @@ class GoneError(DamagedError):
     """A file that a manifest names and that is not there."""
 
 
-def mend(source: str) -> str:
-    """How a damaged part of a source is mended."""
+def mend(lake: str, source: str) -> str:
+    """How a damaged part of a source is mended, in lines that work when pasted."""
     return (
-        f"restore the file from a copy, or read its source again: taxidask lake remove {shlex.quote(source)} "
-        "(in Python, lake.remove), then ingest it"
+        "restore the file from a copy, or read its source again: "
+        f"{command('taxidask lake remove', source, lake=lake)} && {command('taxidask ingest', source, lake=lake)} "
+        "(in Python, lake.remove and lake.ingest)"
     )
 
 
 @contextlib.contextmanager
-def damage(url: str, source: str, *, remedy: str | None = None) -> Iterator[None]:
+def damage(url: str, source: str, remedy: str) -> Iterator[None]:
     """Tell what goes wrong in a file of the lake as damage, with the file's name and how it is mended."""
-    remedy = remedy or mend(source)
     try:
         yield
     except MissingError as error:
@@ -129,7 +129,7 @@ class _Verified(io.RawIOBase):
 def open_part(lake: str, storage: Storage, part: Part, source: str) -> Iterator[pa.NativeFile]:
     """Open a part for Arrow, its size and footer verified; whatever is found wrong inside is told as damage."""
     url = join(lake, part.path)
-    with damage(url, source), _Verified(storage, url, part) as file:
+    with damage(url, source, mend(lake, source)), _Verified(storage, url, part) as file:
         yield pa.PythonFile(file, mode="r")
 
 

@@ -115,7 +115,7 @@ def read_tally(
 
     Every trip of the source, `kept` in all, was counted at either end or is outside: all slots are read and added up.
     """
-    with damage(url, source, remedy="count it again: lake.recount()"):
+    with damage(url, source, "count it again: lake.recount()"):
         with pq.ParquetFile(pa.BufferReader(storage.read(url)), page_checksum_verification=True) as reader:
             about = {name.decode(): value.decode() for name, value in (reader.schema_arrow.metadata or {}).items()}
             table = reader.read()

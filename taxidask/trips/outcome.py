@@ -16,7 +16,8 @@ from .sources import raise_unusable
 LIKELY = {
     "malformed": "rows lack a field or a value that a rule needs: is it cut, or of another layout than its header?",
     "bad_datetime": "its times are written in a way that is not known",
-    "outside_month": "is it another month's file? Its name says {month}",
+    "outside_month": "is it another month's file? Its name says {month}; if so, taxidask lake remove it, rename it and "
+    "ingest it again",
     "negative_duration": "are its pickup and drop-off times exchanged?",
     "duration_over_24h": "are its drop-off times wrong, or is max_duration_hours too small?",
     "non_positive_distance": "it gives no distances",
