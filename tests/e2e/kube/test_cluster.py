@@ -215,7 +215,7 @@ with td.connect(settings(cluster_name={name!r}), timeout=120) as client:
 FAILURES = {
     "image": ('image="localhost/taxidask:no-such-tag"', "", ["ImagePull", "no-such-tag", "check the setting image"]),
     "unschedulable": ("scheduler_cpus=4", "", ["Unschedulable", "Insufficient cpu", "ask for less"]),
-    "memory": ('scheduler_memory="60MiB"', "", ["OOMKilled at its memory limit of 60 MiB", "scheduler_memory"]),
+    "memory": ('scheduler_memory="64MiB"', "", ["OOMKilled at its memory limit of 64 MiB", "scheduler_memory"]),
     "worker memory": (
         "", 'spec["worker"]["spec"]["containers"][0]["resources"] = '
         '{"limits": {"memory": "50Mi", "cpu": "100m"}, "requests": {"memory": "50Mi", "cpu": "100m"}}',
