@@ -7,6 +7,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 from taxidask.storage import Storage, join
+from taxidask.words import command
 
 from .layout import load_space, read_layout
 from .manifest import Manifest, Manifests, Part, cube_url
@@ -53,6 +54,12 @@ def check_lake(lake: str, storage: Storage, *, sample: int = SAMPLE) -> tuple[in
         listed = "; ".join(text for _, text in wrong[:SHOWN])
         more = f"; and {len(wrong) - SHOWN:,} more sources" if len(wrong) > SHOWN else ""
         raise DamagedError(f"{listed}{more}", mend(lake, wrong[0][0].url))
+    if lost := _lost(manifests, every):
+        raise DamagedError(
+            f"the manifest of {lost} is not there, and its trips count nowhere",
+            f"restore {manifests.path(lost)} from a copy, or read the source again: "
+            f"{command('taxidask ingest', lost, lake=lake)}",
+        )
     parts = [(one, part) for one in every for part in (*one.parts, *one.rejects)]
     chosen = random.sample(parts, min(sample, len(parts)))
 
@@ -92,3 +99,15 @@ def _wrong(one: Manifest, lake: str, sizes: dict[str, int]) -> str:
             f"the manifest of {one.url} says {one.rows:,} rows, {one.kept:,} kept, {rejected:,} rejected; parts {found}"
         )
     return ""
+
+
+def _lost(manifests: Manifests, every: list[Manifest]) -> str | None:
+    """URL of a source that claims a content and has no manifest, nor one that says it was removed."""
+    known = {one.content for one in every}
+    folder = join(manifests.lake, "manifests", "by-content")
+    claims = (stat.url.rpartition("/")[2].removesuffix(".json") for stat in manifests.storage.list(folder))
+    for content in claims:
+        url = None if content in known else manifests.claimant(content)
+        if url is not None and manifests.at(url) is None:
+            return url
+    return None

@@ -285,3 +285,19 @@ def test_the_commands(files, tmp_path, capsys, monkeypatch):
     assert code == 1
     assert "has no source" in err
     assert join(lake.url, "x") not in err
+
+
+def test_a_manifest_that_is_gone_is_missed(files, tmp_path):
+    ingest(lake := Lake(tmp_path / "lake"), files)
+    expected = answers(lake)
+    assert doctor(lake)["lake"].ok
+    Path(lake._manifests.path(files[1])).unlink()
+    finding = doctor(Lake(lake.url))["lake"]
+    assert not finding.ok
+    assert f"the manifest of {files[1]} is not there" in finding.found
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(shlex.split(finding.remedy.partition("again: ")[2])[1:])
+    assert doctor(Lake(lake.url))["lake"].ok
+    assert answers(Lake(lake.url)) == expected
+    lake.remove(files[1])
+    assert doctor(lake)["lake"].ok, "it was removed"
