@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from distributed import Client
+
+# The same examples every time, so that a test fails for who changed something. Others are drawn by hand with
+# --hypothesis-profile=default, which hypothesis's own option loads after this.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

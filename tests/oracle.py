@@ -185,6 +185,14 @@ def fields_of(line):
     return next(csv.reader([line.decode("latin-1")], strict=True))
 
 
+def count_of(row):
+    """How many fields a row has; of one whose quotes are out of order, by its commas."""
+    try:
+        return len(next(csv.reader([row.decode("latin-1")]), []))
+    except csv.Error:
+        return row.count(b",") + 1
+
+
 def slow_read(raw, month):
     """Kept rows (as TRIP_SCHEMA), rejects (offset, line, reason) and unreadable values by column."""
     offset, names, kept, rejects, unreadable = 0, None, [], [], Counter()
@@ -201,8 +209,9 @@ def slow_read(raw, month):
         if names is None:
             names = [COLUMN.get(name.strip().lower(), "") for name in fields_of(row)]
             zones = "pickup_location_id" in names
-            # what most rows do is the file's layout
-            extra = 2 if 2 * sum(row.count(b",") == len(names) + 1 for row in filled) > len(filled) else 0
+            # what most rows do that have either number of fields is the file's layout
+            told = [count for count in map(count_of, filled) if count in (len(names), len(names) + 2)]
+            extra = 2 if 2 * told.count(len(names) + 2) > len(told) else 0
             continue
         try:
             fields = [field.strip(" \t") for field in fields_of(row)]

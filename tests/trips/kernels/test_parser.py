@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -119,6 +120,20 @@ def test_any_cutting_gives_the_same_rows(folder, raw, data):
         patch.setattr(streams, "_BEYOND_BYTES", min(chunk, 100))
         blocks = [Block(source, low, high) for low, high in pairwise(borders)]
         oracle.assert_same([result for block in blocks for result in read_block(block)], expected)
+
+
+def test_commas_in_quotes_are_no_fields_of_a_layout(tmp_path):
+    row = (
+        HEADER.encode()
+        + b"""
+1,2015-01-15 19:05:39,2015-01-15 19:23:42,1,1.59,-73.99,40.75,1,",",-73.97,40.75,1,12,1,0.5,"1,5",0,0.3,17.05
+"""
+    )
+    path = tmp_path / "yellow_2015-01.csv"
+    path.write_bytes(row)
+    kept, rejects, unreadable = oracle.slow_read(row, "2015-01")
+    assert (len(kept), rejects, unreadable) == (1, [], Counter(tip_amount=1))
+    oracle.assert_same(list(read_block(*find_sources(path)[0].blocks())), (kept, rejects, unreadable))
 
 
 def test_rows_past_one_chunk_and_blocks_of_8_mib(tmp_path):
