@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from taxidask.storage import Storage
 from taxidask.trips.schema import TRIP_SCHEMA, trip_schema
@@ -24,6 +25,7 @@ FEWEST_GROUPS, ROWS_OF_GROUP = 256, 1024
 """Row groups read at least where there are so many, and rows taken from one at most where they are more: a group holds
 trips that follow one another, so few groups would be few hours."""
 _GOLDEN = (5**0.5 - 1) / 2
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def sample_trips(
@@ -31,18 +33,19 @@ def sample_trips(
 ) -> pa.Table:
     """About so many trips, in order of pickup; all of them where there are no more.
 
-    Of few trips every so many-th is taken; of many, row groups at even distances are read, from each the same share.
+    Of few trips a share of all seconds is taken, whatever blocks they were read in; of many, row groups at even
+    distances are read, from each the same share.
     """
     names = names_of(columns)
     read = [name for name in TRIP_SCHEMA.names if name in {*names, "pickup_datetime"}]
     parts = [(part, one.url) for one in manifests for part in one.parts if part.rows]
-    parts.sort(key=lambda pair: pair[0].first or 0)  # those of equal times by source, wherever the lake is
-    starts = np.cumsum([0, *(part.rows for part, _ in parts)])
-    total = int(starts[-1])
+    total = sum(part.rows for part, _ in parts)
     if total <= rows:
         return query_trips(lake, storage, manifests, columns=columns)
     groups = max(FEWEST_GROUPS, -(-rows // ROWS_OF_GROUP))
-    some = total > groups * ROW_GROUP
+    if some := total > groups * ROW_GROUP:
+        parts.sort(key=lambda pair: pair[0].first or 0)  # else by source and place in it, as trips of one moment stand
+    starts = np.cumsum([0, *(part.rows for part, _ in parts)])
     step = max(1, -(-min(total, groups * ROW_GROUP) // rows))
     # in each of equal stretches, at another place: at equal distances all might fall on one day of the week
     strata = np.arange(groups)
@@ -64,11 +67,16 @@ def sample_trips(
             else:  # neighbours come in one request
                 together = [list(range(at, min(at + 16, len(sizes)))) for at in range(0, len(sizes), 16)]
             for chosen in together:
-                begin = int(starts[which] + ends[chosen[0]] - sizes[chosen[0]])
                 table = reader.read_row_groups(chosen, columns=read)
-                tables.append(table.take(np.arange(-begin % step, table.num_rows, step)))
+                tables.append(table.filter(pa.array(_drawn(table["pickup_datetime"], step))))
         return pa.concat_tables(tables)
 
     with ThreadPoolExecutor(READERS) as pool:
         table = pa.concat_tables([empty, *pool.map(take, range(len(parts)))])
     return table.take(pc.sort_indices(table["pickup_datetime"])).select(names)
+
+
+def _drawn(pickups: pa.ChunkedArray, step: int) -> NDArray[np.bool_]:
+    """One of `step` pickups, drawn by its second: the same ones in any order and from any part."""
+    seconds = pickups.to_numpy().astype("datetime64[s]").astype(np.uint64)
+    return (seconds * _ODD >> np.uint64(32)) % np.uint64(step) == 0

@@ -10,6 +10,7 @@ from taxidask.compute.executors import ThreadExecutor
 from taxidask.errors import LakeError
 from taxidask.lake import Lake, sampling, tasks
 from taxidask.sample import make_sample
+from taxidask.trips import sources, streams
 
 COLUMNS = ["fare_amount", "pickup_datetime"]
 
@@ -36,14 +37,14 @@ def test_all_of_few(lake):
     pd.testing.assert_frame_equal(lake.sample(10**9), lake.trips())
 
 
-def test_every_so_many_th_of_all(lake):
+def test_a_share_of_all(lake):
     some = lake.sample(800, columns=COLUMNS)
-    assert len(some) == 800
+    assert 650 <= len(some) <= 950
     pd.testing.assert_frame_equal(some, lake.sample(800, columns=COLUMNS))
     assert some.columns.tolist() == COLUMNS
     assert some["pickup_datetime"].is_monotonic_increasing
     day = some["pickup_datetime"].dt.strftime("%Y-%m-%d").value_counts()
-    assert day.reindex(pd.date_range("2015-01-01", "2015-02-28").strftime("%Y-%m-%d")).min() >= 5
+    assert day.reindex(pd.date_range("2015-01-01", "2015-02-28").strftime("%Y-%m-%d")).min() >= 3
     assert day.get("2003-02-01", 0) <= 1
 
 
@@ -69,3 +70,11 @@ def test_some_groups_of_many(lake, monkeypatch):
 def test_no_number_of_rows(lake, rows):
     with pytest.raises(LakeError, match="rows is"):
         lake.sample(rows)
+
+
+def test_the_same_trips_whatever_blocks_they_were_read_in(lake, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "RANGE_BYTES", 1 << 16)
+    monkeypatch.setattr(streams, "RANGE_BYTES", 1 << 16)
+    other = Lake(tmp_path / "lake")
+    other.ingest(lake.sources()["url"].tolist(), client=ThreadExecutor(2), errors="report", block_size=1 << 16)
+    pd.testing.assert_frame_equal(other.sample(800), lake.sample(800))
