@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from taxidask.errors import LakeError
-from taxidask.storage import MissingError, Storage, join
+from taxidask.storage import MissingError, RangeFile, Stat, Storage, join
 from taxidask.trips.schema import PLACES
 from taxidask.words import command
 
@@ -83,11 +82,11 @@ def footer_of(data: bytes | memoryview) -> str:
     return xxhash.xxh3_64_hexdigest(bytes(data[-length:]))
 
 
-class _Verified(io.RawIOBase):
+class _Verified(RangeFile):
     """A part whose end was read and compared with its manifest; Arrow finds its footer there, and asks no more."""
 
     def __init__(self, storage: Storage, url: str, part: Part) -> None:
-        self._raw, self._size, self._at = storage.open(url, read_ahead=0, size=part.bytes), part.bytes, 0
+        super().__init__(storage, Stat(url, part.bytes, ""))
         self._tail = storage.read(url, max(part.bytes - TAIL, 0), part.bytes + 1)
         if len(self._tail) != min(part.bytes, TAIL):
             raise ValueError(f"it has other than the {part.bytes:,} bytes that its manifest says")
@@ -96,33 +95,13 @@ class _Verified(io.RawIOBase):
             self._tail = storage.read(url, part.bytes - length, part.bytes)
         if part.footer and footer_of(self._tail) != part.footer:
             raise ValueError("its footer is not the one that was written")
+        self._tail_at = part.bytes - len(self._tail)
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def size(self) -> int:
-        return self._size
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = max(0, offset + {0: 0, 1: self._at, 2: self._size}[whence])
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        stop = self._size if size is None or size < 0 else min(self._at + size, self._size)
-        begin = self._size - len(self._tail)
-        if self._at >= begin:
-            data = self._tail[self._at - begin : stop - begin]
-        else:
-            self._raw.seek(self._at)
-            data = self._raw.read(stop - self._at)
-        self._at += len(data)
-        return data
+    def range(self, start: int, stop: int) -> bytes:
+        """Bytes ``[start, stop)``; those of the end are at hand."""
+        if start >= self._tail_at:
+            return self._tail[start - self._tail_at : stop - self._tail_at]
+        return super().range(start, stop)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,17 @@ Only for itself: backends, store. Tests: tests/storage.
 from __future__ import annotations
 
 from taxidask.storage.errors import MissingError, told
-from taxidask.storage.store import Stat, Storage, absolute, counted, default_storage, join, scheme
+from taxidask.storage.store import RangeFile, Stat, Storage, absolute, counted, default_storage, join, scheme
 
-__all__ = ["MissingError", "Stat", "Storage", "absolute", "counted", "default_storage", "join", "scheme", "told"]
+__all__ = [
+    "MissingError",
+    "RangeFile",
+    "Stat",
+    "Storage",
+    "absolute",
+    "counted",
+    "default_storage",
+    "join",
+    "scheme",
+    "told",
+]

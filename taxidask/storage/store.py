@@ -262,7 +262,7 @@ class Storage:
         size : int, optional
             Its size, where that is known already: it is not asked for then.
         """
-        raw = _RangeFile(self, self.stat(url) if size is None else Stat(url, size, ""))
+        raw = RangeFile(self, self.stat(url) if size is None else Stat(url, size, ""))
         return cast(BinaryIO, io.BufferedReader(raw, read_ahead) if read_ahead else raw)
 
     def write(self, url: str, data: bytes | memoryview) -> None:
@@ -320,7 +320,7 @@ class Storage:
         self._call("delete", url, lambda: backend.delete(path))
 
 
-class _RangeFile(io.RawIOBase):
+class RangeFile(io.RawIOBase):
     """A read-only file whose every read is one range read of the storage."""
 
     def __init__(self, storage: Storage, stat: Stat) -> None:
@@ -345,9 +345,13 @@ class _RangeFile(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         stop = self._stat.size if size is None or size < 0 else min(self._at + size, self._stat.size)
-        data = self._storage.read(self._stat.url, self._at, stop)
+        data = self.range(self._at, stop)
         self._at += len(data)
         return data
+
+    def range(self, start: int, stop: int) -> bytes:
+        """Bytes ``[start, stop)``, wherever they come from."""
+        return self._storage.read(self._stat.url, start, stop)
 
     def readall(self) -> bytes:
         return self.read()
