@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from taxidask.clock import wall_clock
 from taxidask.errors import LakeError
+from taxidask.words import shortened
 
 _WORDS = re.compile(r"""("[^"]*"|'[^']*')|\b(?:AND|OR|NOT|IN|IS|NULL)\b""")
 
@@ -179,8 +180,7 @@ def _number(value: Any) -> int | float:
 
 def shown(value: Any) -> str:
     """A value as it was given, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:100]}… ({len(text):,} characters)"
+    return shortened(repr(value), 100)
 
 
 def naive(name: str, value: Any) -> pd.Timestamp:
