@@ -194,7 +194,8 @@ def _keep(job: Job, kind: str, model: DemandModel | FareModel) -> dict[str, Any]
     """Save a model that was fitted and publish its card; what `model_ready` looks at."""
     url = job.model_url(kind)
     job.models[kind] = model
-    for place in {url: "this run's", join(job.lake.url, "models", kind): "the newest, which forecasts and quotes ask"}:
+    # also as the newest of its kind, which forecasts and quotes ask
+    for place in dict.fromkeys((url, join(job.lake.url, "models", kind))):
         model.save(place)
     job.store.put_card(kind, model.card, run=job.ledger.id)
     return {"model": url, "data": model.card["data"]}
