@@ -4,7 +4,6 @@ import errno
 import multiprocessing
 import os
 import pickle
-import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -334,24 +333,16 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, storage, monkeypatch):
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_a_full_disk(tmp_path, storage):
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount the small disk this test fills")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
-        storage.write(f"{disk}/small", b"x" * 1000)
-        with pytest.raises(StorageError, match=r"disk is full: 2,000,000 bytes needed, 1,.* free; free some space"):
-            storage.write(f"{disk}/large", b"x" * 2_000_000)
-        with pytest.raises(StorageError, match="disk is full"):
-            storage.write(f"{disk}/small", b"y" * 2_000_000)
-        assert [(stat.url, stat.size) for stat in storage.list(str(disk))] == [(f"{disk}/small", 1000)]
-        assert os.listdir(disk) == ["small"]
-        assert storage.read(f"{disk}/small") == b"x" * 1000
-    finally:
-        subprocess.run(["umount", disk], check=True)
+def test_a_full_disk(small_disk, storage):
+    disk = small_disk("1m")
+    storage.write(f"{disk}/small", b"x" * 1000)
+    with pytest.raises(StorageError, match=r"disk is full: 2,000,000 bytes needed, 1,.* free; free some space"):
+        storage.write(f"{disk}/large", b"x" * 2_000_000)
+    with pytest.raises(StorageError, match="disk is full"):
+        storage.write(f"{disk}/small", b"y" * 2_000_000)
+    assert [(stat.url, stat.size) for stat in storage.list(str(disk))] == [(f"{disk}/small", 1000)]
+    assert os.listdir(disk) == ["small"]
+    assert storage.read(f"{disk}/small") == b"x" * 1000
 
 
 def test_folders_are_no_files(tmp_path, storage):
