@@ -83,3 +83,7 @@ class RunError(TaxidaskError):
 
 class ReportError(TaxidaskError):
     """A report that could not be built."""
+
+
+class AccessError(TaxidaskError):
+    """Something that this visitor of the app may not do."""

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -192,17 +193,26 @@ def test_the_second_name_of_the_same_content_is_left_out_by_name(
     assert len(td.Lake("lake").trips()) < 2_000
 
 
-def test_the_app_is_told_where_else_it_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[str, dict[str, object]]] = []
-    monkeypatch.setattr("taxidask.app.serve", lambda store, **options: told.append((store, options)))
-    assert call("app", "--store", "sqlite:///a.db") == 0
+def test_the_app_is_told_where_else_it_is_reached_and_who_may_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr("taxidask.app.serve", lambda **options: told.append(options))
+    assert call("app", "--store", "sqlite:///a.db", "--lake", "mine") == 0
+    given = told[0].pop("settings")
+    assert (given.store, given.lake) == ("sqlite:///a.db", "mine")
+    access = {"auth": None, "users": None, "operators": []}
+    assert told.pop() == {"port": 5006, "address": "127.0.0.1", "allow_origins": [], **access}
     origins = ("--allow-origin", "taxi.example:443", "--allow-origin", "10.0.0.5:80")
-    assert call("app", "--store", "sqlite:///a.db", "--port", "6000", *origins) == 0
-    local = {"port": 5006, "address": "127.0.0.1", "allow_origins": []}
-    assert told == [
-        ("sqlite:///a.db", local),
-        ("sqlite:///a.db", local | {"port": 6000, "allow_origins": ["taxi.example:443", "10.0.0.5:80"]}),
-    ]
+    signed = ("--auth", "basic", "--users", "users.json", "--operator", "ann", "--operator", "bob")
+    assert call("app", "--port", "6000", *origins, *signed) == 0
+    del told[0]["settings"]
+    assert told[0] == {
+        "port": 6000,
+        "address": "127.0.0.1",
+        "allow_origins": ["taxi.example:443", "10.0.0.5:80"],
+        "auth": "basic",
+        "users": "users.json",
+        "operators": ["ann", "bob"],
+    }
 
 
 def test_the_report_may_be_written_to_a_url(

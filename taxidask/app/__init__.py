@@ -1,6 +1,6 @@
 """The app: Panel pages of what a run published, out of the store.
 
-Only for itself: charts, data, overview, server. Tests: tests/app.
+Only for itself: charts, pages, server, shell, snapshot, state, style. Tests: tests/app.
 """
 
 from __future__ import annotations
@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING
 from taxidask.lazy import lazy
 
 if TYPE_CHECKING:
-    from .overview import overview_page
-    from .server import serve
+    from .server import page, serve
 
 # Panel takes a second to load.
-_MODULE = {
-    "overview_page": "overview",
-    "serve": "server",
-}
+_MODULE = {"page": "server", "serve": "server"}
 
-__all__ = ["overview_page", "serve"]
+__all__ = ["page", "serve"]
 __getattr__, __dir__ = lazy(__name__, _MODULE)

@@ -11,11 +11,12 @@ from bokeh import models, plotting
 from bokeh.models import ColumnDataSource
 from bokeh.models.annotations import BoxAnnotation, Span
 
+from taxidask.app.style import FONT
 from taxidask.results.summary import percent, slot_of
 
 # Okabe and Ito's palette, as in the report: told apart by everybody
-PICKUP, DROPOFF, OBSERVED, LINE = "#0072B2", "#D55E00", "#3C3C3C", "#DADCE0"
-_FONT = "Roboto, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
+# and the grey is legible on light and dark
+PICKUP, DROPOFF, OBSERVED, LINE = "#0072B2", "#D55E00", "#757575", "#DADCE0"
 # Keywords and names come from Bokeh's property system, which type checkers do not follow
 _figure: Any = plotting.figure
 _models: Any = models
@@ -49,7 +50,7 @@ class DemandChart:
             min_border_right=16,
             name=f"demand-{direction}",
         )
-        self._future = BoxAnnotation(left=0, fill_color="#F1F3F4", fill_alpha=0.6, level="image", visible=False)
+        self._future = BoxAnnotation(left=0, fill_color=OBSERVED, fill_alpha=0.08, level="image", visible=False)
         self._begin = Span(location=0, dimension="height", line_color="#80868B", line_dash="dotted", visible=False)
         plot.add_layout(self._future)
         plot.add_layout(self._begin)
@@ -67,13 +68,13 @@ class DemandChart:
                 )
             )
         legend = _models.Legend(
-            items=[("Observed", [seen]), ("Forecast", [mean]), ("80 % band", [band])],
+            items=[("Observed", [seen]), ("Forecast", [mean]), ("80 %", [band])],
             orientation="horizontal",
             location="top_left",
             border_line_color=None,
             background_fill_alpha=0,
             padding=0,
-            label_text_font=_FONT,
+            label_text_font=FONT,
             label_text_font_size="11.5px",
             label_standoff=4,
             spacing=8,
@@ -125,7 +126,12 @@ class ReasonsChart:
             name="rejects",
         )
         plot.hbar("reason", right="rows", source=self.source, height=0.62, color=PICKUP)
-        text = {"text_baseline": "middle", "text_font_size": "12px", "text_font": {"value": _FONT}}
+        text = {
+            "text_baseline": "middle",
+            "text_font_size": "12px",
+            "text_font": {"value": FONT},
+            "text_color": OBSERVED,
+        }
         plot.text("rows", "reason", "label", source=self.source, x_offset=6, **text)
         plot.xaxis.formatter = _models.NumeralTickFormatter(format="0,0")
         _style(plot)
@@ -153,6 +159,6 @@ def _style(plot: Any) -> None:
         axis.axis_line_color = axis.major_tick_line_color = LINE
         axis.minor_tick_line_color = None
         axis.axis_label_text_font_style = "normal"
-        axis.axis_label_text_font = axis.major_label_text_font = _FONT
+        axis.axis_label_text_font = axis.major_label_text_font = FONT
         axis.axis_label_text_font_size = "13px"
         axis.major_label_text_font_size = "12px"

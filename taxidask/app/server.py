@@ -1,7 +1,7 @@
 """Serve the app, with addresses for a cluster's probes. On this machine only, unless told otherwise.
 
-`ROUTES` also makes this module a plugin of ``panel serve``: ``panel serve taxidask/app/overview.py --plugins
-taxidask.app.server`` answers at the same addresses.
+`ROUTES` also makes this module a plugin of ``panel serve``: ``panel serve taxidask/app/pages/[a-z]*.py --plugins
+taxidask.app.server`` answers at the same addresses, with the store and the lake of the settings.
 """
 
 from __future__ import annotations
@@ -9,16 +9,26 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import logging
+import os
+import secrets
 import socket
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tornado.web import RequestHandler
 
+from taxidask.app.state import AppState, audit_log
 from taxidask.errors import SettingsError, TaxidaskError
 
 if TYPE_CHECKING:
+    from taxidask.app.shell import AppPage
     from taxidask.results import Store
+    from taxidask.settings import Settings
 
 HEALTH, READY = "/healthz", "/readyz"
 _READY_SECONDS = 5.0  # a probe must not wait for a store that hangs
@@ -47,7 +57,7 @@ class Ready(RequestHandler):
         self.set_header("Cache-Control", "no-store")
         self.set_header("Content-Type", "application/json")
         try:
-            store = self.store or _settings_store()
+            store = self.store or settings_state().store
             await asyncio.wait_for(asyncio.to_thread(store.check), _READY_SECONDS)
         except TaxidaskError as error:
             self._refuse(str(error))
@@ -64,11 +74,10 @@ class Ready(RequestHandler):
 ROUTES: list[tuple[str, Any, dict[str, Any]]] = [(HEALTH, Health, {}), (READY, Ready, {})]
 
 
-def _settings_store() -> Store:
-    from taxidask.results import open_store
-    from taxidask.settings import resolve
-
-    return open_store(resolve({})[0].store)
+@cache
+def settings_state() -> AppState:
+    """What visitors of ``panel serve`` share: the store and the lake of the settings; who signs in is its affair."""
+    return _state(None, None)
 
 
 def origins(address: str, port: int, extra: Sequence[str] = ()) -> list[str]:
@@ -106,29 +115,120 @@ def _try_port(address: str, port: int) -> None:
             probe.bind(place)
 
 
+def page(name: str = "overview", *, store: Store | str | None = None, settings: Settings | None = None) -> Any:
+    """One of the app's pages, to be shown in a notebook's cell.
+
+    Parameters
+    ----------
+    name : str, default "overview"
+        As in its address.
+    store, settings
+        See `serve`.
+
+    Returns
+    -------
+    panel_material_ui.Page
+    """
+    from taxidask.app.shell import PAGES
+
+    if f"/{name}" not in PAGES:
+        raise SettingsError(f"{name!r} is no page", f"pages are {', '.join(path[1:] for path in PAGES)}")
+    return _pages(_state(store, settings))[f"/{name}"]()
+
+
+def _state(store: Store | str | None, settings: Settings | None, **access: Any) -> AppState:
+    from taxidask.results import open_store
+    from taxidask.settings import resolve
+
+    settings = settings or resolve({})[0]
+    opened = open_store(store or settings.store) if store is None or isinstance(store, str) else store
+    return AppState(opened, settings, **access)
+
+
+def _pages(state: AppState) -> dict[str, Callable[[], Any]]:
+    """What makes a visitor's page, by path; the first is also what the bare address shows."""
+    from taxidask.app.shell import PAGES
+
+    def maker(path: str) -> Callable[[], Any]:
+        def make() -> Any:  # Panel knows functions, and no partial ones
+            module = import_module(f"taxidask.app.pages.{path[1:]}")
+            page: AppPage = getattr(module, PAGES[path])(state)
+            return page.served()
+
+        return make
+
+    makers = {path: maker(path) for path in PAGES}
+    return {"/": next(iter(makers.values())), **makers}
+
+
+AUTH = ("basic", "auth0", "azure", "bitbucket", "github", "gitlab", "google", "okta")
+
+
+def _sign_in(auth: str | None, users: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """What Panel is told about signing in."""
+    if auth is None:
+        if users is not None:
+            raise SettingsError("users are given, but nobody signs in", "give auth='basic' with them")
+        return {}
+    if auth not in AUTH:
+        raise SettingsError(f"auth is {auth!r}", f"use one of {', '.join(AUTH)}")
+    # A secret of this process only: who signed in does so again when the server starts anew, unless one is given
+    told: dict[str, Any] = {"cookie_secret": os.environ.get("PANEL_COOKIE_SECRET") or secrets.token_hex(32)}
+    if auth == "basic":
+        if users is None:
+            raise SettingsError("auth is 'basic', but no users are given", "name a JSON file of names and passwords")
+        try:
+            known = json.loads(Path(users).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"the users cannot be read from {users}: {error}", "give a JSON file") from error
+        if not (isinstance(known, dict) and known and all(isinstance(word, str) and word for word in known.values())):
+            raise SettingsError(f"{users} holds no users", 'write it as {"name": "password", …}')
+        return {**told, "basic_auth": known}
+    if users is not None:
+        raise SettingsError(f"users are given, but {auth} knows them", "leave the file out")
+    missing = [name for name in ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET") if not os.environ.get(name)]
+    if missing:
+        raise SettingsError(f"auth is {auth!r}, and {' and '.join(missing)} are not set", "set them in the environment")
+    return {**told, "oauth_provider": auth}
+
+
 def serve(
-    store: Store | str,
+    store: Store | str | None = None,
     *,
+    settings: Settings | None = None,
     port: int = 5006,
     address: str = "127.0.0.1",
     show: bool = False,
     allow_origins: Sequence[str] = (),
+    auth: str | None = None,
+    users: str | os.PathLike[str] | None = None,
+    operators: Sequence[str] = (),
     start: bool = True,
 ) -> Any:
-    """Serve the Overview page until Ctrl-C.
+    """Serve the app until Ctrl-C.
 
     Parameters
     ----------
-    store : Store or str
-        A store, or its URL. It need not exist yet: the page says what is missing.
+    store : Store or str, optional
+        A store, or its URL (default: the settings'). It need not exist yet: the pages say what is missing.
+    settings : Settings, optional
+        Whose lake is asked, and with which runs begin; by default `load_settings`' without a word.
     port : int, default 5006
         Where to listen.
     address : str, default "127.0.0.1"
         On which interface: only this machine's own unless told; ``"0.0.0.0"`` in a container.
     show : bool, default False
-        Open the page in this machine's browser.
+        Open the app in this machine's browser.
     allow_origins : sequence of str
-        Further HOST or HOST:PORT that the page is reached by, as behind a load balancer.
+        Further HOST or HOST:PORT that the app is reached by, as behind a load balancer.
+    auth : {"basic", "auth0", "azure", "bitbucket", "github", "gitlab", "google", "okta"}, optional
+        How visitors sign in. OAuth's key and secret are taken from ``PANEL_OAUTH_KEY`` and ``PANEL_OAUTH_SECRET``,
+        and the secret that cookies are signed with from ``PANEL_COOKIE_SECRET``, if it is set.
+    users : path, optional
+        With ``auth="basic"``: a JSON file, names to passwords.
+    operators : sequence of str
+        Who of them may add trips, start and cancel runs, and build the report; all others only read. Where nobody
+        signs in, the user of this machine may, and on another address than this machine's own nobody.
     start : bool, default True
         Block until Ctrl-C. False returns the server without starting it.
 
@@ -140,29 +240,34 @@ def serve(
     Raises
     ------
     TaxidaskError
-        When the port is taken.
+        When the port is taken, or an option makes no sense.
     """
     import panel as pn
 
-    from taxidask.app.overview import overview_page
-    from taxidask.results import open_store
+    from taxidask.app.shell import PAGES
 
     if not 0 < port < 65536:
         raise SettingsError(f"port {port} is no port", "give a number from 1 to 65535")
-    opened = open_store(store) if isinstance(store, str) else store
-    routes = [(HEALTH, Health, {}), (READY, Ready, {"store": opened})]
+    signing = _sign_in(auth, users)
+    if operators and not signing:
+        raise SettingsError("operators are named, but nobody signs in", "give auth with them")
+    state = _state(
+        store, settings, signed_in=bool(signing), operators=frozenset(operators), local=_is_loopback(address)
+    )
+    routes = [(HEALTH, Health, {}), (READY, Ready, {"store": state.store})]
     try:
         _try_port(address, port)
         server = pn.serve(
-            {"/": lambda: overview_page(opened)},
+            _pages(state),
             port=port,
             address=address,
             websocket_origin=origins(address, port, allow_origins),
-            title="taxidask – Overview",
+            title={path: f"taxidask – {title}" for path, title in {"/": "Overview", **PAGES}.items()},
             show=show,
             start=False,
             verbose=False,
             extra_patterns=routes,
+            **signing,
         )
     except OSError as error:
         raise TaxidaskError(
@@ -174,6 +279,7 @@ def serve(
             f"the app cannot be reached by {', '.join(allow_origins)}: {error}", "give HOST or HOST:PORT"
         ) from error
     if start:
+        _log_writes()
         host = "localhost" if _is_loopback(address) or _is_any(address) else address
         print(f"the app is at http://{host}:{port}/", flush=True)  # also where the output goes to a file
         server.start()
@@ -182,3 +288,13 @@ def serve(
         except KeyboardInterrupt:
             server.stop()
     return server
+
+
+def _log_writes() -> None:
+    """Who wrote what goes to standard error, with the time, whatever else is logged there."""
+    if not audit_log.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        audit_log.addHandler(handler)
+        audit_log.setLevel(logging.INFO)
+        audit_log.propagate = False

@@ -6,31 +6,50 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from taxidask.cli.base import DONE, FAILED, Json, Store, app, dumps, output, settings_of, with_settings
+from taxidask.cli.base import DONE, FAILED, Json, Lake, Store, app, dumps, output, settings_of, with_settings
 
 
 @app.command(name="app")
 def serve_app(
     *,
     store: Store = None,
+    lake: Lake = None,
     port: int = 5006,
     address: str = "127.0.0.1",
     allow_origin: Annotated[list[str] | None, Parameter(negative="")] = None,
+    auth: str | None = None,
+    users: str | None = None,
+    operator: Annotated[list[str] | None, Parameter(negative="")] = None,
 ) -> int:
     """Serve the app until Ctrl-C.
 
-    Example: `taxidask app --store sqlite:///taxidask.db --port 5006`
+    Example: `taxidask app --store sqlite:///taxidask.db --lake lake --port 5006`
 
     Parameters
     ----------
     address
-        Where to listen; beyond this machine only if asked.
+        Where to listen; beyond this machine only if asked, and then nobody writes unless they sign in.
     allow_origin
         A further HOST:PORT that browsers reach the app by, as behind a load balancer; may be repeated.
+    auth
+        How visitors sign in: basic, or auth0, azure, bitbucket, github, gitlab, google or okta with PANEL_OAUTH_KEY
+        and PANEL_OAUTH_SECRET in the environment.
+    users
+        A JSON file of names and passwords, for `--auth basic`.
+    operator
+        Who of them may also add trips, start and cancel runs and build the report; may be repeated.
     """
     from taxidask.app import serve
 
-    serve(settings_of(store=store).store, port=port, address=address, allow_origins=allow_origin or [])
+    serve(
+        settings=settings_of(store=store, lake=lake),
+        port=port,
+        address=address,
+        allow_origins=allow_origin or [],
+        auth=auth,
+        users=users,
+        operators=operator or [],
+    )
     return DONE
 
 

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import asyncio
 
-from taxidask.app.data import read_snapshot, runs_table
-from taxidask.app.overview import Overview, notice_html, numbers_html, runs_html
+from taxidask.app.pages.overview import Overview, numbers_html, runs_html
+from taxidask.app.snapshot import read_snapshot
+from taxidask.app.state import AppState
+from taxidask.app.style import notice
 from taxidask.results import Store
+from taxidask.runs.look import runs_table
+from taxidask.settings import Settings
 
 
 def refreshed(store: Store) -> Overview:
-    page = Overview(store)
+    page = Overview(AppState(store, Settings()))
     asyncio.run(page.refresh())
     return page
 
@@ -54,7 +58,7 @@ def test_an_empty_store_says_how_to_start(store: Store) -> None:
 
 def test_a_store_that_is_not_there_says_what_to_do(store: Store) -> None:
     page = refreshed(store)
-    assert "The store cannot be read" in page.notice.object
+    assert "Overview cannot be read" in page.notice.object
     assert "store create" in page.notice.object
     assert "role='alert'" in page.notice.object
 
@@ -73,9 +77,11 @@ def test_numbers_stay_when_the_store_goes_away_and_the_notice_goes_when_it_is_ba
     page = refreshed(filled)
     with monkeypatch.context() as away:
         away.setattr(filled, "get_latest", lambda: (_ for _ in ()).throw(StoreError("it is gone", "bring it back")))
+        page.app.forget("snapshot")
         asyncio.run(page.refresh())
         assert page.notice.visible
         assert "1,029" in page.numbers.object
+    page.app.forget("snapshot")
     asyncio.run(page.refresh())
     assert not page.notice.visible
 
@@ -95,6 +101,6 @@ def test_nothing_from_the_store_is_taken_for_html(filled: Store) -> None:
     )
     snapshot = read_snapshot(filled)
     snapshot.latest["slot"] = evil
-    for text in (runs_html(runs), numbers_html(snapshot), notice_html("info", evil, evil)):
+    for text in (runs_html(runs), numbers_html(snapshot), notice("info", evil, evil)):
         assert "<script" not in text
         assert "&lt;script" in text

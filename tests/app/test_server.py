@@ -104,7 +104,7 @@ def web_socket(port: int, origin: str) -> int:
 
 def test_panel_serve_shows_the_page_and_answers_probes(filled: Store, tmp_path: Path) -> None:
     port = free_port()
-    page = str(Path(taxidask.app.__file__).parent / "overview.py")
+    page = str(Path(taxidask.app.__file__).parent / "pages" / "overview.py")
     arguments = ["-m", "panel", "serve", page, "--port", str(port), "--plugins", "taxidask.app.server"]
     with command(*arguments, port=port, TAXIDASK_STORE=filled.url) as address:
         assert get(f"{address}/healthz") == (200, "ok\n")
@@ -168,18 +168,21 @@ import panel as pn
 from bokeh.client import ClientSession
 from bokeh.document import Document
 from panel.io.state import state
-import taxidask.app.overview as overview
+from taxidask.app.pages.overview import Overview
+from taxidask.app.server import _pages, _state
+from taxidask.app.shell import AppPage
 
-overview.REFRESH = 100
+AppPage.refresh_ms = 100
 drawn = []
-draw = overview.Overview.show_curves
-overview.Overview.show_curves = lambda page, curves: (drawn.append(1), draw(page, curves))
-page = lambda: overview.overview_page(sys.argv[1])
+show = Overview.show
+Overview.show = lambda page, found: (drawn.append(1), show(page, found))
 soon = {"websocket_origin": "*", "check_unused_sessions_milliseconds": 200, "unused_session_lifetime_milliseconds": 200}
-pn.serve({"/": page}, port=0, threaded=True, show=False, verbose=False, **soon)
+pages = _pages(_state(sys.argv[1], None))
+pn.serve(pages, port=0, threaded=True, show=False, verbose=False, **soon)
 while not state._servers:
     time.sleep(0.1)
-address = f"ws://127.0.0.1:{next(iter(state._servers.values()))[0].port}/ws"
+address = f"ws://127.0.0.1:{next(iter(state._servers.values()))[0].port}"
+paths = list(pages)[1:]
 
 def documents():
     gc.collect()
@@ -187,7 +190,7 @@ def documents():
 
 before = documents()
 for visitor in range(30):
-    session = ClientSession(websocket_url=address)
+    session = ClientSession(websocket_url=f"{address}{paths[max(0, visitor - 3) % len(paths)]}/ws")
     session.connect()
     deadline = time.monotonic() + 60
     while visitor < 3 and len(drawn) <= visitor and time.monotonic() < deadline:

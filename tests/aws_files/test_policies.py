@@ -33,7 +33,7 @@ from cloudformation import Template, lines, listed
 
 import taxidask as td
 from taxidask import doctor
-from taxidask.app.data import cell_names, read_curves, read_snapshot
+from taxidask.app.snapshot import cell_names, read_curves, read_snapshot
 from taxidask.compute.executors import ThreadExecutor
 from taxidask.storage import backends, default_storage, join
 

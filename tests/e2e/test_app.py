@@ -86,7 +86,7 @@ def test_the_overview_in_a_browser(served: tuple[str, str], tmp_path: Path) -> N
 
         page.goto(f"{address}/", timeout=60_000)
         alert = page.get_by_role("alert")
-        expect(alert).to_contain_text("The store cannot be read", timeout=60_000)
+        expect(alert).to_contain_text("Overview cannot be read", timeout=60_000)
         expect(alert).to_contain_text(f"taxidask store create --store {url}")
 
         _fill(open_store(url))  # the page finds it by itself

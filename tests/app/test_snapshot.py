@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from taxidask.app import charts
-from taxidask.app.data import cell_names, read_curves, read_snapshot, runs_table
+from taxidask.app.snapshot import cell_names, read_curves, read_snapshot, runs_table
 from taxidask.errors import StoreError
 from taxidask.results import Store
 

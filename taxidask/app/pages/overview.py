@@ -1,0 +1,145 @@
+"""The Overview page: key numbers, demand and its forecast, rejects, runs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import pandas as pd
+import panel_material_ui as pmui
+
+from taxidask.app import charts, style
+from taxidask.app.shell import AppPage
+from taxidask.app.snapshot import CITY, Curves, Snapshot, cell_names, read_curves, read_snapshot
+from taxidask.words import command, quantity
+
+_RUN = "taxidask run --sources 'trips/*.csv'"
+
+
+class Overview(AppPage):
+    """How things stand: what is in the lake, what is expected, how the last runs went."""
+
+    path = "/overview"
+
+    def __init__(self, app: Any) -> None:
+        super().__init__(app)
+        self.snapshot: Snapshot | None = None
+        self._drawn: Curves | None = None
+        self.numbers = style.pane()
+        self.place = pmui.Select(label="Place", options={"Whole area": CITY}, value=CITY, width=260, size="small")
+        self.pickups, self.dropoffs = charts.DemandChart("pickup"), charts.DemandChart("dropoff")
+        self.reasons = charts.ReasonsChart()
+        self.rejects, self.runs = style.pane(inset=True), style.pane(inset=True)
+        self.demand_card = style.card("Demand and forecast", self.place, self.pickups.plot, self.dropoffs.plot)
+        self.rejects_card = style.card("Rejected rows by reason", self.rejects, self.reasons.plot)
+        self.runs_card = style.card("Runs", self.runs)
+        self.place.param.watch(self.refresh, "value")
+        self._show_only()
+
+    def cards(self) -> list[Any]:
+        return [self.numbers, self.demand_card, self.rejects_card, self.runs_card]
+
+    def _show_only(self, *cards: Any) -> None:
+        for card in (self.demand_card, self.rejects_card, self.runs_card):
+            card.visible = card in cards
+
+    def asked(self) -> Hashable:
+        return self.place.value
+
+    def read(self, asked: int | str) -> tuple[Snapshot, Curves | None]:
+        snapshot = self.app.shared("snapshot", lambda: read_snapshot(self.app.store), seconds=5)
+        latest = snapshot.latest
+        if not latest.get("forecast_start"):
+            return snapshot, None
+        key = ("curves", latest.get("run"), latest["forecast_start"], latest.get("cube_end"), asked)
+        return snapshot, self.app.shared(key, lambda: read_curves(self.app.store, latest, asked), seconds=3600)
+
+    def show(self, found: tuple[Snapshot, Curves | None]) -> None:
+        snapshot, curves = found
+        before, self.snapshot = self.snapshot, snapshot
+        if snapshot.empty:
+            self._show_only()
+            style.put(self.numbers, "")
+            first = f"start a run: {command(_RUN, store=self.app.store.url)} – or try: taxidask demo"
+            self.say("info", f"Nothing has been published in {self.app.store.url} yet.", first)
+            return
+        style.put(self.runs, runs_html(snapshot.runs))
+        style.put(self.numbers, numbers_html(snapshot))
+        if not snapshot.latest:
+            self._show_only(self.runs_card)
+            self.say("info", "The first run has not published its forecasts yet; they will appear here.")
+            return
+        self.say(None)
+        self._show_only(self.demand_card, self.rejects_card, self.runs_card)
+        names = cell_names(snapshot.latest)
+        if self.place.options != names:
+            first_time = before is None or not before.latest
+            self.place.options = names
+            if first_time:
+                self.link(self.place, "place")
+        if before is None or before.reasons != snapshot.reasons or before.totals != snapshot.totals:
+            style.put(self.rejects, rejects_html(snapshot))
+            self.reasons.update(snapshot.reasons, rows=snapshot.totals["rows"])
+        if curves is not None and curves is not self._drawn:
+            self._drawn = curves
+            for chart in (self.pickups, self.dropoffs):
+                chart.update(curves.observed, curves.expected)
+
+
+def numbers_html(snapshot: Snapshot) -> str:
+    """The key numbers as a list of terms."""
+    latest, sums = snapshot.latest, snapshot.totals
+    entries: list[tuple[str, str, str]] = []
+    if latest:
+        share = sums["kept"] / sums["rows"] if sums["rows"] else 0.0
+        entries = [
+            ("Trips in the lake", f"{latest.get('trips', sums['kept']):,}", quantity(snapshot.sources, "file")),
+            ("Rows kept", f"{share:.2%}", f"{sums['rejected']:,} of {sums['rows']:,} rejected"),
+            ("Data from", _day(latest.get("cube_start")), f"to {_day(latest.get('cube_end'), last=True)}"),
+            ("Forecast to", _day(latest.get("forecast_end"), last=True), f"in slots of {latest.get('slot', '–')}"),
+        ]
+    if not snapshot.runs.empty:
+        run = snapshot.runs.iloc[0]
+        entries.append(("Last run", run["state"], f"started {_utc(run['created'])}"))
+    return style.numbers(entries)
+
+
+def rejects_html(snapshot: Snapshot) -> str:
+    """How the rows add up, in a sentence."""
+    sums = snapshot.totals
+    if not sums["rejected"]:
+        return f"<p>All {sums['rows']:,} rows were kept.</p>"
+    return (
+        f"<p>{sums['kept']:,} kept + {sums['rejected']:,} rejected = {sums['rows']:,} rows. "
+        "A row counts under the first reason that applies.</p>"
+    )
+
+
+def runs_html(runs: pd.DataFrame) -> str:
+    """Runs as a table, newest first."""
+    return style.table(
+        ["Run", "State", "Started (UTC)", "Took", "Stage", "Trips", "Error"],
+        [
+            [run["id"], style.Markup(style.state(run["state"])), _utc(run["created"]), run["took"], run["stage"],
+             f"{run['trips']:,}", run["error"]]
+            for run in runs.to_dict("records")
+        ],
+        numeric=["Took", "Trips"],
+    )  # fmt: skip
+
+
+def _day(text: str | None, *, last: bool = False) -> str:
+    if not text:
+        return "–"
+    stamp = pd.Timestamp(text) - pd.Timedelta(seconds=1 if last else 0)
+    return f"{stamp:%-d %b %Y}"
+
+
+def _utc(text: str) -> str:
+    return text[:16].replace("T", " ")
+
+
+if __name__.startswith("bokeh_app"):
+    from taxidask.app.server import settings_state
+
+    Overview(settings_state()).served().servable()

@@ -1,0 +1,190 @@
+"""What every page is: a header with links to all pages, a place for what is the matter, and a loop that looks at the
+store without holding up other visitors.
+
+A page says in `asked` what its visitor wants to see, reads it in a thread (`read`) and shows it (`show`). Nothing that
+takes time happens in the server's own thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlencode
+
+import panel as pn
+import panel_material_ui as pmui
+import param
+from panel.util import edit_readonly
+
+from taxidask.app import style
+from taxidask.errors import TaxidaskError
+
+if TYPE_CHECKING:
+    from taxidask.app.state import AppState
+
+log = logging.getLogger(__name__)
+
+PAGES = {
+    "/overview": "Overview",
+}
+"""Every page's path and title, in the order of the header."""
+
+
+class _Idle(param.Parameterized):
+    busy = param.Boolean(default=False)
+
+
+class AppPage:
+    """One visitor's page; subclasses say what is on it.
+
+    Parameters
+    ----------
+    app : AppState
+        What all visitors share.
+
+    Attributes
+    ----------
+    path, title : str
+        As in `PAGES`.
+    refresh_ms : int
+        Milliseconds between looks at the store.
+    user : str or None
+        Who signed in.
+    """
+
+    path: ClassVar[str]
+    refresh_ms: ClassVar[int] = 10_000
+
+    def __init__(self, app: AppState) -> None:
+        self.app = app
+        self.title = PAGES[self.path]
+        self.user: str | None = pn.state.user if app.signed_in else None
+        self.notice = style.pane(style.notice("info", "Reading the store …"))
+        self._nav = pn.pane.HTML(
+            style.nav(PAGES.items(), self.path, ""), stylesheets=[style.NAV_CSS], sizing_mode="stretch_width", margin=0
+        )
+        self._document: Any = pn.state.curdoc
+
+    # -- what a page has to say ----------------------------------------------------------------------------------------
+
+    def cards(self) -> list[Any]:
+        """What is on the page, from top to bottom."""
+        raise NotImplementedError
+
+    def asked(self) -> Hashable:
+        """What the visitor wants to see: the values of the page's widgets, as `read` takes them."""
+        return None
+
+    def read(self, asked: Any) -> Any:
+        """Read what was asked for, in a thread; TaxidaskError is shown to the visitor.
+
+        What is the same for all visitors goes through `AppState.shared`.
+        """
+        raise NotImplementedError
+
+    def show(self, found: Any) -> None:
+        """Put what `read` gave on the page; what did not change is better left alone."""
+        raise NotImplementedError
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    async def refresh(self, *_: Any) -> None:
+        """Read and show; also what a widget's watcher calls."""
+        asked = self.asked()
+        try:
+            found = await asyncio.to_thread(self.read, asked)
+        except TaxidaskError as error:
+            self.apply(partial(self.show_error, error))
+        except Exception as error:  # a page that stays silent helps nobody
+            log.exception("%s could not be read from %s", self.path, self.app.store.url)
+            told = TaxidaskError(f"{type(error).__name__}: {error}", "the server's log has more")
+            self.apply(partial(self.show_error, told))
+        else:
+            if asked == self.asked():  # else the visitor asked for something else meanwhile, which is on its way
+                self.apply(partial(self._show, found))
+
+    def _show(self, found: Any) -> None:
+        try:
+            self.show(found)
+        except Exception as error:
+            log.exception("%s could not be shown", self.path)
+            self.say("error", f"The page cannot be shown: {type(error).__name__}: {error}", "the server's log has more")
+
+    def apply(self, change: Callable[[], None]) -> None:
+        """Change the page while holding its lock, which an awaited read has let go of."""
+        if self._document is None or self._document.session_context is None:
+            change()
+        elif not self._document.session_context.destroyed:  # the visitor may have left meanwhile
+            self._document.add_next_tick_callback(change)
+
+    def say(self, kind: str | None, text: str = "", remedy: str = "") -> None:
+        """Show above all else what is the matter ("info", "error" or "done"), or nothing (None)."""
+        self.notice.visible = kind is not None
+        if kind is not None:
+            style.put(self.notice, style.notice(kind, text, remedy))
+
+    def show_error(self, error: TaxidaskError) -> None:
+        """Say what is wrong and what to do; what was shown before stays."""
+        self.say("error", f"{self.title} cannot be read: {error.message}", error.remedy or "")
+
+    # -- the address ---------------------------------------------------------------------------------------------------
+
+    def link(self, widget: Any, name: str) -> None:
+        """Keep a widget's value in the address, and take it from there: a link shows a colleague the same.
+
+        A value there that the widget does not know is left alone, so a widget whose options are read from the store is
+        linked once it has them.
+        """
+        if pn.state.location is not None:
+            pn.state.location.sync(widget, {"value": name}, on_error=lambda *_: None)
+
+    # -- the page ------------------------------------------------------------------------------------------------------
+
+    def page(self) -> pmui.Page:
+        """The page, to be served or shown in a notebook."""
+        body = pn.Column(
+            self.notice,
+            *self.cards(),
+            sizing_mode="stretch_width",
+            styles={
+                "width": "100%",
+                "max-width": "1180px",
+                "margin": "0 auto",
+                "gap": "14px",
+                "padding": "14px",
+                "box-sizing": "border-box",
+            },
+        )
+        page = pmui.Page(
+            title="taxidask",
+            meta_title=f"taxidask – {self.title}",
+            header=[self._nav],
+            main=[body],
+            busy_indicator=None,
+            site_url="./",
+        )
+        # a Page listens to the state of the whole server, which would keep it, and all that is its visitor's, for ever
+        with edit_readonly(page):
+            page.busy = _Idle().param.busy
+        page.param.watch(self._themed, "dark_theme")
+        self._page = page
+        return page
+
+    def _themed(self, *_: Any) -> None:
+        """Links lead to pages of the same theme."""
+        query = "?" + urlencode({"theme": "dark" if self._page.dark_theme else "default"})
+        style.put(self._nav, style.nav(PAGES.items(), self.path, query))
+
+    def served(self) -> pmui.Page:
+        """The page of a visitor of the server: it reads at once, and again every `refresh_ms`."""
+        pn.extension(notifications=False)
+        pn.state.onload(self.refresh)
+        again: Any = self.refresh  # coroutine functions are welcome, whatever the annotation says
+        pn.state.add_periodic_callback(again, period=self.refresh_ms)
+        page = self.page()
+        if "theme" in pn.state.session_args:
+            self._themed()
+        return page

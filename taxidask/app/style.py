@@ -1,0 +1,153 @@
+"""How pages look, in light and dark: one style sheet on the theme's colours, and the few pieces of HTML they share.
+
+Whatever comes from a store, a file or a visitor passes through `html.escape` here, and nowhere becomes markup.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import panel as pn
+
+FONT = "Roboto, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
+CSS = """
+:host { font-family: FONT; color: var(--panel-on-background-color, #202124);
+  --muted: var(--panel-on-secondary-color, #4d5156);
+  --line: color-mix(in srgb, var(--panel-on-background-color, #202124) 16%, transparent);
+  --tint: color-mix(in srgb, var(--panel-on-background-color, #202124) 7%, transparent); }
+.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 14px; margin: 0; }
+.numbers div { border: 1px solid var(--line); border-radius: 8px; padding: 12px 16px; }
+.numbers dt { font-size: 13px; color: var(--muted); margin: 0 0 4px; }
+.numbers dd { font-size: 25px; margin: 0; line-height: 1.2; font-variant-numeric: tabular-nums; }
+.numbers dd.note { font-size: 12px; color: var(--muted); margin-top: 3px; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 13.5px; }
+caption { text-align: left; font-size: 13px; color: var(--muted); padding: 0 0 6px; }
+th { text-align: left; font-weight: 600; color: var(--muted); border-bottom: 1px solid currentColor;
+  padding: 6px 12px 6px 0; }
+td { border-bottom: 1px solid var(--line); padding: 6px 12px 6px 0; vertical-align: top; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.text { max-width: 32em; overflow-wrap: anywhere; }
+.state { white-space: nowrap; font-weight: 600; }
+.notice { border: 1px solid var(--line); border-left: 6px solid #0b57d0; border-radius: 6px; padding: 12px 16px;
+  font-size: 15px; overflow-wrap: anywhere; }
+.notice.error { border-left-color: #d93025; }
+.notice.done { border-left-color: #188038; }
+.notice small { display: block; margin-top: 6px; font: 13px/1.5 'Roboto Mono', Menlo, Consolas, monospace; }
+h2 { margin: 6px 0; font-size: 17px; font-weight: 600; }
+p { margin: 0 0 8px; font-size: 14px; line-height: 1.5; }
+a { color: inherit; text-underline-offset: 3px; }
+code { background: var(--tint); padding: 1px 5px; border-radius: 4px; }
+pre { background: var(--tint); padding: 10px 12px; border-radius: 6px; font-size: 12.5px; line-height: 1.45;
+  overflow: auto; max-height: 24em; margin: 0; }
+""".replace("FONT", FONT)
+NAV_CSS = """
+nav { display: flex; gap: 2px; overflow-x: auto; scrollbar-width: thin; font: 500 15px FONT;
+  color: var(--panel-on-primary-color, #fff); }
+nav a { color: inherit; text-decoration: none; padding: 8px 12px; border-radius: 6px; white-space: nowrap; }
+nav a:hover { background: color-mix(in srgb, currentColor 12%, transparent); }
+nav a:focus-visible { outline: 2px solid currentColor; outline-offset: -2px; }
+nav a[aria-current] { box-shadow: inset 0 -3px currentColor; border-radius: 6px 6px 0 0; }
+""".replace("FONT", FONT)
+# told apart without colour, too
+STATES = {"done": "✓", "running": "●", "failed": "✕", "dead": "✕", "interrupted": "❚❚", "cancelled": "■"}
+
+
+def pane(text: str = "", *, inset: bool = False) -> pn.pane.HTML:
+    """A piece of HTML on a page; `inset` where it lies in a card, beside widgets that keep a margin."""
+    return pn.pane.HTML(text, stylesheets=[CSS], sizing_mode="stretch_width", margin=(0, 10) if inset else 0)
+
+
+def put(pane: Any, text: str) -> None:
+    """Change a pane's text; what did not change is not sent."""
+    if pane.object != text:
+        pane.object = text
+
+
+def card(title: str, *objects: Any) -> pn.Column:
+    """A titled part of a page."""
+    # no Paper of Material's: it walks all models below it each time it is made, and a figure has dozens
+    return pn.Column(
+        pane(f"<h2>{html.escape(title)}</h2>", inset=True),
+        *objects,
+        sizing_mode="stretch_width",
+        stylesheets=[":host { border: 1px solid color-mix(in srgb, var(--panel-on-background-color) 16%, transparent);"
+                     " border-radius: 8px; padding: 10px 16px; }"],
+    )  # fmt: skip
+
+
+def nav(pages: Iterable[tuple[str, str]], current: str, query: str) -> str:
+    """Links to all pages, the current one marked."""
+    links = "".join(
+        f"<a href='.{html.escape(path + query)}'{' aria-current=page' if path == current else ''}>"
+        f"{html.escape(title)}</a>"
+        for path, title in pages
+    )
+    return f"<nav aria-label='Pages'>{links}</nav>"
+
+
+def notice(kind: str, text: str, remedy: str = "") -> str:
+    """What is the matter, and below it what to do; an error is announced to screen readers at once.
+
+    `kind` is "info", "error" or "done".
+    """
+    role = "alert" if kind == "error" else "status"
+    below = f"<small>{html.escape(remedy)}</small>" if remedy else ""
+    return f"<div class='notice {html.escape(kind)}' role='{role}'>{html.escape(text)}{below}</div>"
+
+
+def numbers(entries: Iterable[tuple[str, str, str]]) -> str:
+    """Key numbers as a list of terms: what, how much, and a note below it."""
+    items = "".join(
+        f"<div><dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd><dd class='note'>{html.escape(note)}</dd></div>"
+        for term, text, note in entries
+    )
+    return f"<dl class='numbers'>{items}</dl>"
+
+
+def state(name: str) -> str:
+    """A run's or a stage's state with its sign."""
+    return f"<span class='state'>{STATES.get(name, '○')} {html.escape(name)}</span>"
+
+
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: Sequence[str] = (), caption: str = ""
+) -> str:
+    """A table; cells are text and are escaped, but for `Markup`.
+
+    Parameters
+    ----------
+    heads : sequence of str
+    rows : iterable of sequences
+        A cell a head.
+    numeric : sequence of str
+        Heads of columns that are set flush right.
+
+    Examples
+    --------
+    >>> "<td class='number'>1,029</td>" in table(["Run", "Trips"], [["a<b", "1,029"]], numeric=["Trips"])
+    True
+    """
+    kinds = ["number" if head in numeric else "text" for head in heads]
+    head = "".join(
+        f"<th scope='col' class='{kind}'>{html.escape(text)}</th>" for text, kind in zip(heads, kinds, strict=True)
+    )
+    body = "".join(
+        f"<tr>{''.join(f'<td class={kind!r}>{_cell(cell)}</td>' for cell, kind in zip(row, kinds, strict=True))}</tr>"
+        for row in rows
+    )
+    told = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    return (
+        f"<div class='scroll' tabindex='0'><table>{told}<thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+class Markup(str):
+    """HTML made here, which `table` takes as it is."""
+
+
+def _cell(cell: Any) -> str:
+    return cell if isinstance(cell, Markup) else html.escape(str(cell))
