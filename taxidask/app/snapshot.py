@@ -34,6 +34,10 @@ class Snapshot:
         Rejected rows by reason.
     sources : int
         Files in the lake.
+    fares : float or None
+        What the meters showed in all, USD; None where a source does not tell.
+    health : list
+        How good the run's models would have been, beside their baselines: term, figure, note.
     """
 
     latest: dict[str, Any] = field(default_factory=dict)
@@ -41,6 +45,8 @@ class Snapshot:
     totals: dict[str, int] = field(default_factory=lambda: {"rows": 0, "kept": 0, "rejected": 0})
     reasons: dict[str, int] = field(default_factory=dict)
     sources: int = 0
+    fares: float | None = None
+    health: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
@@ -49,7 +55,7 @@ class Snapshot:
 
 
 def read_snapshot(store: Store) -> Snapshot:
-    """Read everything but the curves: one GetItem and two Queries.
+    """Read everything but the curves: one GetItem and four Queries.
 
     Raises
     ------
@@ -59,7 +65,51 @@ def read_snapshot(store: Store) -> Snapshot:
     latest = store.get_latest()
     runs = runs_table(store.list_runs(limit=RUNS))
     ingest = store.get_ingest(latest["lake"]) if latest.get("lake") else pd.DataFrame()
-    return Snapshot(latest, runs, totals(ingest), reasons(ingest), len(ingest))
+    known = "fares" in ingest and ingest["fares"].notna().all()
+    fares = float(ingest["fares"].sum()) if known else None
+    run = latest.get("run")
+    health = model_health(store.get_metrics(run, "demand"), store.get_metrics(run, "fare")) if run else []
+    return Snapshot(latest, runs, totals(ingest), reasons(ingest), len(ingest), fares, health)
+
+
+_BASELINES = {"last_week": "last week's same slot", "yesterday": "yesterday's same slot"}
+
+
+def model_health(demand: pd.DataFrame, fare: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Each model's error in the run's backtest beside that of its baseline: term, figure, note.
+
+    Demand's is the root of the mean square over all folds, leads and both directions; the fare's a mean absolute error,
+    each fold as heavy as its trips.
+
+    Examples
+    --------
+    >>> demand = pd.DataFrame({"first_lead": [1, 1], "last_lead": [1, 48], "rmse": [9.0, 3.0],
+    ...                        "last_week_rmse": [9.0, 4.0]})
+    >>> fare = pd.DataFrame({"rows": [10, 30], "mae": [1.0, 2.0], "tariff_mae": [4.0, 4.0]})
+    >>> model_health(demand, fare)[0]
+    ('Demand model', '25 % less error', "than last week's same slot")
+    >>> model_health(demand, fare)[1]
+    ('Fare model', '1.75 USD off', 'on average; the tariff alone 4.00 USD')
+    """
+    told = []
+    if len(demand):
+        whole = demand[(demand["first_lead"] == 1) & (demand["last_lead"] == demand["last_lead"].max())]
+        for name, words in _BASELINES.items():
+            both = whole[["rmse", f"{name}_rmse"]].dropna() if f"{name}_rmse" in whole else whole.iloc[:0]
+            if len(both) and both[f"{name}_rmse"].any():
+                share = float(((both["rmse"] ** 2).mean() / (both[f"{name}_rmse"] ** 2).mean()) ** 0.5) - 1
+                told.append(
+                    ("Demand model", f"{abs(share):.0%}".replace("%", " %") + f" {_more(share)} error", f"than {words}")
+                )
+                break
+    if len(fare) and fare["rows"].sum():
+        mae, tariff = ((fare[name] * fare["rows"]).sum() / fare["rows"].sum() for name in ("mae", "tariff_mae"))
+        told.append(("Fare model", f"{mae:.2f} USD off", f"on average; the tariff alone {tariff:.2f} USD"))
+    return told
+
+
+def _more(share: float) -> str:
+    return "more" if share > 0 else "less"
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,14 @@ from .manifest import Manifest, counted, part_id
 _COLUMNS: dict[str, str] = {
     "url": "str", "month": "str", "era": "str", "rows": "int64", "kept": "int64", "rejected": "int64",
     **dict.fromkeys(REASONS, "int64"), "unreadable": "int64", "bytes": "int64", "seconds": "float64",
+    "fares": "float64",
     "first": "datetime64[us]", "last": "datetime64[us]", "version": "str", "content": "str", "note": "str",
 }  # fmt: skip
 
 
 def sources_table(manifests: list[Manifest], claimant: Callable[[str], str | None]) -> pd.DataFrame:
-    """One row per source, with its rows, kept and rejected by reason, and what is worth knowing of it."""
+    """One row per source: its rows, kept and rejected by reason, the kept trips' fares (USD, without tips and tolls;
+    NaN in lakes of before), and what is worth knowing of it."""
     visible = {one.url: one.content for one in counted(manifests, claimant)}
     there = {one.url for one in manifests}
     rows = []
@@ -49,6 +51,7 @@ def _row(one: Manifest, note: str) -> dict[str, Any]:
         "rejected": sum(one.rejected.values()),
         **{reason: one.rejected.get(reason, 0) for reason in REASONS},
         "unreadable": sum(one.unreadable.values()),
+        "fares": None if one.fares is None else one.fares / 100,
         **moments,
         "version": one.version,
         "content": one.content,

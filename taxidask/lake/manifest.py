@@ -83,6 +83,8 @@ class Part:
 class Manifest:
     """What the lake holds of one source. Readers see what manifests name and nothing else.
 
+    `fares` are those of the kept trips in cents, without tips, tolls and surcharges; older manifests do not tell them.
+
     A source that was removed keeps a manifest that says so: its generation tells drivers that were at work meanwhile.
     """
 
@@ -114,6 +116,7 @@ class Manifest:
     zoned: dict[str, Count] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     left_out: Count = 0
+    fares: Count | None = None
     storage_version: str = field(default="", compare=False)
 
     def to_json(self) -> Bytes:
@@ -168,6 +171,7 @@ class Manifest:
             zoned={},
             examples={},
             left_out=0,
+            fares=0,
         )
 
 

@@ -128,7 +128,7 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
     counts = Tally(job.slot_seconds, space.cells)
     summary: dict[str, Any] = {
         "start": task.start, "stop": task.stop, "rows": 0, "kept": 0, "rejected": {}, "unreadable": {}, "bytes": 0,
-        "zoned": {}, "examples": {}, "left_out": 0, "content": [],
+        "zoned": {}, "examples": {}, "left_out": 0, "fares": 0, "content": [],
         "count_key": job.count_key, "parts": [], "rejects": [],
     }  # fmt: skip
     block = Block(job.source, task.start, task.stop)
@@ -150,6 +150,7 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
             summary["rejects"].append(asdict(Part(path, result.rejects.num_rows, len(data), footer=footer_of(data))))
         trips = result.trips
         del result
+        summary["fares"] += _cents(trips)
         counts.add_trips(trips, space, job.source.era.locations)
         _release_memory()
         summary["parts"] += [asdict(part) for part in _write_trips(job, trips, name)]
@@ -162,6 +163,12 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
     job.storage.write(job.summary_url(task.start, task.stop), json.dumps(summary).encode())
     _release_memory()
     return {name: summary[name] for name in ("start", "stop", "rows", "kept", "rejected", "bytes", "seconds")}
+
+
+def _cents(trips: pa.Table) -> int:
+    """What the meters of these trips showed, each in whole cents so that no order of adding changes the sum."""
+    fares = pc.fill_null(trips["fare_amount"], 0).to_numpy()
+    return int(np.rint(fares * 100).astype(np.int64).sum())
 
 
 def _read(block: Block, job: Job) -> Iterator[BlockResult]:
@@ -311,6 +318,7 @@ def _manifest(job: Job, summaries: list[dict[str, Any]]) -> Manifest:
     zoned: dict[str, int] = {}
     examples: dict[str, str] = {}
     left_out = 0
+    known = all(isinstance(summary.get("fares"), int) for summary in summaries)
     for summary in summaries:
         for total, name in ((rejected, "rejected"), (unreadable, "unreadable"), (zoned, "zoned")):
             add_up(total, summary.get(name, {}))
@@ -355,6 +363,7 @@ def _manifest(job: Job, summaries: list[dict[str, Any]]) -> Manifest:
         examples=examples,
         generation=job.generation,
         left_out=left_out,
+        fares=sum(summary["fares"] for summary in summaries) if known else None,
     )
 
 

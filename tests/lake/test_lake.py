@@ -157,6 +157,9 @@ def test_sources_lists_reasons(lake, files):
     assert (listed["kept"] + listed["rejected"] == listed["rows"]).all()
     assert (listed[list(td.trips.REASONS)].sum(axis=1) == listed["rejected"]).all()
     assert listed["malformed"].sum() > 0
+    trips = lake.trips(columns=["pickup_datetime", "fare_amount"])
+    paid = trips.groupby(trips["pickup_datetime"].dt.strftime("%Y-%m"))["fare_amount"].sum()
+    assert listed.set_index("month")["fares"].tolist() == paid.round(2).tolist()
 
 
 def test_rejects_of_a_source_and_a_reason(lake, files):

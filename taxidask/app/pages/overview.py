@@ -94,9 +94,11 @@ def numbers_html(snapshot: Snapshot) -> str:
         share = sums["kept"] / sums["rows"] if sums["rows"] else 0.0
         entries = [
             ("Trips in the lake", f"{latest.get('trips', sums['kept']):,}", quantity(snapshot.sources, "file")),
+            *([("Fares", _usd(snapshot.fares), "without tips and tolls")] if snapshot.fares is not None else []),
             ("Rows kept", f"{share:.2%}", f"{sums['rejected']:,} of {sums['rows']:,} rejected"),
             ("Data from", _day(latest.get("cube_start")), f"to {_day(latest.get('cube_end'), last=True)}"),
             ("Forecast to", _day(latest.get("forecast_end"), last=True), f"in slots of {latest.get('slot', '–')}"),
+            *snapshot.health,
         ]
     if not snapshot.runs.empty:
         run = snapshot.runs.iloc[0]
@@ -133,6 +135,20 @@ def _day(text: str | None, *, last: bool = False) -> str:
         return "–"
     stamp = pd.Timestamp(text) - pd.Timedelta(seconds=1 if last else 0)
     return f"{stamp:%-d %b %Y}"
+
+
+def _usd(amount: float) -> str:
+    """Dollars for a glance.
+
+    Examples
+    --------
+    >>> _usd(950.6), _usd(1_234_567), _usd(2.5e9)
+    ('951 USD', '1.23 M USD', '2.50 B USD')
+    """
+    for size, sign in ((1e9, " B"), (1e6, " M")):
+        if amount >= size:
+            return f"{amount / size:.2f}{sign} USD"
+    return f"{amount:,.0f} USD"
 
 
 def _utc(text: str) -> str:
