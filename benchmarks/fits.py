@@ -1,7 +1,7 @@
 """Where the time of fitting goes: the fare model with its backtest, as `taxidask demo` does them.
 
-Makes the demo's month, reads it, and does the fits of the run's fare stage on one thread. Prints a Markdown table of
-the processor seconds of each part, by which the machine's other work hardly matters.
+Makes the demo's month, reads it, and does the fits of the run's fare stage, each on one thread. Prints a Markdown table
+of the processor seconds of each part, by which the machine's other work hardly matters.
 
     python benchmarks/fits.py [TRIPS]
 
@@ -19,20 +19,20 @@ from collections import defaultdict
 from typing import Any
 
 import taxidask as td
-from taxidask.fare import backtests, model, training
+from taxidask.fare import backtests, fit_and_backtest, model, tasks, training
 from taxidask.models.boosting import lightgbm
 from taxidask.runs.stages import BACKTEST_FOLDS, fare_trips
 
 PARTS: list[tuple[Any, str, str]] = [
     (model, "read_rides", "rides of the table"),
-    (model, "features", "features"),
-    (model, "naive_fare", "the tariff beside it"),
+    (tasks, "features", "features"),
+    (tasks, "naive_fare", "the tariff beside it"),
     (backtests, "naive_fare", "the tariff beside it"),
     (lightgbm.Dataset, "construct", "sorting features into bins"),
     (lightgbm, "train", "boosting"),
     (lightgbm.Booster, "predict", "prediction"),
     (lightgbm.Booster, "model_to_string", "models as text"),
-    (model, "_load_boosters", "models of text"),
+    (tasks, "load_boosters", "models of text"),
     (training.Band, "calibrate", "calibration"),
 ]
 NAMES = {"huber": "of fares", "regression": "of tolls", "quantile": "of an edge of the band"}
@@ -67,9 +67,7 @@ def main(trips: int) -> None:
     for place, name, part in PARTS:
         setattr(place, name, timed(getattr(place, name), part))
     begin = time.process_time()
-    fitted = td.FareModel(space=space, num_threads=1)
-    td.backtest(fitted, frame, folds=BACKTEST_FOLDS)
-    fitted.fit(frame)
+    fit_and_backtest(td.FareModel(space=space, num_threads=1), frame, folds=BACKTEST_FOLDS)
     whole = time.process_time() - begin
     seconds["the rest"] = whole - sum(seconds.values())
     print(f"| {len(frame):,} trips, {BACKTEST_FOLDS} folds and the fit on all | calls | processor seconds | share |")

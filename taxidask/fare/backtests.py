@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from taxidask.errors import ModelError
 from taxidask.fare.model import FareModel
 from taxidask.fare.naive import naive_fare
-from taxidask.fare.rides import as_frame
+from taxidask.fare.tasks import Past, fit_pasts
 from taxidask.fare.training import MIN_ROWS, measure
 from taxidask.units import is_whole
 
@@ -50,44 +51,59 @@ def backtest_fare(
     ModelError
         If there are too few trips before the first fold to fit on, or none in a fold.
     """
+    return _backtest(model, trips, folds=folds, horizon=horizon, client=client, final=False)
+
+
+def fit_and_backtest(model: FareModel, trips: Any, *, folds: int, client: Client | None = None) -> pd.DataFrame:
+    """Fit a model on all trips and backtest it, all of it at once; the table is what `backtest_fare` gives.
+
+    See `FareModel.fit` and `backtest_fare` for what is asked and found.
+    """
+    return _backtest(model, trips, folds=folds, horizon=None, client=client, final=True)
+
+
+def _backtest(
+    model: FareModel,
+    trips: Any,
+    *,
+    folds: int,
+    horizon: int | None,
+    client: Client | None,
+    final: bool,
+) -> pd.DataFrame:
     for name, value in (("folds", folds), ("horizon", 1 if horizon is None else horizon)):
         if not is_whole(value):
             raise ModelError(f"{name}={value!r} is not a whole number of at least 1", "give such a number")
-    frame = as_frame(trips)
-    _, _, rides = model.lessons(frame)
-    order = np.flatnonzero(rides.usable)
-    order = order[np.argsort(rides.time[order], kind="stable")]
-    time = rides.time[order]
-    cuts = _cuts(time, folds, horizon)
+    lessons = model.lessons(trips)
+    rides, usable = lessons.rides, len(lessons.rides)
+    cuts = _cuts(rides.time, folds, horizon)
     if cuts[0] < MIN_ROWS:
         raise ModelError(
-            f"a backtest of {folds} folds leaves {cuts[0]:,} of {len(order):,} usable trips to fit the first on; "
+            f"a backtest of {folds} folds leaves {cuts[0]:,} of {usable:,} usable trips to fit the first on; "
             f"it takes {MIN_ROWS:,}",
             "give fewer folds, a shorter horizon, or more trips",
         )
-    rows = []
-    for fold in range(folds):
-        begin, end = int(cuts[fold]), int(cuts[fold + 1])
+    for fold, (begin, end) in enumerate(pairwise(cuts.tolist())):
         if begin == end:
             raise ModelError(
-                f"fold {fold} of {folds}, from {time[min(begin, len(time) - 1)]}, has no usable trip",
+                f"fold {fold} of {folds}, from {rides.time[min(begin, usable - 1)]}, has no usable trip",
                 "give fewer folds or a longer horizon",
             )
-        fresh = model.unfitted().fit(frame.iloc[order[:begin]], client=client)
-        predicted = fresh.predict(frame.iloc[order[begin:end]])
-        actual = rides.take(order[begin:end])
-        price = actual.fare + (actual.tolls if fresh.card["data"]["tolls_known"] else 0.0)
+    pasts = [Past(begin, end) for begin, end in pairwise(cuts.tolist())]
+    found = fit_pasts(
+        client, rides, lessons.places, model.options, [*pasts, *([Past(usable, usable)] if final else [])]
+    )
+    if final:
+        model.adopt(lessons, found.pop()[0])
+    rows = []
+    for fold, (past, (learned, said)) in enumerate(zip(pasts, found, strict=True)):
+        actual = rides.take(slice(past.known, past.end))
+        price = actual.fare + (actual.tolls if "tolls" in learned.texts else 0.0)
         told = np.isfinite(price)
-        score = measure(
-            actual.fare,
-            predicted["fare"].to_numpy(),
-            naive_fare(actual),
-            price[told],
-            predicted["low"].to_numpy()[told],
-            predicted["high"].to_numpy()[told],
-        )
-        origin = {"fold": fold, "origin": pd.Timestamp(time[begin]), "end": pd.Timestamp(time[end - 1])}
-        rows.append({**origin, "fitted_on": fresh.card["data"]["fitted_on"], **score})
+        fare, _, _, low, high = said.T
+        score = measure(actual.fare, fare, naive_fare(actual), price[told], low[told], high[told])
+        origin = {"fold": fold, "origin": pd.Timestamp(actual.time[0]), "end": pd.Timestamp(actual.time[-1])}
+        rows.append({**origin, "fitted_on": min(past.known, model.options.max_rows), **score})
     return pd.DataFrame(rows)
 
 

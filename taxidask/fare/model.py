@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from taxidask.errors import ModelError
-from taxidask.fare.features import feature_names, features
-from taxidask.fare.naive import day_prices, naive_fare
+from taxidask.fare.features import feature_names
+from taxidask.fare.naive import naive_fare
 from taxidask.fare.rides import (
     IDS,
     MOST_PASSENGERS,
@@ -26,7 +26,8 @@ from taxidask.fare.rides import (
     where_given,
     zones_of,
 )
-from taxidask.fare.training import MIN_ROWS, Band, Learned, Lesson, Options, learn, reach
+from taxidask.fare.tasks import Lessons, Past, ask, fit_pasts, load_boosters
+from taxidask.fare.training import MIN_ROWS, Band, Learned, Options, spread
 from taxidask.units import is_whole
 
 if TYPE_CHECKING:
@@ -115,12 +116,16 @@ class FareModel:
         """A model of the same options that has learned nothing."""
         return FareModel(**self.options.to_dict(), space=self.space)
 
-    def lessons(self, trips: pd.DataFrame) -> tuple[str, Zones | None, Rides]:
-        """What `fit` makes of trips: whether their places are "points" or "zones", the zones, and the rides."""
-        places = where_given(trips)
+    def lessons(self, trips: Any) -> Lessons:
+        """What `fit` makes of trips."""
+        frame = as_frame(trips)
+        places = where_given(frame)
         zones = zones_of(self.space) if places == "zones" else None
         centers = Centers.from_zones(zones) if zones is not None else None
-        return places, zones, read_rides(trips, places, space=zones, centers=centers, target=True)
+        rides = read_rides(frame, places, space=zones, centers=centers, target=True)
+        good = np.flatnonzero(rides.usable)
+        good = good[np.argsort(rides.time[good], kind="stable")]
+        return Lessons(places, zones, rides.take(good), len(frame), rides.reasons)
 
     def fit(self, trips: Any, *, client: Client | None = None, created: str | None = None) -> FareModel:
         """Learn from trips.
@@ -141,42 +146,38 @@ class FareModel:
         FareModel
             Itself.
         """
-        frame = as_frame(trips)
-        places, zones, rides = self.lessons(frame)
-        good = np.flatnonzero(rides.usable)
-        if len(good) < MIN_ROWS:
-            aside = ", ".join(f"{count:,} {reason}" for reason, count in rides.reasons.items()) or "none set aside"
+        lessons = self.lessons(trips)
+        usable = len(lessons.rides)
+        if usable < MIN_ROWS:
+            aside = ", ".join(f"{count:,} {why}" for why, count in lessons.set_aside.items()) or "none set aside"
             raise ModelError(
-                f"a fare model needs {MIN_ROWS:,} usable trips and {len(good):,} of {len(frame):,} are ({aside})",
+                f"a fare model needs {MIN_ROWS:,} usable trips and {usable:,} of {lessons.rows:,} are ({aside})",
                 "give more trips",
             )
-        good = good[np.argsort(rides.time[good], kind="stable")]
-        used = good
-        if len(good) > self.options.max_rows:
-            most = self.options.max_rows
-            used = good[np.arange(most, dtype=np.int64) * len(good) // most]
-        taken = rides.take(used)
-        names = feature_names(places)
-        self._centers = Centers.from_zones(zones) if zones is not None else None
-        from taxidask.compute import executor
+        rides = lessons.rides.take(spread(np.arange(usable), self.options.max_rows))
+        [(learned, _)] = fit_pasts(client, rides, lessons.places, self.options, [Past(len(rides), len(rides))])
+        return self.adopt(lessons, learned, created)
 
-        learned = executor(client).submit(_learn, taken, names, self.options).result()
+    def adopt(self, lessons: Lessons, learned: Learned, created: str | None = None) -> FareModel:
+        """Be the model that learned this of all lessons."""
+        zones, time = lessons.zones, spread(lessons.rides.time, self.options.max_rows)
+        self._centers = Centers.from_zones(zones) if zones is not None else None
         self._texts, self._boosters = learned.texts, None
         self._card = {
             "created": created,
             "data": {
-                "rows": len(frame),
-                "usable": len(good),
-                "fitted_on": len(used),
-                "set_aside": rides.reasons,
-                "start": str(taken.time[0]),
-                "end": str(taken.time[-1]),
-                "places": places,
+                "rows": lessons.rows,
+                "usable": len(lessons.rides),
+                "fitted_on": len(time),
+                "set_aside": lessons.set_aside,
+                "start": str(time[0]),
+                "end": str(time[-1]),
+                "places": lessons.places,
                 "zones": zones.key if zones is not None else None,
                 "tolls_known": "tolls" in learned.texts,
             },
             "settings": self.options.to_dict(),
-            "features": names,
+            "features": feature_names(lessons.places),
             "rounds": learned.rounds,
             "band": {"edges": learned.band.edges, "widen": learned.band.widen},
             "centers": self._centers.to_dict() if self._centers is not None else None,
@@ -229,20 +230,9 @@ class FareModel:
 
     def _ask(self, rides: Rides) -> NDArray[np.float64]:
         if self._boosters is None:
-            self._boosters = _load_boosters(self._texts, self.card["features"], "the fitted model")
-        x = features(rides, self.card["features"])
-        threads = self.options.num_threads or 0
-        units = {name: booster.predict(x, num_threads=threads) for name, booster in self._boosters.items()}
-        of = day_prices(rides.time)
-        toll = np.clip(units["tolls"], 0, None) * of.crossing if "tolls" in units else np.zeros(len(rides))
-        toll[toll < 0.005] = 0.0
-        fare = np.clip(units["fare"], 0, None)
-        middle = fare + toll / of.unit
-        edges = [middle + units[name] * reach(middle) for name in ("low", "high")]
-        low, high = Band(**self.card["band"]).apply(middle, *edges)
-        usd = of.flag + fare * of.unit
-        edges = [of.flag + np.clip(edge, 0, None) * of.unit for edge in (low, high)]
-        return np.column_stack([usd, toll, usd + toll, *edges])
+            self._boosters = load_boosters(self._texts, self.card["features"], "the fitted model")
+        band, threads = Band(**self.card["band"]), self.options.num_threads or 0
+        return ask(self._boosters, self.card["features"], band, rides, threads)
 
     def quote(self, *, pickup: Any, dropoff: Any, at: Any, passengers: int = 1) -> Quote:
         """The price of one trip, before it.
@@ -342,7 +332,7 @@ class FareModel:
                 "give the zones that it was fitted on",
             )
         model._card, model._texts = card, texts
-        model._boosters = _load_boosters(texts, names, url)
+        model._boosters = load_boosters(texts, names, url)
         return model
 
     def __getstate__(self) -> dict[str, Any]:
@@ -367,20 +357,6 @@ class FareModel:
         aside = self.card["data"]["set_aside"]
         rows = ", ".join(f"{count:,} {html.escape(reason)}" for reason, count in aside.items()) or "none"
         return f"<p>{html.escape(repr(self))}</p>{table}<p>Rows set aside: {rows}</p>"
-
-
-def _learn(rides: Rides, names: list[str], options: Options) -> Learned:
-    """The task: pure, and all of a fit that takes time."""
-    of = day_prices(rides.time)
-    naive = naive_fare(rides)
-    x = features(rides, names)
-    return learn(Lesson(x, names, rides.fare, rides.tolls, of.flag, of.unit, of.crossing, naive), options)
-
-
-def _load_boosters(texts: dict[str, str], names: list[str], where: str) -> dict[str, Any]:
-    from taxidask.models.boosting import load_booster
-
-    return {name: load_booster(text, names, f"the booster {name} of {where}") for name, text in texts.items()}
 
 
 def _checked(space: Any) -> Zones | None:

@@ -67,8 +67,8 @@ class Rides:
     def __len__(self) -> int:
         return len(self.time)
 
-    def take(self, which: NDArray[Any]) -> Rides:
-        """The rides of an index or mask."""
+    def take(self, which: NDArray[Any] | slice) -> Rides:
+        """The rides of an index, mask or slice."""
         parts: dict[str, Any] = {
             part.name: getattr(self, part.name)[which] for part in fields(self) if part.name != "reasons"
         }

@@ -130,14 +130,14 @@ class Learned:
     metrics: dict[str, Any]
 
 
-def learn(lesson: Lesson, options: Options) -> Learned:
+def learn(lesson: Lesson, options: Options, threads: int) -> Learned:
     """Fit on everything before the tail; calibrate and measure on the tail."""
     n = len(lesson.fare)
     tail = min(int(n * _TAIL_SHARE), _TAIL_ROWS)
     first = n - tail
     half = first + tail // 2
     learnt, tested = np.arange(first), np.arange(half, n)
-    checked = first + _spread(np.arange(half - first), _CHECK_ROWS)
+    checked = first + spread(np.arange(half - first), _CHECK_ROWS)
     known = np.isfinite(lesson.tolls)
     # Tolls are learned where enough of them are known in every part; else a price is the fare alone.
     with_tolls = known.sum() >= MIN_ROWS and all(known[part].sum() >= _TOLD for part in (learnt, checked, tested))
@@ -145,14 +145,14 @@ def learn(lesson: Lesson, options: Options) -> Learned:
     tolls = np.where(priced & known, lesson.tolls, 0.0)
     units = (lesson.fare - lesson.flag) / lesson.unit
     price = units + tolls / lesson.unit
-    trainer = _Trainer(lesson, learnt, checked, options)
-    few = _spread(learnt[priced[learnt]], _MOST_ROWS)
+    trainer = _Trainer(lesson, learnt, checked, options, threads)
+    few = spread(learnt[priced[learnt]], _MOST_ROWS)
     boosters = {"fare": trainer.boost(units, {"objective": "huber", "alpha": _HUBER}, learnt)}
     if with_tolls:
         boosters["tolls"] = trainer.boost(tolls / lesson.crossing, {"objective": "regression"}, few, priced)
 
     def ask(name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        return boosters[name].predict(lesson.x[rows], num_threads=options.num_threads or 0)
+        return boosters[name].predict(lesson.x[rows], num_threads=threads)
 
     # The edges of the band are learned as distances from its middle: little is then left to learn about the price.
     wanted = np.concatenate([few, np.arange(first, n)])
@@ -217,8 +217,8 @@ def measure(
     }
 
 
-def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most `most` rows, evenly spread over time."""
+def spread(rows: NDArray[Any], most: int) -> NDArray[Any]:
+    """At most `most` of rows, evenly spread over time."""
     if len(rows) <= most:
         return rows
     return rows[np.arange(most, dtype=np.int64) * len(rows) // most]
@@ -227,7 +227,14 @@ def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 class _Trainer:
     """Boosters of several targets on the same rides, whose features are sorted into bins once."""
 
-    def __init__(self, lesson: Lesson, learnt: NDArray[np.int64], checked: NDArray[np.int64], options: Options) -> None:
+    def __init__(
+        self,
+        lesson: Lesson,
+        learnt: NDArray[np.int64],
+        checked: NDArray[np.int64],
+        options: Options,
+        threads: int,
+    ) -> None:
         from taxidask.models.boosting import lightgbm as lgb
 
         self._learnt, self._checked, self._options = learnt, checked, options
@@ -235,7 +242,7 @@ class _Trainer:
             "verbosity": -1,
             "max_bin": 127,
             "bin_construct_sample_cnt": 50_000,
-            "num_threads": options.num_threads or 0,
+            "num_threads": threads,
         }
         columns: Any = {"feature_name": lesson.names, "categorical_feature": categorical(lesson.names)}
         self._data = lgb.Dataset(lesson.x[learnt], params=self._bins, **columns).construct()

@@ -17,7 +17,7 @@ from taxidask.backtests import backtest
 from taxidask.cube import Cube
 from taxidask.demand import DemandModel, folds_of
 from taxidask.errors import ReportError, RunError, TaxidaskError
-from taxidask.fare import FareModel
+from taxidask.fare import FareModel, fit_and_backtest
 from taxidask.lake import Lake
 from taxidask.results import LAYOUT, Store, open_store
 from taxidask.runs.ledger import Ledger, digest, settings_key
@@ -240,10 +240,9 @@ def fare_trips(lake: Lake) -> pd.DataFrame:
 def fare(job: Job) -> dict[str, Any]:
     trips = fare_trips(job.lake)
     model = FareModel(space=job.lake.space)
-    frame = backtest(model, trips, folds=BACKTEST_FOLDS, client=job.client)
+    frame = fit_and_backtest(model, trips, folds=BACKTEST_FOLDS, client=job.client)
     job.store.put_metrics(job.ledger.id, "fare", frame)
     job.ledger.check()
-    model.fit(trips, client=job.client)
     return {
         "rows": len(trips),
         "detail": f"{len(trips):,} trips",

@@ -8,7 +8,7 @@ import pytest
 
 import taxidask as td
 from taxidask.errors import ModelError
-from taxidask.fare import tariff_fare
+from taxidask.fare import fit_and_backtest, tariff_fare
 
 QUICK: dict[str, Any] = {"rounds": 15, "num_threads": 1}
 
@@ -41,6 +41,23 @@ def test_figures_are_those_of_a_model_fitted_by_hand(march: pd.DataFrame) -> Non
     assert table.loc[0, "mae"] == pytest.approx(error.abs().mean())
     assert table.loc[0, "rmse"] == pytest.approx(np.sqrt((error**2).mean()))
     assert table.loc[0, "tariff_mae"] == pytest.approx(naive.abs().mean())
+
+
+def test_fitted_beside_its_backtest_it_is_the_model_that_is_fitted_alone(march: pd.DataFrame) -> None:
+    march = march.sample(frac=1, random_state=0)
+    both = td.FareModel(**QUICK)
+    table = fit_and_backtest(both, march, folds=2)
+    pd.testing.assert_frame_equal(table, td.backtest(td.FareModel(**QUICK), march, folds=2))
+    alone = td.FareModel(**QUICK).fit(march)
+    assert both.card == alone.card
+    pd.testing.assert_frame_equal(both.predict(march), alone.predict(march))
+
+
+def test_folds_and_fit_are_of_as_many_trips_as_a_model_may_have(march: pd.DataFrame) -> None:
+    model = td.FareModel(**QUICK, max_rows=12_000)
+    table = fit_and_backtest(model, march, folds=2)
+    assert table["fitted_on"].tolist() == [len(march) // 2, 12_000]
+    assert model.card["data"]["fitted_on"] == 12_000
 
 
 def test_real_fares(fares: pd.DataFrame) -> None:
