@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from taxidask.errors import LakeError, RunError, SourceError, TaxidaskError
 from taxidask.storage import join
 from taxidask.trips.outcome import NO_ROWS, SourceIngest, remarks
+from taxidask.trips.read import RESULT_BYTES
 from taxidask.trips.sources import look_at
 
 from .manifest import Manifest, Manifests
@@ -211,7 +212,7 @@ class Driver:
                 yield from self._late()
                 if state.error is not None:
                     break
-                yield BlockTask(state.job, start, stop)
+                yield self._block(state, start, stop)
         yield from self._late()
 
     def _late(self) -> Iterator[BlockTask | FinishTask]:
@@ -244,6 +245,9 @@ class Driver:
             if self.on_block is not None:
                 self.on_block({"source": url, **result, "total_bytes": self._total})
 
+    def _block(self, state: _Progress, start: int, stop: int) -> BlockTask:
+        return BlockTask(state.job, start, stop, min(self.block_size, RESULT_BYTES))
+
     def _read_again(self, state: _Progress, blocks: list[tuple[int, int]]) -> None:
         """Blocks that were finished, by this ingest or before, and whose parts are gone or not what was written."""
         state.again += 1
@@ -255,7 +259,7 @@ class Driver:
         state.left = len(blocks)
         state.earlier -= frozenset(blocks)
         self._total += sum(stop - start for start, stop in blocks)
-        self._ready.extend(BlockTask(state.job, start, stop) for start, stop in blocks)
+        self._ready.extend(self._block(state, start, stop) for start, stop in blocks)
 
     def _result(self, job: Job) -> SourceIngest:
         result = SourceIngest(**self.results[job.source.url])

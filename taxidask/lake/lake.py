@@ -131,7 +131,7 @@ class Lake:
         client : distributed.Client, optional
             Its workers read; else those of the current client, else threads of this process.
         block_size : str or int
-            Bytes of a task's share of a file, a multiple of 8 MiB. A task needs up to six times as much memory.
+            A task's share of a file, a multiple of 8 MiB; a task needs up to six times as much memory, and 64 MiB.
         rules : Rules, optional
             Which rows are kept. A source that was read under other rules is read again.
         month : str, optional

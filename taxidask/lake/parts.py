@@ -21,7 +21,7 @@ from .manifest import Part
 DICTIONARY = [
     "vendor_id", "passenger_count", "rate_code_id", "store_and_fwd_flag", "pickup_location_id", "dropoff_location_id",
     "payment_type", "fare_amount", "extra", "mta_tax", "tip_amount", "tolls_amount", "improvement_surcharge",
-    "congestion_surcharge", "airport_fee", "cbd_congestion_fee", "total_amount", "trip_distance",
+    "congestion_surcharge", "airport_fee", "cbd_congestion_fee", "total_amount", "trip_distance", "source", "reason",
 ]  # fmt: skip
 TAIL = 1 << 16  # bytes that Arrow reads for a footer, at once
 FORMAT = ds.ParquetFileFormat(

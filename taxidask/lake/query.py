@@ -129,7 +129,9 @@ def query_rejects(
 ) -> pa.Table:
     """Rows kept aside, by source and place in it."""
     limit = _checked(limit)
-    plain = pa.schema([field.with_type(pa.string()) if field.name == "reason" else field for field in REJECT_SCHEMA])
+    plain = pa.schema(
+        [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in REJECT_SCHEMA]
+    )
     tables, rows = [plain.empty_table()], 0
     for manifest in manifests:
         if reasons is not None and not any(manifest.rejected.get(reason) for reason in reasons):

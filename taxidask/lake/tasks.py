@@ -24,7 +24,7 @@ import xxhash
 from taxidask.errors import LakeError, SourceError, StorageError
 from taxidask.space import Space
 from taxidask.storage import MissingError, Storage, join
-from taxidask.trips.read import BlockResult, add_up, read_block
+from taxidask.trips.read import RESULT_BYTES, BlockResult, add_up, read_block
 from taxidask.trips.rules import Rules
 from taxidask.trips.schema import PLACES
 from taxidask.trips.sources import Block, Source
@@ -96,11 +96,12 @@ class Job:
 
 @dataclass(frozen=True)
 class BlockTask:
-    """Read the rows that start in ``[start, stop)``."""
+    """Read the rows that start in ``[start, stop)``, of a stream `result_bytes` of text at a time."""
 
     job: Job
     start: int
     stop: int
+    result_bytes: int = RESULT_BYTES
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
         "count_key": job.count_key, "parts": [], "rejects": [],
     }  # fmt: skip
     block = Block(job.source, task.start, task.stop)
-    results = _read(block, job)
+    results = _read(block, job, task.result_bytes)
+    # two drivers may cut one stream in different places: neither is to overwrite the other's parts
+    cut = "" if job.source.splittable or task.result_bytes == RESULT_BYTES else f"{task.result_bytes >> 20}M-"
     if job.source.splittable:
         results = iter(list(results))  # there is one: the reader and its buffers are let go before it is written
     for number, result in enumerate(results):
@@ -143,7 +146,7 @@ def ingest_block(task: BlockTask) -> dict[str, Any]:
         summary["examples"] = result.examples | summary["examples"]
         summary["left_out"] += sum(result.rejected.values()) - result.rejects.num_rows
         summary["content"] += result.content
-        name = f"{job.stem}-{task.start:012d}-{task.stop:012d}-{number:04d}.parquet"
+        name = f"{job.stem}-{task.start:012d}-{task.stop:012d}-{cut}{number:04d}.parquet"
         if result.rejects.num_rows:
             path, data = f"rejects/{name}", to_parquet([result.rejects], result.rejects.schema)
             job.storage.write(join(job.lake, path), data)
@@ -171,10 +174,10 @@ def _cents(trips: pa.Table) -> int:
     return int(np.rint(fares * 100).astype(np.int64).sum())
 
 
-def _read(block: Block, job: Job) -> Iterator[BlockResult]:
+def _read(block: Block, job: Job, result_bytes: int) -> Iterator[BlockResult]:
     """Read a block; a storage that does not give its bytes fails this source and none of the others."""
     try:
-        yield from read_block(block, storage=job.storage, rules=job.rules)
+        yield from read_block(block, storage=job.storage, rules=job.rules, result_bytes=result_bytes)
     except StorageError as error:
         raise _unreadable(error) from error
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from taxidask.space import Space
 
 RESULT_BYTES = 64 << 20
-"""Text of one result of a source that is read as a stream."""
+"""Text of one result of a source that is read as a stream, at most."""
 REJECTS_SHARE = 2
 """Bytes of rejects that a result holds for each byte of its text: all, unless its rows are very short."""
 LEAST_REJECTS = 4 << 20

@@ -55,7 +55,7 @@ REASONS: tuple[str, ...] = (
 
 REJECT_SCHEMA = pa.schema(
     [
-        ("source", pa.string()),
+        ("source", pa.dictionary(pa.int8(), pa.string())),
         ("offset", pa.int64()),
         ("line", pa.string()),
         ("reason", pa.dictionary(pa.int8(), pa.string())),

@@ -20,7 +20,7 @@ from .typed import decoded, plain_word
 SHORTEST_ROW = 42
 LONGEST_EXAMPLE = 60
 REJECT_BYTES = 16
-"""Bytes of a reject besides its line and its source's URL."""
+"""Bytes of a reject besides its line; its source's URL is held once for all."""
 _JUDGED = {
     "pickup_datetime": "pickup",
     "dropoff_datetime": "dropoff",
@@ -144,7 +144,7 @@ class Rejects:
 
     def __init__(self, url: str, room: int) -> None:
         self.url = url
-        self._room = room
+        self._room = room - len(url)
         self._offsets: list[np.ndarray] = []
         self._codes: list[np.ndarray] = []
         self._lines: list[np.ndarray] = []
@@ -173,7 +173,7 @@ class Rejects:
 
     def add(self, offsets: np.ndarray, codes: np.ndarray, lines: np.ndarray, ends: np.ndarray) -> None:
         """Keep rejects whose lines are UTF-8 one after another, ending at `ends[1:]`."""
-        self._room -= len(lines) + len(codes) * (len(self.url) + REJECT_BYTES)
+        self._room -= len(lines) + len(codes) * REJECT_BYTES
         self._offsets.append(offsets)
         self._codes.append(codes)
         self._ends.append(ends)
@@ -188,7 +188,8 @@ class Rejects:
             count = len(codes)
             text = pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(ends), pa.py_buffer(lines)])
             reason = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(REASONS))
-            columns = [pa.repeat(pa.scalar(self.url), count), pa.array(offsets), text, reason]
+            source = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int8)), pa.array([self.url]))
+            columns = [source, pa.array(offsets), text, reason]
             parts.append(pa.Table.from_arrays(columns, schema=REJECT_SCHEMA))
         return pa.concat_tables(parts)
 
