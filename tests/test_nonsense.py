@@ -21,18 +21,24 @@ NONSENSE: list[Any] = [
 ]  # fmt: skip
 GRID = td.Grid(2, 2, west=-74.05, south=40.63, east=-73.75, north=40.85)
 COUNTS = np.zeros((48, 4, 2), np.int32)
+TABLE = pd.DataFrame({"mae": [1.0]})
+RIDE = {"pickup": (-73.98, 40.75), "dropoff": (-73.9, 40.76), "at": "2015-01-05 08:00"}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A lake of a sample, the sample, its cube and a store."""
+    """A lake of a sample, the sample, its cube and a store, models of both and a forecast."""
     folder = tmp_path_factory.mktemp("nonsense")
-    [file] = td.make_sample(folder, start="2015-01", trips_per_month=200, seed=1)
+    [file] = td.make_sample(folder, start="2015-01", trips_per_month=2000, seed=1)
     lake = td.Lake(folder / "lake")
     lake.ingest(file, space=GRID)
     store = td.open_store(f"sqlite:///{folder}/store.db")
     store.create()
-    yield lake, file, lake.cube(start="2015-01-01", end="2015-01-02"), store
+    store.create_run({"id": "r"})
+    cube = lake.cube(start="2015-01-01", end="2015-01-05")
+    demand = td.DemandModel(horizon=2, rounds=2).fit(cube)
+    fare = td.FareModel(rounds=2).fit(lake.trips())
+    yield lake, file, cube, store, demand.forecast(cube, horizon=2), demand, fare
     store.close()
 
 
@@ -118,6 +124,62 @@ CALLS = {
     "FareModel space": lambda p, v: td.FareModel(space=v),
     "FareModel.fit": lambda p, v: td.FareModel().fit(v),
     "FareModel.load": lambda p, v: td.FareModel.load(v),
+    "open_store ttl_days": lambda p, v: td.open_store("sqlite:///x.db", ttl_days=v),
+    "Store.put_forecast": lambda p, v: p[3].put_forecast(v, model="m", run="r"),
+    "Store.put_forecast model": lambda p, v: p[3].put_forecast(p[4], model=v, run="r"),
+    "Store.put_forecast run": lambda p, v: p[3].put_forecast(p[4], model="m", run=v),
+    "Store.put_total_forecast": lambda p, v: p[3].put_total_forecast(v, model="m", run="r"),
+    "Store.put_total_forecast run": lambda p, v: p[3].put_total_forecast(p[4], model="m", run=v),
+    "Store.get_total_forecast": lambda p, v: p[3].get_total_forecast(v, slot=v),
+    "Store.put_demand": lambda p, v: p[3].put_demand(v),
+    "Store.put_demand cells": lambda p, v: p[3].put_demand(p[2], cells=v),
+    "Store.put_demand a cell": lambda p, v: p[3].put_demand(p[2], cells=[v]),
+    "Store.put_demand days": lambda p, v: p[3].put_demand(p[2], days=v),
+    "Store.get_demand": lambda p, v: p[3].get_demand(v),
+    "Store.get_demand cell": lambda p, v: p[3].get_demand("a", v),
+    "Store.get_demand slot": lambda p, v: p[3].get_demand("a", 0, slot=v),
+    "Store.put_card": lambda p, v: p[3].put_card("fare", v),
+    "Store.put_card kind": lambda p, v: p[3].put_card(v, {"a": 1}),
+    "Store.put_card run": lambda p, v: p[3].put_card("fare", {"a": 1}, run=v),
+    "Store.get_card": lambda p, v: p[3].get_card(v, run=v),
+    "Store.put_metrics": lambda p, v: p[3].put_metrics("r", "fare", v),
+    "Store.put_metrics run": lambda p, v: p[3].put_metrics(v, "fare", TABLE),
+    "Store.put_metrics kind": lambda p, v: p[3].put_metrics("r", v, TABLE),
+    "Store.get_metrics": lambda p, v: p[3].get_metrics(v, v),
+    "Store.put_ingest": lambda p, v: p[3].put_ingest("lake", v),
+    "Store.put_ingest lake": lambda p, v: p[3].put_ingest(v, [{"url": "a"}]),
+    "Store.put_ingest a source": lambda p, v: p[3].put_ingest("lake", [v]),
+    "Store.put_ingest a url": lambda p, v: p[3].put_ingest("lake", [{"url": v}]),
+    "Store.put_latest": lambda p, v: p[3].put_latest(v),
+    "Store.create_run": lambda p, v: p[3].create_run(v),
+    "Store.create_run id": lambda p, v: p[3].create_run({"id": v}),
+    "Store.update_run": lambda p, v: p[3].update_run(v, {"a": 1}),
+    "Store.update_run changes": lambda p, v: p[3].update_run("r", v),
+    "Store.update_run a name": lambda p, v: p[3].update_run("r", {v if getattr(v, "__hash__", None) else (): 1}),
+    "Store.update_run a value": lambda p, v: p[3].update_run("r", {"a": v}),
+    "Store.update_run expect": lambda p, v: p[3].update_run("r", {"a": 1}, expect=v),
+    "Store.list_runs before": lambda p, v: p[3].list_runs(before=v),
+    "DemandModel options": lambda p, v: [
+        td.DemandModel(**{name: v}) for name in ("interval", "rounds", "learning_rate", "seed", "num_threads")
+    ],
+    "DemandModel timezone": lambda p, v: td.DemandModel(horizon=2, rounds=2, timezone=v).fit(p[2]),
+    "DemandModel holidays": lambda p, v: td.DemandModel(horizon=2, rounds=2, holidays=v).fit(p[2]),
+    "DemandModel.forecast": lambda p, v: p[5].forecast(v, horizon=2),
+    "DemandModel.forecast horizon": lambda p, v: p[5].forecast(p[2], horizon=v),
+    "DemandModel.forecast weather": lambda p, v: p[5].forecast(p[2], horizon=2, weather=v),
+    "DemandModel.predict_rolling": lambda p, v: p[5].predict_rolling(v, start="2015-01-04"),
+    "DemandModel.predict_rolling start": lambda p, v: p[5].predict_rolling(p[2], start=v),
+    "DemandModel.predict_rolling horizon": lambda p, v: p[5].predict_rolling(p[2], start="2015-01-04", horizon=v),
+    "DemandModel.save": lambda p, v: p[5].save(v),
+    "FareModel options": lambda p, v: [
+        td.FareModel(**{name: v}) for name in ("interval", "rounds", "learning_rate", "seed", "num_threads")
+    ],
+    "FareModel.predict": lambda p, v: p[6].predict(v),
+    "FareModel.quote a place": lambda p, v: p[6].quote(**{**RIDE, "pickup": v}),
+    "FareModel.quote a longitude": lambda p, v: p[6].quote(**{**RIDE, "dropoff": (v, 40.7)}),
+    "FareModel.quote at": lambda p, v: p[6].quote(**{**RIDE, "at": v}),
+    "FareModel.quote passengers": lambda p, v: p[6].quote(**RIDE, passengers=v),
+    "FareModel.save": lambda p, v: p[6].save(v),
     "backtest": lambda p, v: td.backtest(td.DemandModel(), v),
     "backtest model": lambda p, v: td.backtest(v, p[2]),
 }

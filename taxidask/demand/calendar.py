@@ -55,7 +55,7 @@ def holiday_days(days: pd.DatetimeIndex, calendar: str | None) -> np.ndarray:
     try:
         known = holidays.country_holidays(country, subdiv=part or None, years=sorted(set(days.year)))
     except NotImplementedError as error:
-        raise ModelError(f"no holidays are known for {calendar!r}", "name them like 'US-NY', or None") from error
+        raise ModelError(f"no holidays are known for {calendar!r:.100}", "name them like 'US-NY', or None") from error
     names = [known.get_list(day) for day in days.date]
     return np.array([any(name.removesuffix(" (observed)") not in _ORDINARY for name in day) for day in names], bool)
 
@@ -83,8 +83,8 @@ def clock_factor(times: pd.DatetimeIndex, slot: pd.Timedelta, timezone: str | No
         )
         twice = at.tz_localize(timezone, ambiguous="NaT", nonexistent="shift_forward").isna()
         never = at.tz_localize(timezone, ambiguous=np.ones(len(at), bool), nonexistent="NaT").isna()
-    except (KeyError, ValueError) as error:  # zoneinfo's error for an unknown key is a KeyError
-        raise ModelError(f"no time zone is known by the name {timezone!r}", "America/New_York is one") from error
+    except (KeyError, ValueError, IndexError, OSError) as error:  # what zoneinfo raises for an unknown key
+        raise ModelError(f"no time zone is known by the name {timezone!r:.100}", "America/New_York is one") from error
     lived = 1.0 + np.asarray(twice, float) - np.asarray(never, float)
     factor[where] = lived.reshape(len(where), seconds // step).mean(axis=1)
     return factor

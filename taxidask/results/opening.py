@@ -87,8 +87,8 @@ def _number(value: Any, name: str, url: str) -> float:
         if not math.isfinite(number):
             raise ValueError
         return number
-    except ValueError as error:
-        raise StoreError(f"{name} in {url!r} is {value!r}", "give a number") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise StoreError(f"{name} in {url!r} is {value!r:.100}", "give a number") from error
 
 
 def _text(value: Any) -> str:

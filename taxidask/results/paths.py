@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taxidask.errors import StoreError
 from taxidask.results.keys import RESERVED
+from taxidask.results.values import plain
 
 
 def top_level(name: str) -> None:
@@ -16,6 +17,8 @@ def top_level(name: str) -> None:
 
 def path_of(name: str) -> tuple[str, ...]:
     """The path that a name with dots in it means."""
+    if not isinstance(name, str) or name != plain(name):
+        raise StoreError(f"{name!r:.100} names no attribute of a run", "write it as state, or stages.ingest")
     path = tuple(name.split("."))
     if not all(path):
         raise StoreError(f"{name!r} names no attribute of a run", "write it as state, or stages.ingest")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -14,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from taxidask.errors import StoreError
+from taxidask.results import given, keys
 from taxidask.results import items as codec
-from taxidask.results import keys
 from taxidask.results.changes import seal, there
 from taxidask.results.keys import CITY, LATEST, Key
 from taxidask.results.paths import no_overlap, path_of, top_level
@@ -152,12 +151,13 @@ class Store(ABC):
         int
             Items written.
         """
+        forecast, model, run = given.forecast_of(forecast), given.text_of(model, "model"), given.text_of(run, "run")
         total, items = codec.forecast_items(
             forecast.times,
             (forecast.mean, forecast.low, forecast.high),
             slot=forecast.slot,
             space_key=forecast.space.key,
-            cells=range(np.shape(forecast.mean)[1]),
+            cells=range(np.shape(forecast.mean)[1] if np.ndim(forecast.mean) > 1 else 0),
             model=model,
             run=run,
         )
@@ -168,6 +168,7 @@ class Store(ABC):
 
         `forecast` needs `total()`, a table (time, direction, mean, low, high), `slot` and `space`.
         """
+        forecast, model, run = given.totals_of(forecast), given.text_of(model, "model"), given.text_of(run, "run")
         times, bands = codec.total_bands(forecast.total())
         total, items = codec.forecast_items(
             times, bands, slot=forecast.slot, space_key=forecast.space.key, cells=[CITY], model=model, run=run
@@ -206,16 +207,13 @@ class Store(ABC):
 
         Returns the number of items written: one per cell and day that is new, or was counted differently before.
         """
-        counts = np.asarray(cube.counts)
+        counts = np.asarray(given.cube_of(cube).counts)
+        days = None if days is None else given.days_of(days)
         if len(counts) == 0:
             return 0
         times, missing = pd.DatetimeIndex(cube.times), getattr(cube, "missing", None)
         space_key = cube.space.key
-        wanted = np.arange(counts.shape[1]) if cells is None else np.asarray(cells, dtype=np.int64)
-        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < counts.shape[1]):
-            raise StoreError(
-                f"cells go from {wanted.min()} to {wanted.max()}, the cube's from 0 to {counts.shape[1] - 1}", None
-            )
+        wanted = given.cells_of(cells, counts.shape[1])
 
         def publish(cells: list[Any], counts: np.ndarray, begin: int, progress: Progress | None = None) -> int:
             gaps = None if missing is None else np.asarray(missing)[begin:]
@@ -243,7 +241,8 @@ class Store(ABC):
 
     def put_card(self, kind: str, card: Mapping[str, Any], *, run: str | None = None) -> None:
         """Publish a model's card as the latest of its kind, which stays, and as that of `run` if one is given."""
-        body = plain(card, f"card {kind}")
+        body = plain(given.mapping_of(card, f"card {kind}"), f"card {kind}")
+        run = None if run is None else given.text_of(run, "run")
         for owner in (run, None) if run is not None else (None,):
             self._publish(iter([{**keys.card_key(kind, owner)._asdict(), "card": body}]), 1, run=owner)
 
@@ -254,7 +253,8 @@ class Store(ABC):
 
     def put_metrics(self, run: str, kind: str, metrics: pd.DataFrame) -> None:
         """Publish a table of metrics of a run, such as ``"demand"`` or ``"fare"``."""
-        bodies = codec.table_bodies(metrics)
+        run = given.text_of(run, "run")
+        bodies = codec.table_bodies(given.table_of(metrics, "metrics"))
         # the first part last: it makes the others count
         items = [{**keys.metrics_key(run, kind, body["part"])._asdict(), **body} for body in reversed(bodies)]
         self._publish(iter(items), len(items), run=run)
@@ -276,13 +276,8 @@ class Store(ABC):
         replace : bool
             Also forget sources that are not among them.
         """
-        items = []
-        for source in sources:
-            body = plain(asdict(source) if is_dataclass(source) and not isinstance(source, type) else dict(source))
-            if not body.get("url"):
-                raise StoreError(
-                    f"an ingest summary has no url; it has {', '.join(body)}", "name the source it is about"
-                )
+        items, lake_url = [], given.text_of(lake_url, "lake_url")
+        for body in given.sources_of(sources):
             key = keys.ingest_key(lake_url, body["url"])
             # a dict in a store has no order of its own
             items.append({**key._asdict(), "lake": lake_url, "names": list(body), "source": body})
@@ -297,7 +292,8 @@ class Store(ABC):
 
     def put_latest(self, latest: Mapping[str, Any]) -> None:
         """Publish what the Overview shows first: run, lake, space, spans and the like."""
-        self._publish(iter([{"pk": LATEST, "sk": LATEST, "latest": plain(latest, "latest")}]), 1, run=None)
+        body = plain(given.mapping_of(latest, "latest"), "latest")
+        self._publish(iter([{"pk": LATEST, "sk": LATEST, "latest": body}]), 1, run=None)
 
     def get_latest(self) -> dict[str, Any]:
         """What was published last; empty when nothing has been."""
@@ -308,7 +304,7 @@ class Store(ABC):
 
     def create_run(self, run: Mapping[str, Any]) -> bool:
         """Write a new run; False when there is one of the same id."""
-        body = plain(run, "run")
+        body = plain(given.mapping_of(run, "run"), "run")
         if not isinstance(body.get("id"), str) or not body["id"]:
             raise StoreError("a run has no id", "give it one like 20261123T081500Z-ab12cd: ids sort by time")
         for name in body:
@@ -339,9 +335,10 @@ class Store(ABC):
         bool
             False, with nothing changed, when there is no such run or it is not as expected.
         """
-        paths = {path_of(name): plain(value, name) for name, value in changes.items()}
+        paths = {path_of(name): plain(value, name) for name, value in given.mapping_of(changes, "changes").items()}
         no_overlap(list(paths))
-        expected = {path_of(name): plain(value, name) for name, value in (expect or {}).items()}
+        known = {} if expect is None else given.mapping_of(expect, "expect")
+        expected = {path_of(name): plain(value, name) for name, value in known.items()}
         if ("id",) in paths:
             raise StoreError(f"an update of run {run} changes its id", "create a new run instead")
         return self._update(keys.run_key(run), paths, expected)
