@@ -50,7 +50,7 @@ def day(stamp: pd.Timestamp) -> str:
     return stamp.strftime("%Y-%m-%d")
 
 
-def _days(times: Any, slot: pd.Timedelta) -> list[tuple[str, str, int, int]]:
+def days_of(times: Any, slot: pd.Timedelta) -> list[tuple[str, str, int, int]]:
     """Day, ISO time of its first slot, and first and last + 1 position, of each day in regular `times`."""
     index = pd.DatetimeIndex(wall_clocks(pd.Series(times)))
     if len(index) == 0:
@@ -107,7 +107,7 @@ def forecast_items(
         Mean, low and high; kept to six significant digits, NaN as null.
     """
     length = pd.Timedelta(slot)
-    days = _days(times, length)
+    days = days_of(times, length)
     shape = (len(pd.DatetimeIndex(times)), len(cells), 2)
     for name, band in zip(_BAND, bands, strict=True):
         if np.shape(band) != shape:
@@ -193,7 +193,7 @@ def demand_items(
         Slots without data; they become nulls, not zeros, and days of nothing else no items.
     """
     length = pd.Timedelta(slot)
-    days = _days(times, length)
+    days = days_of(times, length)
     if missing is not None:
         days = [(name, start, a, b) for name, start, a, b in days if not missing[a:b].all()]
 

@@ -6,6 +6,10 @@ partition key (pk)                    sort key (sk)         item
 ``forecast#<space>#<slot>#<cell>``    ``2016-02-01``        the day's forecast of a cell, both directions
 ``forecast#<space>#<slot>#city``      ``2016-02-01``        the same of the whole city
 ``demand#<space>#<slot>#<cell>``      ``2016-02-01``        the day's counted trips of a cell (or ``city``)
+``map#<space>#<slot>#actual``         ``2016-02-01#0000``   all cells' counted trips of a day, in parts if it is large
+``map#<space>#<slot>#forecast``       ``2016-02-01#0000``   the same of the day's forecast
+``map#<space>#<slot>#<kind>``         ``days``              which days there are
+``geometry#<space>``                  ``0000``              how the cells are drawn, in parts if it is large
 ``card#<kind>``                       ``latest``            a model's card; ``run#<id>`` keeps that run's
 ``metrics#<run>``                     ``<kind>#0000``       a table of metrics, in parts if it is large
 ``ingest#<lake>``                     ``<sha256 of URL>``   what ingesting one source found
@@ -74,6 +78,16 @@ def forecast_pk(space_key: str, slot: Any, cell: int | str) -> str:
 def demand_pk(space_key: str, slot: Any, cell: int | str) -> str:
     """Partition of a cell's counted trips."""
     return f"demand#{part(space_key)}#{_slot(slot)}#{_cell(cell)}"
+
+
+def map_pk(space_key: str, slot: Any, kind: str) -> str:
+    """Partition of a kind's days of all cells."""
+    return f"map#{part(space_key)}#{_slot(slot)}#{part(kind)}"
+
+
+def geometry_pk(space_key: str) -> str:
+    """Partition of how the cells of a space are drawn."""
+    return f"geometry#{part(space_key)}"
 
 
 def card_key(kind: str, run: str | None = None) -> Key:

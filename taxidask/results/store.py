@@ -17,22 +17,20 @@ from taxidask.results import given, keys
 from taxidask.results import items as codec
 from taxidask.results.changes import seal, there
 from taxidask.results.keys import CITY, LATEST, Key
+from taxidask.results.maps import DEMAND_DAYS, Maps
 from taxidask.results.paths import no_overlap, path_of, top_level
 from taxidask.results.values import plain
 from taxidask.units import is_whole
 
-DEMAND_DAYS = 28
-"""How many of the last days are published of every cell; of the city all are."""
-
-LAYOUT = 2
-"""Of the keys: what was published under another is not read any more, and has to be published again."""
+LAYOUT = 3
+"""Of what is published: what is there in another is not all that is read, and has to be published again."""
 
 Item = dict[str, Any]
 Progress = Callable[[int, int], None]
 
 
-class Store(ABC):
-    """Published results: forecasts, counted demand, model cards, metrics, ingest summaries and runs.
+class Store(Maps, ABC):
+    """Published results: forecasts, counted demand, maps, model cards, metrics, ingest summaries and runs.
 
     Open one with `open_store`. Opening is cheap and touches nothing; `check` says whether the store can be used, and
     `create` makes it. A store may be shared between threads and sent to other processes.

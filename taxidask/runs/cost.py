@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from taxidask.results.store import DEMAND_DAYS
+from taxidask.results.maps import DEMAND_DAYS
 from taxidask.settings import Settings
 from taxidask.units import DAY, slot_seconds_of
 
@@ -15,6 +15,10 @@ INGEST_BYTES_PER_CORE_SECOND = 60e6
 FIXED_CORE_SECONDS = 90.0
 #: Seconds more for every further month with data: a history to fit on is so much longer.
 MONTH_CORE_SECONDS = 5.0
+#: Bytes of items that one number of a map takes: a cell's count in a slot and direction, and a bound of its forecast.
+COUNT_BYTES, FORECAST_BYTES = 0.6, 4.3
+#: The same of one cell's outline.
+OUTLINE_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,24 @@ def requests(*, blocks: int, sources: int) -> tuple[int, int]:
     return 40 + 4 * blocks + 4 * sources, 32 + 12 * blocks + 8 * sources
 
 
+def map_writes(*, cells: int, slot: float, days: int) -> int:
+    """About how many write units the maps take: `days` of forecast and the backtest's two, counts, and outlines."""
+    numbers = cells * 2 * DAY / slot  # of a day
+    size = numbers * (DEMAND_DAYS * COUNT_BYTES + 3 * (days + 2) * FORECAST_BYTES) + cells * OUTLINE_BYTES
+    return round(size / 1024)
+
+
 def estimate(
     settings: Settings, *, bytes_to_read: int, blocks: int, sources: int, months: int, cells: int, cores: float
 ) -> Cost:
     """The cost of a run before it starts; `months` are those with data, however far apart."""
     puts, gets = requests(blocks=blocks, sources=sources) if settings.lake.startswith("s3://") else (0, 0)
-    days = -(-settings.horizon * slot_seconds_of(settings.slot) // DAY) + 1
+    slot = slot_seconds_of(settings.slot)
+    days = -(-settings.horizon * slot // DAY) + 1
     models = FIXED_CORE_SECONDS * max(1, cores) + MONTH_CORE_SECONDS * max(0, months - 1)
     core_seconds = bytes_to_read / INGEST_BYTES_PER_CORE_SECOND + models
-    # items: every cell's days of forecast and of demand, and the city's days
-    writes = cells * (days + DEMAND_DAYS) + 31 * months if settings.store.startswith("dynamodb://") else 0
+    writes = 0
+    if settings.store.startswith("dynamodb://"):
+        # items: every cell's days of forecast and of demand, and the city's days
+        writes = cells * (days + DEMAND_DAYS) + 31 * months + map_writes(cells=cells, slot=slot, days=days)
     return price(settings, core_seconds=core_seconds, bytes_read=bytes_to_read, puts=puts, gets=gets, writes=writes)
