@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from taxidask.demand import DemandModel, backtest_demand
+from taxidask.demand import DemandModel, Forecast, backtest_demand
 from taxidask.errors import ModelError
 from taxidask.fare import FareModel, backtest_fare
 
@@ -24,6 +25,7 @@ def backtest(
     horizon: int | None = None,
     weather: pd.DataFrame | None = None,
     client: Client | None = None,
+    on_forecast: Callable[[Forecast], None] | None = None,
 ) -> pd.DataFrame:
     """Fit and predict again and again, each time only from what was known before.
 
@@ -42,6 +44,8 @@ def backtest(
         For demand, see `DemandModel.fit`.
     client : distributed.Client, optional
         Whose workers fit.
+    on_forecast : callable, optional
+        For demand: called once, with what all folds forecast.
 
     Returns
     -------
@@ -54,6 +58,10 @@ def backtest(
             raise ModelError(
                 "weather was given to the backtest of a FareModel", "leave it out: fares do not look at it"
             )
+        if on_forecast is not None:
+            raise ModelError(
+                "on_forecast was given to the backtest of a FareModel", "leave it out: fares are no forecast"
+            )
         return backtest_fare(model, data, folds=folds, horizon=horizon, client=client)
     if not isinstance(model, DemandModel):
         raise ModelError(
@@ -62,5 +70,11 @@ def backtest(
     if isinstance(data, pd.DataFrame) or not hasattr(data, "counts"):
         raise ModelError(f"data is a {type(data).__name__}", "give a DemandModel's backtest a Cube")
     return backtest_demand(
-        model, data, folds=folds, horizon=48 if horizon is None else horizon, weather=weather, client=client
+        model,
+        data,
+        folds=folds,
+        horizon=48 if horizon is None else horizon,
+        weather=weather,
+        client=client,
+        on_forecast=on_forecast,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 
 from taxidask.demand.baselines import naive
 from taxidask.demand.calendar import days_told
-from taxidask.demand.forecast import DIRECTIONS
+from taxidask.demand.forecast import DIRECTIONS, Forecast
 from taxidask.demand.model import DemandModel, past_of
 from taxidask.demand.tasks import Question, ask_all, fit_pasts, pack
 from taxidask.demand.training import Options, lead_groups, least_slots
@@ -31,6 +32,7 @@ def backtest_demand(
     horizon: int = 48,
     weather: pd.DataFrame | None = None,
     client: Client | None = None,
+    on_forecast: Callable[[Forecast], None] | None = None,
 ) -> pd.DataFrame:
     """Fit and forecast again and again, each time only from the slots before.
 
@@ -50,6 +52,9 @@ def backtest_demand(
         See `DemandModel.fit`.
     client : distributed.Client, optional
         Whose workers fit and forecast.
+    on_forecast : callable, optional
+        Called once, with what all folds forecast, one after the other: slots that are there, as a model foresaw them
+        that had been shown those before its fold only.
 
     Returns
     -------
@@ -91,6 +96,10 @@ def backtest_demand(
         for past, (groups, _) in zip(pasts, learned, strict=True)
     ]
     answers = ask_all(client, parcel, options, questions)
+    if on_forecast is not None:
+        mean, lower, upper, *totals = list(map(np.concatenate, zip(*answers, strict=True)))[:5]
+        space, slot, interval = cube.space, cube.slot, options.interval
+        on_forecast(Forecast(cube.times[first:], mean, lower, upper, space, slot, totals[0], totals[1], interval))
     rows: list[dict[str, object]] = []
     for fold, (past, (mean, lower, upper, *_)) in enumerate(zip(pasts, answers, strict=True)):
         target = np.arange(past.slots, past.slots + horizon)

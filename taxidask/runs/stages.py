@@ -15,7 +15,7 @@ import pandas as pd
 
 from taxidask.backtests import backtest
 from taxidask.cube import Cube
-from taxidask.demand import DemandModel, folds_of
+from taxidask.demand import DemandModel, Forecast, folds_of
 from taxidask.errors import ReportError, RunError, TaxidaskError
 from taxidask.fare import FareModel, fit_and_backtest
 from taxidask.lake import Lake
@@ -176,7 +176,8 @@ def _versions() -> dict[str, str]:
 
 
 def demand_inputs(job: Job) -> str:
-    return digest(job.lake.fingerprint(), job.settings.horizon, _versions())
+    # the layout, as what the backtest foresaw is published at once
+    return digest(job.lake.fingerprint(), job.settings.horizon, _versions(), LAYOUT)
 
 
 def model_ready(job: Job, kind: str, outputs: dict[str, Any]) -> bool:
@@ -208,7 +209,11 @@ def demand(job: Job) -> dict[str, Any]:
     horizon = min(job.settings.horizon, slots_per_day)
     folds = min(BACKTEST_FOLDS, folds_of(cube, horizon))
     if folds:
-        frame = backtest(model, cube, folds=folds, horizon=horizon, client=job.client)
+
+        def publish(forecast: Forecast) -> None:
+            job.store.put_forecast_map(forecast, model="demand", run=job.ledger.id, backtest=True)
+
+        frame = backtest(model, cube, folds=folds, horizon=horizon, client=job.client, on_forecast=publish)
         job.store.put_metrics(job.ledger.id, "demand", frame)
         job.ledger.check()
     model.fit(cube, client=job.client)
@@ -283,6 +288,9 @@ def publish(job: Job) -> dict[str, Any]:
     written = job.store.put_forecast(forecast, model="demand", run=run)
     written += job.store.put_total_forecast(forecast, model="demand", run=run)
     written += job.store.put_demand(cube)
+    written += job.store.put_geometry(cube.space)
+    written += job.store.put_demand_map(cube)
+    written += job.store.put_forecast_map(forecast, model="demand", run=run)
     volume = cube.counts.sum(axis=(0, 2))
     busiest = [int(cell) for cell in volume.argsort(kind="stable")[::-1][:50] if volume[cell] > 0]
     job.store.put_latest(

@@ -23,6 +23,21 @@ def test_a_row_per_fold_direction_and_leads(make_cube, quick):
     pd.testing.assert_frame_equal(td.backtest(model, cube, folds=2, horizon=12), table)
 
 
+def test_what_the_folds_forecast_is_handed_out(make_cube, quick):
+    cube, seen = make_cube(18), []
+    table = backtest_demand(td.DemandModel(**quick), cube, folds=2, horizon=12, on_forecast=seen.append)
+    (forecast,) = seen
+    assert (forecast.times == cube.times[-24:]).all()
+    whole = table.query("first_lead == 1 and last_lead == 12").set_index(["fold", "direction"])
+    for fold, part in enumerate((slice(0, 12), slice(12, 24))):
+        off = abs(forecast.mean[part] - cube.counts[-24:][part]).mean(axis=(0, 1))
+        assert [whole.mae[fold, "pickup"], whole.mae[fold, "dropoff"]] == pytest.approx(off, rel=1e-5)
+    assert ((forecast.low <= forecast.mean) & (forecast.mean <= forecast.high)).all()
+    assert np.isfinite(forecast.total()[["low", "high"]]).all(axis=None)
+    with pytest.raises(ModelError, match="on_forecast was given"):
+        td.backtest(td.FareModel(), pd.DataFrame(), on_forecast=seen.append)
+
+
 def test_folds_know_nothing_of_what_comes_after(make_cube, quick):
     cube = make_cube(18)
     counts = cube.counts.copy()

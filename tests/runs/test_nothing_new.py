@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import taxidask as td
+from taxidask.backtests import backtest
 from taxidask.cli import main
 from taxidask.report.data import open_run
 from taxidask.results import Store
@@ -109,6 +110,9 @@ def test_a_run_is_done_anew_for_other_settings_versions_sources_and_before_it_is
     with monkeypatch.context() as patch:
         patch.setattr(stages, "version", lambda name: f"{name} of tomorrow")
         assert kept(job) == {"ingest"}
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "LAYOUT", stages.LAYOUT + 1)
+        assert kept(job) == {"ingest"}  # what earlier versions did not publish is
     soon = job.model_copy(update={"store": f"{job.store}?ttl_days=6"})
     store = td.open_store(job.store)
     store.update_run(first.id, {"settings_key": settings_key(soon)})
@@ -148,3 +152,28 @@ def test_two_runs_of_other_settings_at_once_publish_each_its_own_model(
     assert newest.options.horizon == 6
     for settings in (job, other):
         assert ran(td.run(settings, progress=False))["demand"] is False, "the other's model is not in the way"
+
+
+def test_a_run_publishes_maps_and_what_its_backtest_foresaw(job: td.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = stages.backtest
+
+    def look_back(model: Any, data: Any, **options: Any) -> pd.DataFrame:
+        return (backtest if isinstance(model, td.DemandModel) else quick)(model, data, **options)
+
+    monkeypatch.setattr(stages, "backtest", look_back)
+    run = td.run(job, progress=False)
+    store, cube = td.open_store(run.store), td.Lake(job.lake).cube().trimmed()
+    key, slot = cube.space.key, cube.slot
+    days = store.map_days(key, slot)
+    assert days["actual"] == [f"2015-03-{day:02}" for day in range(4, 32)]
+    assert days["forecast"] == ["2015-03-31", "2015-04-01"]
+    trips = store.get_map(key, "2015-03-31", "actual", slot=slot).numbers["trips"]
+    assert (trips == cube.counts[-len(trips) :]).all()
+    foreseen = store.get_map(key, "2015-03-31", "forecast", slot=slot)
+    assert (foreseen.backtest, len(foreseen.times), foreseen.run) == (True, 2 * 4, run.id)
+    assert (foreseen.times == cube.times[-8:]).all()
+    ahead = store.get_map(key, cube.end, "forecast", slot=slot)
+    assert (ahead.backtest, len(ahead.times)) == (False, 4)
+    expected = store.get_forecast(key, 330, slot=slot)
+    assert ahead.numbers["mean"][:, 330].ravel().tolist() == expected["mean"].tolist()
+    assert store.get_geometry(key).cells == cube.space.cells
