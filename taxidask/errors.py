@@ -36,7 +36,17 @@ class TaxidaskError(Exception):
 
 
 class SettingsError(TaxidaskError):
-    """A setting that is unknown, malformed or contradicts another."""
+    """A setting that is unknown, malformed or contradicts another.
+
+    Attributes
+    ----------
+    fields : dict of str to SettingsError
+        Of several settings at once, what is wrong with each, by its name; the error itself tells of the first.
+    """
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message, remedy)
+        self.fields: dict[str, SettingsError] = {}
 
 
 class StorageError(TaxidaskError):

@@ -74,8 +74,15 @@ def _seconds(value: Any) -> Any:
 
 
 def _told(error: pydantic.ValidationError, origin: dict[str, str]) -> SettingsError:
-    """The first thing wrong, with its setting and where that came from."""
-    first = error.errors()[0]
+    """The first thing wrong, with its setting and where that came from; it has the others by name."""
+    wrong = [(str(one["loc"][0]) if one["loc"] else "", _one(one, origin)) for one in error.errors()]
+    first = wrong[0][1]
+    for name, told in wrong:
+        first.fields.setdefault(name, told)
+    return first
+
+
+def _one(first: Any, origin: dict[str, str]) -> SettingsError:
     name = str(first["loc"][0]) if first["loc"] else ""
     said = first.get("ctx", {}) if first["type"] == _OURS else {}
     if said:

@@ -228,3 +228,12 @@ def test_sizes_and_times() -> None:
     for nonsense in ("64 potatoes", "", "MiB", "-1", "0.5", "1e400", "nan"):
         with pytest.raises(SettingsError, match="no size in bytes"):
             parse_bytes(nonsense)
+
+
+def test_of_several_wrong_settings_each_is_told_by_its_name():
+    with pytest.raises(SettingsError) as caught:
+        Settings(workers="many", slot="7min", lake=" ", prices={"vcpu_hour": -1})
+    fields = caught.value.fields
+    assert list(fields) == ["lake", "workers", "slot", "prices"]
+    assert str(fields["lake"]) == str(caught.value) == "lake: it is empty; give it a value, or leave it out"
+    assert fields["workers"].message.startswith("workers is 'many'")
