@@ -98,3 +98,49 @@ def request_cancel(store: Store, run_id: str) -> str:
         store.update_run(run_id, {"state": "cancelled"}, expect={"owner": item["owner"]})
         return f"run {run_id} had no living driver: it is marked cancelled"
     return f"run {run_id} is {item['state']}: nothing to cancel"
+
+
+COMPARED = ["model", "measure", "one", "other", "difference"]
+
+
+def compare_metrics(store: Store, one: str, other: str) -> pd.DataFrame:
+    """How well the models of two runs did in their backtests: means over the folds, side by side.
+
+    Parameters
+    ----------
+    store : Store
+    one, other : str
+        Ids of runs; of a run that found nothing new the metrics are those of the run that it names.
+
+    Returns
+    -------
+    DataFrame
+        model, measure, one, other, difference (the other minus the one); NaN where a run has no such measure.
+    """
+    sums = [_means(store, find(store, run)) for run in (one, other)]
+    rows = [
+        {"model": model, "measure": measure, "one": first, "other": second, "difference": second - first}
+        for model, measure in dict.fromkeys([*sums[0], *sums[1]])
+        for first, second in [[each.get((model, measure), float("nan")) for each in sums]]
+    ]
+    return pd.DataFrame(rows, columns=COMPARED)
+
+
+def _means(store: Store, item: dict[str, Any]) -> dict[tuple[str, str], float]:
+    """The means over the folds, by model and measure; of demand those over the whole horizon, by direction."""
+    means: dict[tuple[str, str], float] = {}
+    for kind in ("demand", "fare"):
+        record = (item.get("stages") or {}).get(kind) or {}
+        frame = store.get_metrics(record.get("unchanged_since") or item["id"], kind)
+        parts = {kind: frame}
+        if "direction" in frame:
+            whole = (frame["first_lead"] == frame["first_lead"].min()) & (
+                frame["last_lead"] == frame["last_lead"].max()
+            )
+            parts = {f"{kind}, {direction}s": part for direction, part in frame[whole].groupby("direction", sort=False)}
+        for name, part in parts.items():
+            numbers = part.select_dtypes("number").drop(
+                columns=["fold", "first_lead", "last_lead", "slots"], errors="ignore"
+            )
+            means |= {(name, str(measure)): float(value) for measure, value in numbers.mean().items()}
+    return means
