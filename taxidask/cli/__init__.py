@@ -1,6 +1,6 @@
 """The `taxidask` command, a module a subject; each adds its commands to the app of `base`.
 
-Only for itself: ahead, base, clusters, lakes, models, runs, services, trips. Tests: tests/test_cli.py.
+Only for itself: __main__, ahead, base, clusters, lakes, models, runs, services, trips. Tests: tests/test_cli.py.
 
 Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with something left out (named on standard error), 130 interrupted.
 Results go to standard output, everything said on the way to standard error.

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taxidask.errors import RunError, StoreError
-from taxidask.results import Store
+from taxidask.results import Store, open_store
 from taxidask.results.notes import LONGEST, keep_notes, keep_sources
 from taxidask.settings import Settings
+from taxidask.storage import absolute
 from taxidask.words import command, shortened
 
 STAGES = ("ingest", "demand", "fare", "publish", "report")
@@ -42,6 +43,21 @@ def settings_key(settings: Settings) -> str:
     """A short hash that two runs share when they do the same job."""
     values = settings.model_dump(mode="json", include=set(_SAME_JOB))
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def placed(settings: Settings) -> Settings:
+    """The settings with absolute places: a run is known by them, and resumed from any folder."""
+    from taxidask.space import AUTO, NAMED  # which takes a while to load, and the app looks at runs without
+
+    return settings.model_copy(
+        update={
+            "sources": [absolute(source) for source in settings.sources],
+            "lake": absolute(settings.lake),
+            "store": open_store(settings.store).url,
+            "report": absolute(settings.report),
+            "space": settings.space if settings.space in (AUTO, *NAMED) else absolute(settings.space),
+        }
+    )
 
 
 def digest(*parts: Any) -> str:
@@ -252,6 +268,10 @@ def _owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
+LOG = "TAXIDASK_RUN_LOG"
+"""The variable that tells a driver what its log is called: whoever starts it as a process keeps its words there."""
+
+
 def _new_item(settings: Settings) -> dict[str, Any]:
     now = time.time()
     return {
@@ -262,6 +282,7 @@ def _new_item(settings: Settings) -> dict[str, Any]:
         "settings": settings.model_dump(mode="json"),
         "settings_key": settings_key(settings),
         "owner": _owner(),
+        "log": os.environ.get(LOG),
         "heartbeat": now,
         "cancel": False,
         "stages": {},
@@ -332,7 +353,15 @@ def _take_over(store: Store, item: dict[str, Any], timeout: float, say: Callable
         item = fresh
     if item["state"] == "done":
         return None
-    mine = {"owner": _owner(), "state": "running", "heartbeat": time.time(), "cancel": False, "error": None}
+    mine = {
+        "owner": _owner(),
+        "log": os.environ.get(LOG),
+        "state": "running",
+        "heartbeat": time.time(),
+        "dashboard": None,
+        "cancel": False,
+        "error": None,
+    }
     if not store.update_run(item["id"], mine, expect={"owner": item["owner"], "state": item["state"]}):
         raise RunError(
             f"another driver took over run {item['id']} at the same moment", f"follow it with: {told('show', item)}"

@@ -17,9 +17,9 @@ from taxidask.progress import say as say_line
 from taxidask.results import Store, open_store
 from taxidask.results.notes import whole
 from taxidask.runs import cost
-from taxidask.runs.ledger import STAGES, WHERE, Ledger, open_run, resume_line, unknown_run
+from taxidask.runs.ledger import STAGES, WHERE, Ledger, open_run, placed, resume_line, unknown_run
 from taxidask.runs.meter import Meter, cores_of
-from taxidask.runs.stages import PIPELINE, Job, former_run, is_there, open_job, placed, unchanged
+from taxidask.runs.stages import PIPELINE, Job, former_run, is_there, open_job, unchanged
 from taxidask.settings import Settings, resolve
 from taxidask.storage.requests import take
 from taxidask.trips import Source
@@ -107,6 +107,14 @@ def _adopt(store: Store, settings: Settings, given: set[str], resume: str) -> Se
             f"run {resume} did another job: {'; '.join(differ)}", "start a new run, or resume without other settings"
         )
     return theirs.model_copy(update={name: getattr(settings, name) for name in WHERE})
+
+
+def _dashboard(client: Client | None) -> str | None:
+    """Where Dask's own pages about a run's workers are, for those who look at the run."""
+    try:
+        return client.dashboard_link if client is not None else None
+    except (KeyError, ValueError):  # a scheduler may have none
+        return None
 
 
 def _say_nothing(_: str) -> None:
@@ -212,7 +220,7 @@ def run(
                 guess = cost.price(settings, core_seconds=0.0, bytes_read=0, puts=0, gets=0, writes=0)
             else:
                 say(f"{head}; estimate: {guess}")
-            ledger.note(estimate=guess.to_dict(), refit=refit)
+            ledger.note(estimate=guess.to_dict(), refit=refit, dashboard=_dashboard(client))
             for number, stage in enumerate(PIPELINE, 1):
                 ledger.check()
                 head = f"[{number}/{len(PIPELINE)}] {stage.title}"
@@ -228,6 +236,7 @@ def run(
                     if settings.compute == "kubernetes":
                         meter.hold(cores)  # also while they start
                     job.client = stack.enter_context(connect(settings))
+                    ledger.note(dashboard=_dashboard(job.client))
                     stack.enter_context(meter.follow(job.client))
                 say(f"{head} …")
                 ledger.start_stage(stage.name, inputs)

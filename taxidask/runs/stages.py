@@ -19,10 +19,10 @@ from taxidask.demand import DemandModel, Forecast, folds_of
 from taxidask.errors import ReportError, RunError, TaxidaskError
 from taxidask.fare import FareModel, fit_and_backtest
 from taxidask.lake import Lake
-from taxidask.results import LAYOUT, Store, open_store
+from taxidask.results import LAYOUT, Store
 from taxidask.runs.ledger import Ledger, digest, settings_key
 from taxidask.settings import Settings
-from taxidask.space import AUTO, NAMED, Space, Zones, space_of, zone_name
+from taxidask.space import AUTO, Space, Zones, space_of, zone_name
 from taxidask.storage import Storage, absolute, default_storage, join
 from taxidask.trips import Ingest, Rules, Source
 from taxidask.trips.outcome import NO_ROWS
@@ -389,19 +389,6 @@ def unchanged(job: Job, former: Former) -> set[str]:
     past = replace(job, ledger=former)  # type: ignore[arg-type]
     there = {stage.name for stage in PIPELINE if is_there(past, stage, stage.inputs(past))}
     return there if there >= {"demand", "fare", "publish"} else there & {"ingest"}
-
-
-def placed(settings: Settings) -> Settings:
-    """The settings with absolute places: a run is known by them, and resumed from any folder."""
-    return settings.model_copy(
-        update={
-            "sources": [absolute(source) for source in settings.sources],
-            "lake": absolute(settings.lake),
-            "store": open_store(settings.store).url,
-            "report": absolute(settings.report),
-            "space": settings.space if settings.space in (AUTO, *NAMED) else absolute(settings.space),
-        }
-    )
 
 
 def try_report(url: str, storage: Storage) -> None:

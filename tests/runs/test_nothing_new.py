@@ -17,7 +17,7 @@ from taxidask.cli import main
 from taxidask.report.data import open_run
 from taxidask.results import Store
 from taxidask.runs import pipeline, stages
-from taxidask.runs.ledger import settings_key
+from taxidask.runs.ledger import placed, settings_key
 from taxidask.runs.look import describe
 from taxidask.storage import default_storage
 
@@ -94,7 +94,7 @@ def test_a_run_is_done_anew_for_other_settings_versions_sources_and_before_it_is
     job: td.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = td.run(job, progress=False)
-    job = stages.placed(job)
+    job = placed(job)
 
     def kept(job: td.Settings) -> set[str]:
         store = td.open_store(job.store)

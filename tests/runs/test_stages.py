@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from taxidask.runs import stages
+from taxidask.runs.ledger import placed
 from taxidask.settings import Settings
 from taxidask.storage import default_storage
 
@@ -38,4 +39,4 @@ def test_a_run_is_known_by_its_space_wherever_it_is_resumed(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     for given, kept in (("auto", "auto"), ("zones", "zones"), ("mine.geojson", str(tmp_path / "mine.geojson"))):
         settings = Settings(sources=["trips"], store="sqlite:///a.db", space=given)
-        assert stages.placed(settings).space == kept
+        assert placed(settings).space == kept
