@@ -16,8 +16,8 @@ from taxidask.errors import StoreError
 from taxidask.results import given, keys
 from taxidask.results import items as codec
 from taxidask.results.changes import seal, there
+from taxidask.results.drawing.maps import DEMAND_DAYS, Maps
 from taxidask.results.keys import CITY, LATEST, Key
-from taxidask.results.maps import DEMAND_DAYS, Maps
 from taxidask.results.paths import no_overlap, path_of, top_level
 from taxidask.results.values import plain
 from taxidask.units import is_whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from taxidask.results.maps import DEMAND_DAYS
+from taxidask.results.drawing.maps import DEMAND_DAYS
 from taxidask.settings import Settings
 from taxidask.units import DAY, slot_seconds_of
 

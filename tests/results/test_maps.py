@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 import taxidask as td
 from taxidask.errors import StoreError
-from taxidask.results import maps, packing
+from taxidask.results.drawing import maps, packing
 from taxidask.results.values import MAX_ITEM_BYTES, six_digits, sized, write_units
 from taxidask.runs.cost import map_writes
 
@@ -347,7 +347,7 @@ def test_damaged_outlines_are_said_to_be(sqlite, described):
 
 
 def test_a_run_s_maps_take_about_as_many_write_units_as_estimated(sqlite):
-    """The figures of `taxidask.results.maps` and of the README, from counts and bands of all sizes."""
+    """The figures of `taxidask.results.drawing.maps` and of the README, from counts and bands of all sizes."""
     zones, random = td.Zones(), np.random.default_rng(0)
     rhythm = 1 + 0.8 * np.sin(np.arange(48 * 28) / 48 * 2 * np.pi)
     level = rhythm[:, None, None] * random.lognormal(0, 2, (263, 2))

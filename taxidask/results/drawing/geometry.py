@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from taxidask.errors import SpaceError
-from taxidask.results.packing import Item, damaged, packed, unpacked
+from taxidask.results.drawing.packing import Item, damaged, packed, unpacked
 from taxidask.space import Grid, Space, Zones
 from taxidask.space.outlines import simplified
 

@@ -17,9 +17,9 @@ import pandas as pd
 from taxidask.errors import StoreError
 from taxidask.results import items as codec
 from taxidask.results import keys
-from taxidask.results.geometry import Geometry, bodies_of, geometry_of
+from taxidask.results.drawing.geometry import Geometry, bodies_of, geometry_of
+from taxidask.results.drawing.packing import damaged, interleaved, packed, straight, unpacked
 from taxidask.results.keys import Key
-from taxidask.results.packing import damaged, interleaved, packed, straight, unpacked
 from taxidask.results.values import plain, six_digits
 
 if TYPE_CHECKING:
