@@ -27,7 +27,7 @@ from taxidask.words import escaped, quantity
 from .cube import cube_of
 from .filters import Where
 from .ingest import Driver, OnBlock, shown
-from .layout import Layout, load_space, read_layout, save_space, write_layout
+from .layout import Layout, load_space, read_layout, save_space, set_aside, write_layout
 from .listing import known_sources, sources_table
 from .manifest import Manifest, Manifests
 from .parts import GoneError
@@ -160,7 +160,7 @@ class Lake:
             size = parse_bytes(block_size)
         except SettingsError as error:
             raise LakeError(f"block_size {error.message}", error.remedy) from error
-        found = self.find(sources, month=month, rules=rules)
+        found = self.find(sources, month=month, rules=rules, space=space)
         usable = [one for one in found if isinstance(one, Source)]
         if not usable:  # nothing is written, least of all a lake's space and slot
             results: list[SourceIngest] = []
@@ -194,10 +194,11 @@ class Lake:
         *,
         month: str | None = None,
         rules: Rules = Rules(),
+        space: SpaceLike = AUTO,
     ) -> list[Source | Unusable]:
         """What `ingest` would read; at files that the lake has in this version nobody looks."""
         known = known_sources(self._manifests.all(), month=month, rules=rules)
-        return survey(sources, storage=self.storage, month=month, known=known)
+        return set_aside(survey(sources, storage=self.storage, month=month, known=known), space, self.url, self.storage)
 
     def choose_space(self, space: SpaceLike, found: Sequence[Source]) -> Choice:
         """The space that `ingest` would count these sources in, and why; nothing is written."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from taxidask.errors import LakeError, SpaceError
-from taxidask.space import Space, space_from_dict
+from taxidask.space import AUTO, Grid, Space, SpaceLike, not_placed, space_from_dict, space_of
 from taxidask.storage import MissingError, Storage, join
-from taxidask.trips.sources import LAKE
+from taxidask.trips.sources import LAKE, Source, Unusable
 from taxidask.units import DAY, is_whole
 
 from .manifest import FORMAT, json_object
@@ -83,6 +84,25 @@ def load_space(lake: str, key: str, storage: Storage) -> Space:
         if (lake, key) not in _spaces:
             _spaces[lake, key] = _read_space(_space_url(lake, key), key, storage)
         return _spaces[lake, key]
+
+
+def set_aside(
+    found: Sequence[Source | Unusable], space: SpaceLike, lake: str, storage: Storage
+) -> list[Source | Unusable]:
+    """Sources as they are, but those that name zones where the lake's grid, or a new lake's, cannot place them."""
+    if not any(isinstance(one, Source) and one.era.locations == "zones" for one in found):
+        return list(found)
+    layout = read_layout(lake, storage)
+    own = load_space(lake, layout.space_key, storage) if layout else None
+    grid = own if isinstance(space, str) and space == AUTO else space_of(space)
+    if not isinstance(grid, Grid):
+        return list(found)
+    return [
+        Unusable(one.url, not_placed(one.url, grid, own))
+        if isinstance(one, Source) and one.era.locations == "zones"
+        else one
+        for one in found
+    ]
 
 
 def _read_space(url: str, key: str, storage: Storage) -> Space:

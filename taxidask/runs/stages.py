@@ -415,7 +415,7 @@ def open_job(settings: Settings) -> tuple[Lake, Storage, list[Source | Unusable]
     storage = default_storage()
     try_report(settings.report, storage)
     lake = Lake(settings.lake, storage=storage)
-    found = lake.find(settings.sources, rules=rules_of(settings))
+    found = lake.find(settings.sources, rules=rules_of(settings), space=settings.space)
     errors = [one.error for one in found if isinstance(one, Unusable)]
     if len(errors) == len(found):
         raise_unusable(errors, len(found))

@@ -9,7 +9,7 @@ from typing import Any
 
 from taxidask.errors import SpaceError
 from taxidask.space.base import Space
-from taxidask.space.choosing import AUTO, NAMED, Choice, SpaceLike, choose_space, space_of
+from taxidask.space.choosing import AUTO, NAMED, Choice, SpaceLike, choose_space, not_placed, space_of
 from taxidask.space.grid import Grid
 from taxidask.space.kernel import Kernel, locate_ids, locate_points
 from taxidask.space.places import as_point, find_zone, point_name, zone_at, zone_name
@@ -29,6 +29,7 @@ __all__ = [
     "find_zone",
     "locate_ids",
     "locate_points",
+    "not_placed",
     "point_name",
     "space_from_dict",
     "space_of",

@@ -93,10 +93,15 @@ def choose_space(space: SpaceLike, sources: Iterable[tuple[str, str]], *, own: S
     else:
         choice = Choice(space_of(space))
     if zoned is not None and isinstance(choice.space, Grid):
-        raise SpaceError(
-            f"{zoned} says where trips begin and end by taxi zone, which {choice.space!r} cannot place",
-            "count the lake again in the taxi zones, lake.recount(space=td.Zones()), or use another lake"
-            if isinstance(own, Grid)
-            else "count in the taxi zones: space=td.Zones()",
-        )
+        raise not_placed(zoned, choice.space, own)
     return choice
+
+
+def not_placed(zoned: str, space: Grid, own: Space | None) -> SpaceError:
+    """What is wrong with a source that names zones where a grid counts, `own` that of a lake which is there already."""
+    return SpaceError(
+        f"{zoned} says where trips begin and end by taxi zone, which {space!r} cannot place",
+        "count the lake again in the taxi zones, lake.recount(space=td.Zones()), or use another lake"
+        if isinstance(own, Grid)
+        else "count in the taxi zones: space=td.Zones()",
+    )

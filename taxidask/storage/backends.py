@@ -21,6 +21,7 @@ READ_PART = 16 * MIB  # a longer range is fetched from S3 over several connectio
 WRITE_PART = 64 * MIB  # a larger object goes to S3 as a multipart upload
 
 Entries = list[tuple[str, int, str]]  # path, size and version
+Closed = list[str] | None  # folders further down that may not be listed are added to it instead of raised
 
 
 class ConditionLost(Exception):  # noqa: N818 - not an error: the answer "no" of a conditional write
@@ -33,7 +34,7 @@ class Backend:
     def stat(self, path: str) -> tuple[int, str]:
         raise NotImplementedError
 
-    def list(self, path: str, depth: int | None = None) -> Entries:
+    def list(self, path: str, depth: int | None = None, closed: Closed = None) -> Entries:
         raise NotImplementedError
 
     def read(self, path: str, start: int, stop: int | None) -> bytes:
@@ -58,10 +59,17 @@ class _Local(Backend):
             raise IsADirectoryError(errno.EISDIR, "is a directory", path)
         return info.st_size, f"{info.st_size}-{info.st_mtime_ns}-{info.st_ino}"
 
-    def list(self, path: str, depth: int | None = None) -> Entries:
+    def list(self, path: str, depth: int | None = None, closed: Closed = None) -> Entries:
         found: Entries = []
         above: dict[str, frozenset[tuple[int, int]]] = {path: frozenset()}  # of each folder, those it lies in
-        for folder, folders, names in os.walk(path, onerror=self._unless_missing, followlinks=True):
+
+        def unlisted(error: OSError) -> None:
+            if closed is not None and isinstance(error, PermissionError) and str(error.filename) != path:
+                closed.append(str(error.filename))
+            elif not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                raise error
+
+        for folder, folders, names in os.walk(path, onerror=unlisted, followlinks=True):
             before = above.pop(folder)
             try:
                 info = os.stat(folder)  # noqa: PTH116
@@ -84,11 +92,6 @@ class _Local(Backend):
                         continue  # a temporary file that has gone since
                     found.append((file, 0, ""))  # a link to nothing or to itself: the others are listed all the same
         return found
-
-    @staticmethod
-    def _unless_missing(error: OSError) -> None:
-        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-            raise error
 
     def read(self, path: str, start: int, stop: int | None) -> bytes:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123
@@ -164,7 +167,7 @@ class _Memory(Backend):
         data = self.read(path, 0, None)
         return len(data), f"{len(data)}-{xxhash.xxh3_128_hexdigest(data)}"
 
-    def list(self, path: str, depth: int | None = None) -> Entries:
+    def list(self, path: str, depth: int | None = None, closed: Closed = None) -> Entries:  # noqa: ARG002
         with self._lock:
             prefix = f"/{path}/" if path else "/"
             names = [name for name in self._fs.store if name.startswith(prefix)]
@@ -251,7 +254,7 @@ class _S3(Backend):
             if region and region != asked:
                 raise WrongRegionError(region, asked)
 
-    def list(self, path: str, depth: int | None = None) -> Entries:
+    def list(self, path: str, depth: int | None = None, closed: Closed = None) -> Entries:  # noqa: ARG002
         bucket, key = self._split(path)
         found: Entries = []
         more: dict[str, str] = {}

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from taxidask.credentials import REMEDY, credential_in
 from taxidask.errors import StorageError
-from taxidask.storage.backends import LOCAL, MEMORY, MIB, Backend, ConditionLost, s3
+from taxidask.storage.backends import LOCAL, MEMORY, MIB, Backend, Closed, ConditionLost, s3
 from taxidask.storage.errors import MissingError, explained, told, worth_retrying
 
 __all__ = ["MissingError", "Stat", "Storage", "absolute", "counted", "default_storage", "join", "scheme"]
@@ -219,21 +219,25 @@ class Storage:
             return False
         return True
 
-    def list(self, url: str, *, depth: int | None = None) -> Stats:
+    def list(self, url: str, *, depth: int | None = None, closed: Closed = None) -> Stats:
         """Every object below a URL, sorted by URL; empty where there is nothing.
 
-        With a `depth`, folders further down need not be looked into: 1 is the folder alone.
+        With a `depth`, folders further down need not be looked into: 1 is the folder alone. With `closed`, those that
+        may not be listed are added to it, and no error.
         """
         backend, path = self._backend(url)
-        entries = self._call("list", url, lambda: backend.list(path, depth))
+        entries = self._call("list", url, lambda: backend.list(path, depth, closed))
         return [
             Stat(_named(url, name), size, version)
             for name, size, version in sorted(entries)
             if not _TEMPORARY.search(name)
         ]
 
-    def glob(self, pattern: str) -> Stats:
-        """Objects whose URL matches a pattern of ``*``, ``?``, ``[…]`` (within one folder) and ``**`` (any folders)."""
+    def glob(self, pattern: str, *, closed: Closed = None) -> Stats:
+        """Objects whose URL matches a pattern of ``*``, ``?``, ``[…]`` (within one folder) and ``**`` (any folders).
+
+        What is `closed` is as in `list`.
+        """
         pattern = absolute(pattern)
         match = _MAGIC.search(pattern)
         if match is None:
@@ -241,7 +245,7 @@ class Storage:
         fixed = pattern[: match.start()].rpartition("/")[0] or "/"
         expression = _glob_expression(pattern)
         depth = None if "**" in pattern else pattern[len(fixed.rstrip("/")) :].count("/")
-        return [stat for stat in self.list(fixed, depth=depth) if expression.fullmatch(stat.url)]
+        return [stat for stat in self.list(fixed, depth=depth, closed=closed) if expression.fullmatch(stat.url)]
 
     def read(self, url: str, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes ``[start, stop)`` of an object, fewer where it ends before."""

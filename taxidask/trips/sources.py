@@ -225,14 +225,25 @@ def _check_name(name: str) -> None:
         raise SourceError(f"the name of {shown} is not UTF-8", "rename it")
 
 
-def _expand(name: str, storage: Storage) -> list[Stat]:
+def _expand(name: str, storage: Storage) -> list[Stat | Unusable]:
+    """The files behind a name, and folders among them that may not be listed: these keep none of the others out."""
+    closed: list[str] = []
+    found = _files(name, storage, closed)
+    return [*found, *(Unusable(_printable(folder), _closed(folder)) for folder in dict.fromkeys(closed))]
+
+
+def _closed(folder: str) -> SourceError:
+    return SourceError(f"the folder {folder} may not be listed", f"allow it, chmod u+rx {folder}, or leave it out")
+
+
+def _files(name: str, storage: Storage, closed: list[str]) -> list[Stat]:
     url = absolute(name)
     if re.search(r"[*?\[]", name) and not _is_folder(url):
         try:
             return [storage.stat(url)]  # a name may hold these characters itself
         except (MissingError, StorageError):
-            found = storage.glob(url)
-        if not found:
+            found = storage.glob(url, closed=closed)
+        if not found and not closed:
             raise SourceError(f"no file matches {name}", "check the pattern; quote it from the shell")
         return found
     try:
@@ -242,12 +253,12 @@ def _expand(name: str, storage: Storage) -> list[Stat]:
     except StorageError:
         if not _is_folder(url):
             raise
-    listed = storage.list(url)
+    listed = storage.list(url, closed=closed)
     lakes = {stat.url.removesuffix(LAKE) for stat in listed if stat.url.endswith(f"/{LAKE}")}
     if lakes:
         listed = [stat for stat in listed if not any(stat.url.startswith(lake) for lake in lakes)]
     found = [stat for stat in listed if _SUFFIX.search(stat.url)]
-    if found:
+    if found or closed:
         return found
     if listed or _is_folder(url):
         raise SourceError(

@@ -10,7 +10,7 @@ import pytest
 
 import taxidask as td
 from taxidask.compute.executors import ThreadExecutor
-from taxidask.errors import SourceError, StorageError
+from taxidask.errors import SourceError, SpaceError, StorageError
 from taxidask.lake import Lake
 from taxidask.runs.stages import left_out
 from taxidask.storage import Storage
@@ -159,3 +159,45 @@ def test_what_a_folder_has_and_cannot_be_read_is_named(tmp_path):
     assert len(str(result.sources[3].error)) < 1800
     notes = left_out(result)
     assert [sum(source.url in note for note in notes) for source in result.sources] == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("pattern", ["", "/**/*.csv"])
+def test_a_folder_that_may_not_be_listed_is_one_line_and_the_others_are_read(tmp_path, pristine, monkeypatch, pattern):
+    (tmp_path / "in" / "locked").mkdir(parents=True)
+    (tmp_path / "in" / "open").mkdir()
+    for name, file in zip(("locked", "open"), pristine, strict=True):
+        (tmp_path / "in" / name / Path(file).name).write_bytes(Path(file).read_bytes())
+    scandir = os.scandir
+
+    def forbid(folder):  # root may list everything
+        if Path(folder).name == "locked":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", forbid)
+    lake, source = Lake(tmp_path / "lake"), f"{tmp_path}/in{pattern}"
+    good, bad = lake.ingest(source, errors="report").sources
+    assert (Path(good.url).name, good.rows) == ("yellow_tripdata_2015-02.csv", 200)
+    assert bad.url == str(tmp_path / "in" / "locked")
+    assert "may not be listed" in str(bad.error)
+    with pytest.raises(SourceError, match=r"locked may not be listed; allow it, chmod u\+rx"):
+        td.count_trips(source)
+
+
+def test_zones_in_a_lake_with_a_grid_are_one_line_and_the_others_are_read(tmp_path, pristine):
+    [zoned] = td.make_sample(tmp_path, start="2018-01", trips_per_month=200)
+    own, new = Lake(tmp_path / "own"), Lake(tmp_path / "new")
+    own.ingest(pristine[0])
+    for lake, space, remedy in ((own, "auto", "lake.recount(space=td.Zones())"), (new, "new_york", "space=td.Zones()")):
+        bad, *good = lake.ingest([zoned, *pristine], space=space, errors="report").sources
+        assert [one.rows for one in good] == [200, 200]
+        assert isinstance(bad.error, SpaceError)
+        assert "which Grid(24, 25" in str(bad.error)
+        assert remedy in str(bad.error)
+        assert set(lake.sources()["url"]) == set(map(str, pristine))
+    with pytest.raises(SpaceError):
+        own.ingest([zoned, *pristine])
+    nothing = Lake(tmp_path / "nothing")
+    with pytest.raises(SpaceError):
+        nothing.ingest(zoned, space="new_york")
+    assert not (tmp_path / "nothing").exists()
