@@ -17,7 +17,7 @@ from taxidask.trips.rules import month_bounds
 from taxidask.units import DAY, LONGEST_SPAN
 
 from .filters import naive
-from .manifest import Manifest, cube_url
+from .manifest import Manifest, added_url, cube_url
 from .parts import GoneError
 from .tally import Tally, read_tally
 from .tasks import count_parts
@@ -46,11 +46,16 @@ def cube_of(
     start: Any = None,
     end: Any = None,
 ) -> Cube:
-    """Add up the counts of all sources; a source none of whose rows was kept covers nothing."""
+    """Add up the counts of all sources.
+
+    A source none of whose rows was kept covers nothing; nor do single trips that people added, beside other sources:
+    the day of one would else be a day on which no other was made.
+    """
     from taxidask.cube import Cube
 
     useful = [manifest for manifest in manifests if manifest.kept]
-    spans = [covered(manifest) for manifest in useful]
+    telling = [one for one in useful if not one.url.startswith(added_url(lake))] or useful
+    every, spans = ([covered(manifest) for manifest in some] for some in (useful, telling))
     if not spans and (start is None or end is None):
         raise LakeError(f"the lake {lake} has no trips yet", "ingest some: lake.ingest(sources)")
     low = min(span[0] for span in spans) if start is None else _slot_start("start", start, slot_seconds)
@@ -61,7 +66,7 @@ def cube_of(
             "give a start before the end, within the months that lake.sources() lists",
         )
     if high - low > LONGEST_SPAN and (start is None or end is None):
-        wide = max(useful, key=lambda one: covered(one)[1] - covered(one)[0])
+        wide = max(telling, key=lambda one: covered(one)[1] - covered(one)[0])
         one, other, early, late = (
             pd.Timestamp(moment, unit="s").strftime("%Y-%m-%d") for moment in (low, high, *covered(wide))
         )
@@ -90,7 +95,7 @@ def cube_of(
     # A trip ends at most as long after it begins as its rules allow, so other sources have nothing in these slots.
     longest = [int(one.rules["max_duration_hours"] * 3600) + 1 for one in useful]
     near = [
-        one for one, span, most in zip(useful, spans, longest, strict=True) if span[0] < high and span[1] + most > low
+        one for one, span, most in zip(useful, every, longest, strict=True) if span[0] < high and span[1] + most > low
     ]
     with ThreadPoolExecutor(READERS) as pool:
         for at in range(0, len(near), READERS):

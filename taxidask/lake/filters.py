@@ -58,8 +58,9 @@ def parse_where(where: Where, schema: pa.Schema) -> tuple[pc.Expression | None, 
     ----------
     where : str or list of (column, op, value)
         Tuples all of which must hold, op one of ``== != < <= > >= in, not in, is, is not``; or text with comparisons,
-        ``and``, ``or``, ``not``, ``in (…)`` and ``is null``. Text is parsed, never evaluated. As in SQL a null fulfils
-        neither a condition nor its negation: ``is null`` and ``is not null`` ask for it.
+        ``and``, ``or``, ``not``, ``in (…)`` and ``is null``, which may also stand among the tuples. Text is parsed,
+        never evaluated. As in SQL a null fulfils neither a condition nor its negation: ``is null`` and ``is not null``
+        ask for it.
     schema : pyarrow.Schema
         The columns and their types: values are read as their column's type.
 
@@ -83,6 +84,11 @@ def parse_where(where: Where, schema: pa.Schema) -> tuple[pc.Expression | None, 
     parts: list[pc.Expression] = []
     _check_number(len(conditions))
     for condition in conditions:
+        if isinstance(condition, str):
+            parser = _Text(condition, schema)
+            parts.append(parser.expression())
+            columns |= parser.columns
+            continue
         if not isinstance(condition, (tuple, list)) or len(condition) != 3:
             raise LakeError(
                 f"the condition {shown(condition)} is no (column, op, value)", 'like ("fare_amount", ">", 20)'

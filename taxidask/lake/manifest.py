@@ -49,6 +49,11 @@ def work_folder(lake: str, stem: str) -> str:
     return join(lake, "blocks", stem)
 
 
+def added_url(lake: str, name: str = "") -> str:
+    """Where single trips that people added lie, which no file of a month held: they say nothing of other trips."""
+    return join(lake, "added", name)
+
+
 def cube_url(lake: str, count_key: str, part: str) -> str:
     """Where a source's counts are, for one space and slot."""
     return join(lake, "cube", count_key, f"{part}.parquet")

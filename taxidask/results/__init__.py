@@ -1,7 +1,7 @@
 """What is published: one store interface, DynamoDB for the cloud and SQLite for one machine.
 
-Only for itself: batch, changes, dynamodb, explain, given, items, keys, opening, paths, sqlite, store, values, wire.
-Tests: tests/results.
+Only for itself: batch, changes, dynamodb, explain, given, items, opening, paths, sqlite, store, values, wire. Tests:
+tests/results.
 
 Examples
 --------

@@ -12,6 +12,7 @@ from typing import Any
 
 from taxidask.errors import StoreError
 from taxidask.results import wire
+from taxidask.results.added import Conditions
 from taxidask.results.batch import TABLE_UNITS, Pacer, Refusal, Write, write_all
 from taxidask.results.explain import code_of, explain, is_transient, is_unreachable, missing, strange_keys
 from taxidask.results.keys import Key
@@ -259,6 +260,7 @@ class DynamoDBStore(Store):
         prefix: str | None = None,
         newest_first: bool = False,
         limit: int | None = None,
+        where: Conditions = (),
     ) -> Iterator[Item]:
         condition, values = "pk = :pk", {":pk": pk}
         if prefix is not None:
@@ -280,6 +282,8 @@ class DynamoDBStore(Store):
             "ScanIndexForward": not newest_first,
             "ConsistentRead": True,
         }
+        if where:
+            request |= wire.filter_of(where, request["ExpressionAttributeValues"])
         if limit is not None:
             request["Limit"] = limit
         while True:

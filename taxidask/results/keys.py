@@ -15,6 +15,11 @@ partition key (pk)                    sort key (sk)         item
 ``ingest#<lake>``                     ``<sha256 of URL>``   what ingesting one source found
 ``latest``                            ``latest``            what the Overview shows first
 ``runs``                              ``20160201T…-ab12cd`` a run; ids sort by time
+``trips#<day>``                       ``<time>#<digest>``   a trip that was added and is not in the lake yet
+``added#days``                        ``2016-02-01``        a day that had added trips
+``added#loads``                       ``<content>``         a file of added trips: who, when, how far
+``added#file#<content>``              ``0000``              its bytes, in parts, until they are in the lake
+``added#batches``                     ``00000001``          trips from the form that went into the lake together
 ====================================  ====================  =====================================================
 
 Every read knows its pk, so it is a GetItem or a Query. Cells are partitions of their own, which spreads a month's
@@ -36,6 +41,9 @@ from taxidask.units import is_whole
 CITY = "city"
 RUNS = "runs"
 LATEST = "latest"
+ADDED_DAYS = "added#days"
+LOADS = "added#loads"
+BATCHES = "added#batches"
 RESERVED = ("pk", "sk", "expires_at")
 
 # a key may have 2,048 (pk) and 1,024 bytes (sk); three such parts fit into either
@@ -118,6 +126,26 @@ def ingest_key(lake_url: str, url: str) -> Key:
 def run_key(run: str) -> Key:
     """A run's row."""
     return Key(RUNS, part(run))
+
+
+def trips_pk(day: str) -> str:
+    """Partition of the trips that were added of a day."""
+    return f"trips#{part(day)}"
+
+
+def trip_key(pickup: datetime, digest: str) -> Key:
+    """An added trip: of its day, by the time of its pickup."""
+    return Key(trips_pk(pickup.date().isoformat()), f"{pickup:%H:%M:%S.%f}#{digest}")
+
+
+def load_key(content: str) -> Key:
+    """What became of a file of added trips."""
+    return Key(LOADS, part(content))
+
+
+def file_pk(content: str) -> str:
+    """Partition of a file's bytes."""
+    return f"added#file#{part(content)}"
 
 
 def run_time(run: str) -> datetime | None:

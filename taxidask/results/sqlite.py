@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from taxidask.errors import StoreError
+from taxidask.results.added import Conditions
 from taxidask.results.keys import Key
 from taxidask.results.store import Item, Progress, Store, look, no_such_place
 from taxidask.results.values import same, sized
@@ -264,8 +265,10 @@ class SQLiteStore(Store):
         prefix: str | None = None,
         newest_first: bool = False,
         limit: int | None = None,  # noqa: ARG002 - one read brings everything
+        where: Conditions = (),
     ) -> Iterator[Item]:
-        conditions, values = ["pk = ?"], [pk]
+        conditions: list[str] = ["pk = ?"]
+        values: list[Any] = [pk]
         if first is not None:
             conditions.append("sk >= ?")
             values.append(first)
@@ -274,7 +277,12 @@ class SQLiteStore(Store):
             values.append(last)
         if prefix is not None:
             conditions.append("substr(sk, 1, ?) = ?")
-            values += [len(prefix), prefix]  # type: ignore[list-item]
+            values += [len(prefix), prefix]
+        for name, op, value in where:
+            many = value if op == "in" else [value]
+            # as what JSON says it is, a number or a text; what is not there meets no condition
+            conditions.append(f"json_extract(item, ?) {op.upper()} ({', '.join('?' * len(many))})")
+            values += [f"$.{name}", *many]
         order = "DESC" if newest_first else "ASC"
         statement = f"SELECT sk, item FROM items WHERE {' AND '.join(conditions)} ORDER BY sk {order}"  # noqa: S608
         with self._errors():

@@ -15,6 +15,7 @@ import pandas as pd
 from taxidask.errors import StoreError
 from taxidask.results import given, keys
 from taxidask.results import items as codec
+from taxidask.results.added import AddedTrips, Conditions
 from taxidask.results.changes import seal, there
 from taxidask.results.drawing.maps import DEMAND_DAYS, Maps
 from taxidask.results.keys import CITY, LATEST, Key
@@ -29,8 +30,8 @@ Item = dict[str, Any]
 Progress = Callable[[int, int], None]
 
 
-class Store(Maps, ABC):
-    """Published results: forecasts, counted demand, maps, model cards, metrics, ingest summaries and runs.
+class Store(AddedTrips, Maps, ABC):
+    """Published results: forecasts, counted demand, maps, model cards, metrics, ingest summaries and runs; added trips.
 
     Open one with `open_store`. Opening is cheap and touches nothing; `check` says whether the store can be used, and
     `create` makes it. A store may be shared between threads and sent to other processes.
@@ -107,6 +108,7 @@ class Store(Maps, ABC):
         prefix: str | None = None,
         newest_first: bool = False,
         limit: int | None = None,
+        where: Conditions = (),
     ) -> Iterator[Item]:
         """Items of a partition in the order of their sort keys, from `first` to `last`, both included."""
 

@@ -5,7 +5,7 @@ A float travels as the shortest text that reads back as the same float, so that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 _MAX_INT = 2**63
@@ -36,6 +36,35 @@ def encode(value: Any) -> dict[str, Any]:
 def encode_item(item: Mapping[str, Any]) -> dict[str, Any]:
     """An item's attributes."""
     return {name: encode(value) for name, value in item.items()}
+
+
+def filter_of(where: Iterable[tuple[str, str, Any]], values: dict[str, Any]) -> dict[str, Any]:
+    """A query's filter of (attribute, op, value), op one of ``>= <= in``; an attribute that lacks meets none of them.
+
+    `values` are those that the query has already.
+
+    Examples
+    --------
+    >>> filter_of([("fare_amount", ">=", 20)], {})["FilterExpression"]
+    '#f0 >= :f0'
+    """
+    names, conditions = {}, []
+    for number, (name, op, value) in enumerate(where):
+        names[f"#f{number}"] = name
+        if op == "in":
+            marks = {f":f{number}x{i}": encode(one) for i, one in enumerate(value)}
+            # IN takes a hundred values
+            listed = [", ".join(list(marks)[at : at + 100]) for at in range(0, len(marks), 100)]
+            conditions.append("(" + " OR ".join(f"#f{number} IN ({some})" for some in listed) + ")")
+        else:
+            marks = {f":f{number}": encode(value)}
+            conditions.append(f"#f{number} {op} :f{number}")
+        values = values | marks
+    return {
+        "FilterExpression": " AND ".join(conditions),
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }
 
 
 def decode(value: Mapping[str, Any]) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from taxidask.asking.moving import bring, settle, waits
 from taxidask.backtests import backtest
 from taxidask.cube import Cube
 from taxidask.demand import DemandModel, Forecast, folds_of
@@ -96,7 +97,7 @@ def ingest_inputs(job: Job) -> str:
 
 def ingest_ready(job: Job, outputs: dict[str, Any]) -> bool:
     """Whether the lake is as it was left; a source that could be opened, and not be read, may be readable now."""
-    if outputs.get("failed"):
+    if outputs.get("failed") or waits(job.store, job.lake):
         return False
     return bool(outputs.get("fingerprint")) and outputs["fingerprint"] == job.lake.fingerprint()
 
@@ -128,9 +129,11 @@ def ingest(job: Job) -> dict[str, Any]:
             job.read["bytes"] = done["bytes"]
         job.ledger.progress(**done)
 
+    usable = [one for one in job.sources if isinstance(one, Source)]
+    added, staying = bring(job.store, job.lake, job.lake.choose_space(job.settings.space, usable).space)
     try:
         result = job.lake.ingest(
-            job.sources,
+            [*job.sources, *added],
             space=job.settings.space,
             slot=job.settings.slot,
             client=job.client,
@@ -144,6 +147,7 @@ def ingest(job: Job) -> dict[str, Any]:
     except RunError:
         job.ledger.check()
         raise
+    settle(job.store, job.lake)
     table = job.lake.sources()
     job.store.put_ingest(job.lake.url, table.to_dict("records"))
     if not int(table["kept"].sum()):
@@ -162,7 +166,7 @@ def ingest(job: Job) -> dict[str, Any]:
         "bytes": int(table["bytes"].sum()),
         "detail": f"{quantity(len(table), 'source')}, {kept:,} kept, {rejected:,} rejected, counted in {space}",
         "blocks": done["blocks"],
-        "left_out": left_out(result),
+        "left_out": [*left_out(result), *staying],
         "outputs": {"fingerprint": job.lake.fingerprint(), "failed": failed},
     }
 

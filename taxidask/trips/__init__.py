@@ -1,6 +1,6 @@
 """What a trip is and how it is read: eras, the compiled parser, rules, a source's rows, many sources' counts.
 
-Only for itself: blockcounts, count, kernels, parquet, streams, tables, typed, unpack. Tests: tests/trips.
+Only for itself: blockcounts, count, kernels, parquet, streams, tables, unpack. Tests: tests/trips.
 """
 
 from __future__ import annotations

@@ -129,6 +129,15 @@ def judge_columns(columns: dict[str, Any], *, zones: bool, month: str | None, ru
     >>> [REASONS[code] for code in judge_columns(row, zones=True, month=None, rules=Rules())]
     ['outside_city']
     """
+    conditions = faults(columns, zones=zones, month=month, rules=rules)
+    codes = np.full(len(columns["pickup_datetime"]), KEPT, dtype=np.int8)
+    for code in range(len(REASONS) - 1, -1, -1):
+        codes[conditions[REASONS[code]]] = code
+    return codes
+
+
+def faults(columns: dict[str, Any], *, zones: bool, month: str | None, rules: Rules) -> dict[str, np.ndarray]:
+    """Which rows each reason applies to, of columns as `judge_columns` takes them."""
     pickup, dropoff = columns["pickup_datetime"], columns["dropoff_datetime"]
     passengers, distance, fare = columns["passenger_count"], columns["trip_distance"], columns["fare_amount"]
     places = (
@@ -154,7 +163,7 @@ def judge_columns(columns: dict[str, Any], *, zones: bool, month: str | None, ru
         )  # fmt: skip
     low, high = month_bounds(month)
     duration = dropoff - pickup
-    conditions = {
+    return {
         "malformed": malformed,
         "bad_datetime": columns["pickup_missing"] | columns["dropoff_missing"],
         "outside_month": (pickup < low) | (pickup >= high),
@@ -167,7 +176,3 @@ def judge_columns(columns: dict[str, Any], *, zones: bool, month: str | None, ru
         & ~((passengers >= rules.min_passengers) & (passengers <= rules.max_passengers)),
         "outside_city": outside,
     }
-    codes = np.full(len(pickup), KEPT, dtype=np.int8)
-    for code in range(len(REASONS) - 1, -1, -1):
-        codes[conditions[REASONS[code]]] = code
-    return codes

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from taxidask.results.dynamodb import DynamoDBStore
+from taxidask.trips.schema import TRIP_SCHEMA
 
 SPACE = "grid-2x2_-74.05_40.63_-73.75_40.85"
 READS = {
@@ -19,6 +23,9 @@ READS = {
     "get_latest": lambda s: s.get_latest(),
     "get_run": lambda s: s.get_run("20160201T000000Z-aaaaaa"),
     "list_runs": lambda s: s.list_runs(20),
+    "get_load": lambda s: s.get_load("c" * 32),
+    "added_days": lambda s: s.added_days("2016-01-31", "2016-02-02"),
+    "added_trips": lambda s: list(s.added_trips(where=[("fare_amount", ">=", 5)])),
 }
 
 
@@ -33,6 +40,9 @@ def filled(dynamodb, make_forecast, make_cube, run_item):
     dynamodb.put_latest({"run": "r"})
     for i in range(30):
         dynamodb.create_run({**run_item, "id": f"20160201T0000{i:02d}Z-aaaaaa"})
+    trip = {"pickup_datetime": datetime(2016, 2, 1), "dropoff_datetime": datetime(2016, 2, 1), "fare_amount": 10.0}
+    trips = pa.Table.from_pylist([trip], TRIP_SCHEMA)
+    dynamodb.load_trips("c" * 32, trips, b"bytes", {"name": "a.csv", "who": "ann", "rows": 1, "rejected": {}})
     return dynamodb
 
 
@@ -52,7 +62,7 @@ def test_the_recorder_sees_a_scan(filled, calls):
 
 
 def test_no_read_ever_scans(filled, calls):
-    methods = {name for name in dir(DynamoDBStore) if name.startswith(("get_", "list_"))}
+    methods = {name for name in dir(DynamoDBStore) if name.startswith(("get_", "list_", "added_"))}
     assert methods == set(READS), "a new read method: name it here"
     for name, read in READS.items():
         calls.clear()
@@ -68,8 +78,9 @@ def test_no_write_ever_scans(filled, calls, make_forecast, make_cube, run_item):
     filled.put_demand(make_cube())
     filled.put_ingest("/lake", [{"url": "u01"}], replace=True)
     filled.update_run("20160201T000000Z-aaaaaa", {"heartbeat": 1.5}, expect={"owner": "host:1:aa"})
+    filled.end_load(filled.get_load("c" * 32))
     filled.create()
-    assert set(calls) <= {"BatchWriteItem", "Query", "UpdateItem", "DescribeTable", "DescribeTimeToLive"}
+    assert set(calls) <= {"BatchWriteItem", "Query", "UpdateItem", "GetItem", "DescribeTable", "DescribeTimeToLive"}
 
 
 def test_a_heartbeat_is_one_small_call(filled):

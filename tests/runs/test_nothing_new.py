@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import taxidask as td
+from taxidask.asking import add_trip, ask_trips, load_file
 from taxidask.backtests import backtest
 from taxidask.cli import main
 from taxidask.report.data import open_run
@@ -177,3 +178,28 @@ def test_a_run_publishes_maps_and_what_its_backtest_foresaw(job: td.Settings, mo
     expected = store.get_forecast(key, 330, slot=slot)
     assert ahead.numbers["mean"][:, 330].ravel().tolist() == expected["mean"].tolist()
     assert store.get_geometry(key).cells == cube.space.cells
+
+
+def test_a_run_takes_in_what_was_added_and_the_next_one_finds_nothing_new(job: td.Settings, tmp_path: Path) -> None:
+    first = td.run(job, progress=False)
+    store, lake = td.open_store(first.store), td.Lake(first.lake)
+    (other,) = td.make_sample(str(tmp_path / "other"), start="2015-03", trips_per_month=300, seed=9)
+    path = Path(other).rename(tmp_path / "more.csv")
+    loaded = load_file(str(path), store=store, lake=lake, who="ann")
+    trip = lake.trips(limit=1).iloc[0].dropna().to_dict() | {"tip_amount": 0.37}
+    assert add_trip(trip, store=store, who="ann")[1]
+    before = ask_trips(store=store, lake=lake, limit=0)
+    assert before.added == loaded.kept + 1
+    second = td.run(job, progress=False)
+    assert ran(second)["ingest"]
+    after = ask_trips(store=store, lake=lake, limit=0)
+    assert (after.count, after.added) == (before.count, 0)
+    assert len(lake.trips()) == before.count == second.stages["ingest"]["kept"]
+    assert int(lake.cube().counts[..., 0].sum()) == before.count - lake_outside(lake)
+    assert not any(ran(td.run(job, progress=False)).values())
+
+
+def lake_outside(lake: td.Lake) -> int:
+    """Pickups that lie in no cell."""
+    trips = lake.trips()
+    return int((lake.space.locate(trips["pickup_longitude"], trips["pickup_latitude"]) < 0).sum())
