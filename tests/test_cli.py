@@ -241,8 +241,16 @@ def test_a_quote_between_places_by_name_id_or_point(sample: Path, capsys: pytest
     assert call("quote", "--pickup", "jfk airport", "--dropoff", "-73.985,40.758", *when, "--json") == 0
     quote = json.loads(capsys.readouterr().out)
     assert (quote["pickup"], quote["dropoff"], quote["tariff"]) == ("JFK Airport (132)", "(-73.9850, 40.7580)", 52.0)
+    assert sum(quote["parts"].values()) == pytest.approx(quote["price"])
     assert call("quote", "--pickup", "132", "--dropoff", "Midtown Center", *when) == 0
-    assert "JFK Airport (132) to Midtown Center (161)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "JFK Airport (132) to Midtown Center (161)" in said
+    assert "flag fall" not in said
+    assert call("quote", "--pickup", "132", "--dropoff", "161", *when, "--why") == 0
+    said = capsys.readouterr().out
+    price = float(said.removeprefix("Quote: ").split()[0])
+    assert sum(float(line.split()[-2]) for line in said.splitlines()[1:]) == pytest.approx(price)
+    assert "  flag fall                         +2.50 USD" in said
     assert call("quote", "--pickup", "JFK", "--dropoff", "161", *when) == 2
     assert "did you mean JFK Airport (132, Queens)?" in capsys.readouterr().err
 

@@ -87,6 +87,7 @@ def quote(
     dropoff: Annotated[str, Parameter(allow_leading_hyphen=True)],
     at: str,
     passengers: int = 1,
+    why: Annotated[bool, Parameter(negative="")] = False,
     lake: Lake = None,
     json: Json = False,
 ) -> int:
@@ -102,7 +103,10 @@ def quote(
         LON,LAT in degrees, or a taxi zone's name or id: `-73.99,40.75`, `'Midtown Center'` or `161`.
     at
         New York wall-clock time.
+    why
+        Print what the price is made of, too; with --json it is always there, as `parts`.
     """
+    from taxidask.fare.why import in_cents
     from taxidask.storage import absolute, join
 
     model = taxidask.FareModel.load(join(absolute(settings_of(lake=lake).lake), "models", "fare"))
@@ -111,4 +115,7 @@ def quote(
     except SpaceError as error:
         raise SettingsError(error.message, error.remedy) from error
     output(dumps(vars(result)) if json else result)
+    if why and not json:
+        for part, usd in zip(result.parts, in_cents(result.parts), strict=True):
+            output(f"  {part:<30} {usd:+8.2f} USD")
     return DONE

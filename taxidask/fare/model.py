@@ -28,6 +28,7 @@ from taxidask.fare.rides import (
 )
 from taxidask.fare.tasks import Lessons, Past, ask, fit_pasts, load_boosters
 from taxidask.fare.training import MIN_ROWS, Band, Learned, Options, spread
+from taxidask.fare.why import parts_of
 from taxidask.units import is_whole
 
 if TYPE_CHECKING:
@@ -289,6 +290,7 @@ class FareModel:
             int(passengers),
             self.options.interval,
             "; ".join(notes),
+            parts_of((self._boosters or {})["fare"], card["features"], rides, fare, tolls),
         )
 
     def save(self, url: str) -> str:

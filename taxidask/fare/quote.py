@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 
 from taxidask.clock import wall_clock
 from taxidask.errors import ModelError
+from taxidask.fare.why import in_cents
 from taxidask.space import as_point, find_zone, point_name, zone_at, zone_name
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Quote:
     interval : float
     note : str
         What to keep in mind, if anything.
+    parts : dict
+        What the price is made of; `why` gives it as a table.
     """
 
     fare: float
@@ -52,6 +55,33 @@ class Quote:
     passengers: int = 1
     interval: float = 0.8
     note: str = ""
+    parts: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
+
+    def why(self) -> pd.DataFrame:
+        """What the price is made of, in USD: the parts add up to it.
+
+        Returns
+        -------
+        DataFrame
+            part, usd. First the flag fall, and what the meter adds for an average ride among those the model was fitted
+            on; then by how much this ride's distance, places, time, date and passengers raise or lower the fare from
+            there (Shapley values of the model's features); last the tolls.
+
+        Examples
+        --------
+        >>> import tempfile, taxidask as td
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path] = td.make_sample(folder, start="2015-03", trips_per_month=4000)
+        ...     trips, _ = td.read_trips(path)
+        >>> model = td.FareModel(rounds=40, num_threads=1).fit(trips)
+        >>> quote = model.quote(pickup="Midtown Center", dropoff="JFK Airport", at="2015-03-30 09:00")
+        >>> why = quote.why()
+        >>> why["part"].tolist()[:3]
+        ['flag fall', 'average ride', 'distance and direction']
+        >>> abs(sum(why["usd"]) - quote.price) < 0.005
+        True
+        """
+        return pd.DataFrame({"part": list(self.parts), "usd": list(self.parts.values())})
 
     def __repr__(self) -> str:
         parts = f"fare {self.fare:.2f}" + (f" + tolls {self.tolls:.2f}" if self.tolls >= 0.005 else "")
@@ -78,6 +108,10 @@ class Quote:
         if self.note:
             rows.append(("Note", html.escape(self.note)))
         body = "".join(f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in rows)
+        if self.parts:
+            shown = zip(self.parts, in_cents(self.parts), strict=True)
+            listed = "".join(f"<tr><td>{html.escape(part)}</td><td>{usd:+.2f}</td></tr>" for part, usd in shown)
+            body += f"<tr><th style='text-align:left'>Made of</th><td><table>{listed}</table></td></tr>"
         return f"<table>{body}</table>"
 
 
