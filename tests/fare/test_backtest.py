@@ -85,7 +85,8 @@ def test_demand_goes_to_demand(monkeypatch: pytest.MonkeyPatch) -> None:
     cube = td.Cube(np.zeros((2, 600, 2), np.int32), start="2015-01-01", space=td.Grid.new_york())
     model = td.DemandModel()
     assert td.backtest(model, cube, folds=2) == "a table"
-    assert asked == {"folds": 2, "horizon": 48, "weather": None, "client": None, "model": model, "cube": cube}
+    left = {"weather": None, "client": None, "on_forecast": None}
+    assert asked == {"folds": 2, "horizon": 48, "model": model, "cube": cube, **left}
 
 
 @pytest.mark.parametrize(
