@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from browsers import needs_chromium, served, watched
 
 from taxidask.results import open_store
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-]
-
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs chromium at /usr/bin/chromium")
+pytestmark = needs_chromium
 
 
 def _fill(store) -> None:
@@ -36,55 +21,12 @@ def _fill(store) -> None:
     module.fill(store)
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """A server over a store that is not there yet: its address and the store's URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def test_the_overview_in_a_browser(tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
     url = f"sqlite:///{tmp_path}/taxidask.db"
-    code = f"import taxidask.app; taxidask.app.serve({url!r}, port={port})"
-    with (
-        (tmp_path / "log").open("w") as log,
-        subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log) as process,
-    ):
-        try:
-            address = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + 90
-            while True:
-                try:
-                    urllib.request.urlopen(f"{address}/healthz", timeout=10).close()
-                    break
-                except OSError:
-                    if process.poll() is not None or time.monotonic() > deadline:
-                        pytest.fail(f"the server did not come up: {(tmp_path / 'log').read_text()}")
-                    time.sleep(0.2)
-            yield address, url
-        finally:
-            process.kill()
-
-
-def test_the_overview_in_a_browser(served: tuple[str, str], tmp_path: Path) -> None:
-    from playwright.sync_api import expect, sync_playwright
-
-    address, url = served
-    complaints: list[str] = []
-    elsewhere: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1280, "height": 1500})
-        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda asked: (
-                elsewhere.append(asked.url)
-                if not asked.url.startswith((address, "ws://127.0.0.1", "data:", "blob:"))
-                else None
-            ),
-        )
-
-        page.goto(f"{address}/", timeout=60_000)
+    with served(tmp_path, url) as address, watched(address) as browser:
+        page = browser.page("/")
         alert = page.get_by_role("alert")
         expect(alert).to_contain_text("Overview cannot be read", timeout=60_000)
         expect(alert).to_contain_text(f"taxidask store create --store {url}")
@@ -117,7 +59,3 @@ def test_the_overview_in_a_browser(served: tuple[str, str], tmp_path: Path) -> N
         page.wait_for_timeout(500)
         page.screenshot(path=tmp_path / "narrow.png")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        browser.close()
-    assert complaints == []
-    assert elsewhere == []
-    assert "Traceback" not in (tmp_path / "log").read_text()

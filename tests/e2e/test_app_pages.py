@@ -1,0 +1,63 @@
+"""Every page of the app over what a real run published: light, dark and on a phone, by the eyes of axe-core too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browsers import Watched, needs_chromium, served, watched
+
+import taxidask as td
+from taxidask.app.shell import PAGES
+
+pytestmark = needs_chromium
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    home = tmp_path_factory.mktemp("published")
+    trips = td.make_sample(str(home / "trips"), start="2015-03", trips_per_month=40_000, seed=5)
+    store, lake = f"sqlite:///{home}/taxidask.db", str(home / "lake")
+    td.run(td.load_settings(sources=trips, store=store, lake=lake, report=str(home / "report.pdf")), progress=False)
+    with served(home, store, "--lake", lake) as address, watched(address) as browser:
+        yield browser
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize(("theme", "width"), [("default", 1280), ("dark", 1280), ("default", 390)])
+def test_a_page_stands(app: Watched, path: str, theme: str, width: int, tmp_path: Path) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import expect
+
+    page = app.page(f"{path}?theme={theme}", width=width)
+    try:
+        current = page.locator("nav a[aria-current=page]")
+        expect(current).to_have_text(PAGES[path], timeout=60_000)
+        expect(page.get_by_text("Reading the store")).to_be_hidden(timeout=60_000)
+        expect(page.get_by_role("alert")).to_have_count(0)
+        assert page.locator("h2").count(), "a page has titled parts"
+        page.wait_for_timeout(1000)
+        page.screenshot(path=tmp_path / f"{path[1:]}-{theme}-{width}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        found = Axe().run(page)
+        serious = [
+            f"{rule['id']}: {rule['help']}: {[node['html'][:200] for node in rule['nodes'][:3]]}"
+            for rule in found.response["violations"]
+            if rule["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
+    finally:
+        page.close()
+
+
+def test_links_lead_to_every_page_and_keep_the_theme(app: Watched) -> None:
+    page = app.page("/?theme=dark")
+    links = page.locator("nav a")
+    links.first.wait_for(timeout=60_000)
+    assert [link.inner_text() for link in links.all()] == list(PAGES.values())
+    assert all(link.get_attribute("href").endswith("?theme=dark") for link in links.all())
+    links.last.click()
+    page.wait_for_url(f"**{list(PAGES)[-1]}?theme=dark*", timeout=60_000)
+    page.close()
