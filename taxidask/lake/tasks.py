@@ -250,7 +250,7 @@ def finish_source(task: FinishTask) -> dict[str, Any]:
     if lost:
         # Another driver that was first cleared the work folder after its commit.
         there = manifests.get(source.url)
-        return outcome(there, note=SECOND) if there is not None and there.id == job.part else {"again": lost}
+        return outcome(there, note=_second(there)) if there is not None and there.id == job.part else {"again": lost}
     job.storage.write(cube_url(job.lake, job.count_key, job.part), tally.to_bytes())
     seconds = manifest.seconds + time.monotonic() - began
     new = replace(manifest, outside=tally.outside, seconds=seconds)
@@ -259,7 +259,12 @@ def finish_source(task: FinishTask) -> dict[str, Any]:
     except OvertakenError as error:
         return {"again": list(task.ranges), "generation": error.generation}
     delete(job.lake, job.storage, [stat.url[len(job.lake) + 1 :] for stat in job.storage.list(job.work)])
-    return outcome(visible, note="" if won else SECOND)
+    return outcome(visible, note="" if won else _second(visible))
+
+
+def _second(manifest: Manifest) -> str:
+    """That another made a source visible first; of a second name nobody need have: what it refers to came back."""
+    return "" if manifest.duplicate_of else SECOND
 
 
 def outcome(manifest: Manifest, *, note: str = "", skipped: bool = False) -> dict[str, Any]:

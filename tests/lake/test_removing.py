@@ -97,6 +97,15 @@ def test_names_of_one_content(lake, files, tmp_path):
     assert lake.sources()["url"].tolist() == [second]
 
 
+def test_a_second_name_whose_first_comes_back_is_told_as_that_and_not_as_another_driver(lake, files, tmp_path):
+    copy = shutil.copy(files[0], tmp_path / "in" / "z-2015-01.csv")
+    ingest(lake, [files[0], copy])
+    lake.remove(files[0])
+    first, second = ingest(lake, [files[0], copy]).sources
+    assert (first.rows, second.rows, second.duplicate_of) == (300, 0, files[0])
+    assert second.note == f"same content as {files[0]}, counted there"
+
+
 def test_killed_at_every_step(files, tmp_path, monkeypatch):
     """A source is there whole or not at all, and the next call ends the work."""
 
