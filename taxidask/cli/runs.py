@@ -195,7 +195,7 @@ def report(*, run: str | None = None, lake: Lake = None, store: Store = None, ou
     Parameters
     ----------
     run
-        A run's id; default: the latest that was published.
+        A run's id, or `last`, as by default: the latest that was published.
     out
         The PDF to write, a path or an s3:// URL [settings: report].
     """

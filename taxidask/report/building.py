@@ -33,7 +33,7 @@ def build(
     lake : Lake or str
         The run's lake.
     run_id : str, optional
-        The run (default: the one the store shows as latest).
+        The run (default: ``last``, the one the store shows as latest).
     out : path or URL
         Where the PDF goes; it is replaced at once when it is complete.
     timeout : float, default 600

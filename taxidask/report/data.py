@@ -124,7 +124,7 @@ def open_run(*, store: str | None = None, lake: str | None = None, run: str | No
     store, lake : str, optional
         Default: the settings (``TAXIDASK_STORE``, ``TAXIDASK_LAKE``, ``taxidask.toml``).
     run : str, optional
-        Default: ``TAXIDASK_RUN``, else the run that published last, else the newest.
+        Default: ``TAXIDASK_RUN``; ``last``, as without any: the run that published last, else the newest.
 
     Raises
     ------
@@ -143,7 +143,8 @@ def open_run(*, store: str | None = None, lake: str | None = None, run: str | No
         opened = open_store(settings.store)
         place = absolute(settings.lake)
     latest = opened.get_latest()
-    wanted = run or os.environ.get(RUN) or latest.get("run")
+    named = run or os.environ.get(RUN) or "last"
+    wanted = latest.get("run") if named == "last" else named
     item = opened.get_run(wanted) if wanted else next(iter(opened.list_runs(limit=1)), None)
     if item is None:
         known = [one["id"] for one in opened.list_runs(limit=3)]

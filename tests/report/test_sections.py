@@ -28,6 +28,8 @@ def test_the_latest_run_is_opened_and_said_in_the_header(run: RunData, published
 def test_a_run_that_is_not_there_is_an_error_that_names_those_that_are(published) -> None:
     with pytest.raises(ReportError, match=f"no run nothing .*{published.run}"):
         open_run(store=published.store.url, lake=published.lake.url, run="nothing")
+    last = open_run(store=published.store.url, lake=published.lake.url, run="last")
+    assert last.id == published.store.get_latest()["run"]
 
 
 def test_an_empty_store_says_how_to_start(tmp_path) -> None:
