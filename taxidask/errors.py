@@ -65,6 +65,10 @@ class SpaceError(TaxidaskError):
     """A grid or zones that make no sense, or do not fit the data."""
 
 
+class NoSpaceError(SpaceError, SettingsError):
+    """What was named as space is neither a known one nor a file."""
+
+
 class CubeError(TaxidaskError):
     """Counts that cannot be a cube, or cubes that do not fit each other."""
 

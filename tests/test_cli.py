@@ -82,7 +82,7 @@ def test_every_setting_is_an_option_of_run() -> None:
         assert f"--{name.replace('_', '-')}" in out
 
 
-def test_wrong_use_is_2_and_says_what(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_use_is_2_and_says_what(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("run", "--horizn", "3") == 2
     assert "--horizon" in capsys.readouterr().err
     assert call("run", "--horizon", "soon") == 2
@@ -90,6 +90,9 @@ def test_wrong_use_is_2_and_says_what(capsys: pytest.CaptureFixture[str]) -> Non
     assert call("runn") == 2
     assert call("ingest", "a.csv", "--space", "Zones") == 2
     assert "did you mean 'zones'" in capsys.readouterr().err
+    assert call("run", "--sources", str(sample), "--space", "missing.geojson") == 2
+    assert "no file called" in capsys.readouterr().err
+    assert not list(Path().iterdir())
     assert call("ingest", "a.csv", "--worker-memory", "1B") == 2
     assert "worker_memory" in capsys.readouterr().err
 

@@ -180,13 +180,13 @@ def run(
     # Whatever can be wrong is found before there is a run: one without a driver would hold up the next attempt.
     lake, storage, found = open_job(settings)
     sources = [one for one in found if isinstance(one, Source)]
+    cells = lake.choose_space(settings.space, sources).space.cells
     if new:
         store.create()
         store.check()
     cores = cores_of(settings, client)
     blocks = sum(len(source.blocks(parse_bytes(settings.block_size))) for source in sources)
     size = sum(source.size for source in sources)
-    cells = lake.choose_space(settings.space, sources).space.cells
     months = len({source.month or source.url for source in sources})
     guess = cost.estimate(
         settings,

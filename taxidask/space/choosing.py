@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from taxidask.errors import SpaceError
+from taxidask.errors import NoSpaceError, SpaceError
 from taxidask.space.base import Space
 from taxidask.space.grid import Grid
 from taxidask.space.zones import Zones
@@ -49,7 +49,7 @@ def space_of(space: SpaceLike) -> Space:
     try:
         return Zones(space)
     except MissingError as error:
-        raise SpaceError(
+        raise NoSpaceError(
             f"there is no space and no file called {os.fspath(space)!r}",
             f"use {AUTO}, {', '.join(NAMED)}, or the path or URL of zones as GeoJSON",
         ) from error
