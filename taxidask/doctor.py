@@ -75,10 +75,13 @@ def _holds(settings: Settings) -> str:
 
 
 def _probe(storage: Storage, lake: str) -> None:
-    """An object is written beside the lake, read and deleted."""
-    from taxidask.storage import join
+    """An object is written where the lake is or will be, read and deleted."""
+    from taxidask.storage import absolute, join
 
-    probe = join(lake, f"doctor-{uuid.uuid4().hex}.json")
+    place = absolute(lake)
+    while "://" not in place and not Path(place).exists():  # what is not there yet is made by what writes a lake
+        place = str(Path(place).parent)
+    probe = join(place, f"doctor-{uuid.uuid4().hex}.json")
     storage.write(probe, b"{}")
     try:
         if storage.read(probe) != b"{}":

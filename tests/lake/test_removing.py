@@ -206,7 +206,9 @@ def test_a_damaged_lake_is_not_ok_and_mended_as_doctor_says(files, tmp_path, fol
 def test_a_whole_lake_and_none(files, tmp_path):
     lake = Lake(tmp_path / "lake")
     assert check_lake(lake.url, lake.storage) == (0, 0)
-    assert doctor(lake)["lake"].found.endswith("0 sources, 0 trips")
+    found = doctor(lake)["lake"]
+    assert (found.ok, found.found.endswith("0 sources, 0 trips")) == (True, True)
+    assert not (tmp_path / "lake").exists()
     ingest(lake, files)
     assert check_lake(lake.url, lake.storage) == (6, 6)
     assert check_lake(lake.url, lake.storage, sample=2) == (6, 2)
