@@ -1,6 +1,6 @@
 """The app: Panel pages of what a run published, out of the store.
 
-Only for itself: charts, pages, server, shell, snapshot, state, style. Tests: tests/app.
+Only for itself: charts, citymap, days, pages, server, shell, snapshot, state, style. Tests: tests/app.
 """
 
 from __future__ import annotations

@@ -108,6 +108,88 @@ class DemandChart:
             self._future.left = self._begin.location = begin.timestamp() * 1000
 
 
+class DayChart:
+    """A day by the clock: as counted, as expected with the 80 % band, and another day to compare it with."""
+
+    def __init__(self) -> None:
+        names = ("time", "trips", "mean", "low", "high", "other")
+        self.source = ColumnDataSource({name: [] for name in names})
+        self.range = _models.Range1d(start=0, end=1)
+        plot = self.plot = _figure(
+            x_axis_type="datetime",
+            x_range=_models.Range1d(start=0, end=86_400_000),
+            y_range=self.range,
+            height=250,
+            sizing_mode="stretch_width",
+            tools="xpan,xwheel_zoom,box_zoom,reset,save",
+            active_scroll=None,
+            min_border_right=16,
+            name="day",
+        )
+        self._now = BoxAnnotation(left=0, right=0, fill_color=OBSERVED, fill_alpha=0.2, level="image")
+        plot.add_layout(self._now)
+        self._band = plot.varea("time", "low", "high", source=self.source, fill_color=PICKUP, fill_alpha=0.22)
+        self._mean = plot.line("time", "mean", source=self.source, color=PICKUP, line_width=2.2)
+        self._seen = plot.line("time", "trips", source=self.source, color=OBSERVED, line_width=1.8)
+        self._other = plot.line(
+            "time", "other", source=self.source, color=OBSERVED, line_width=1.8, line_dash="dashed", visible=False
+        )
+        self._hover = _models.HoverTool(renderers=[self._seen], mode="vline", formatters={"@time": "datetime"})
+        plot.add_tools(self._hover)
+        self._legend = _models.Legend(
+            items=[],
+            orientation="horizontal",
+            location="top_left",
+            border_line_color=None,
+            background_fill_alpha=0,
+            padding=0,
+            label_text_font=FONT,
+            label_text_font_size="11.5px",
+            label_standoff=4,
+            spacing=8,
+        )
+        plot.add_layout(self._legend, "above")
+        plot.xaxis.formatter = _models.DatetimeTickFormatter(days="%H:%M", hours="%H:%M", minutes="%H:%M")
+        _style(plot)
+
+    def update(self, curves: Mapping[str, np.ndarray], *, names: Mapping[str, str], direction: str, unit: str) -> None:
+        """Show other numbers.
+
+        Parameters
+        ----------
+        curves : dict of str to array (slots,)
+            Some of trips, mean, low, high and other, of a whole day.
+        names : dict of str to str
+            What the legend calls trips, mean and other.
+        """
+        slots = len(next(iter(curves.values())))
+        nothing = np.full(slots, np.nan)
+        self._step = 86_400_000 / slots
+        data = {name: np.asarray(curves.get(name, nothing)) for name in ("trips", "mean", "low", "high", "other")}
+        self.source.data = {"time": np.arange(slots) * self._step, **data}
+        known = np.concatenate([values[np.isfinite(values)] for values in data.values()])
+        top = max([1.0, *known])
+        self.range.end = float(top) * 1.08
+        colour, word = (PICKUP, "Pickups") if direction == "pickup" else (DROPOFF, "Drop-offs")
+        self._band.glyph.fill_color = self._mean.glyph.line_color = colour
+        self.plot.yaxis.formatter = _models.NumeralTickFormatter(format="0,0" if top >= 5 else "0.0")
+        self.plot.yaxis.axis_label = f"{word} per {unit}"
+        lines = {"trips": self._seen, "mean": self._mean, "other": self._other}
+        there = [name for name in lines if np.isfinite(data[name]).any()]
+        for name, line in lines.items():
+            line.visible = name in there
+        items = [_models.LegendItem(label={"value": names[name]}, renderers=[lines[name]]) for name in there]
+        if np.isfinite(data["low"]).any():
+            items.append(_models.LegendItem(label={"value": "80 %"}, renderers=[self._band]))
+        self._legend.items = items
+        self._hover.renderers = [lines[name] for name in there[:1]]
+        self._hover.tooltips = [("", "@time{%H:%M}"), *((names[name], f"@{name}{{0,0.0}}") for name in there)]
+
+    def mark(self, slot: int) -> None:
+        """Mark the slot that the map shows."""
+        self._now.update(left=slot * self._step, right=(slot + 1) * self._step)
+
+
 class ReasonsChart:
     """Rejected rows by reason, the most frequent on top."""
 

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 PAGES = {
     "/overview": "Overview",
+    "/demand": "Demand",
 }
 """Every page's path and title, in the order of the header."""
 

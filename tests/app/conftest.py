@@ -65,6 +65,9 @@ def fill(store: Store) -> Cube:
     store.put_demand(cube)
     store.put_forecast(forecast, model="demand", run=RUN)
     store.put_total_forecast(forecast, model="demand", run=RUN)
+    store.put_geometry(cube.space)
+    store.put_demand_map(cube)
+    store.put_forecast_map(forecast, model="demand", run=RUN)
     store.put_latest(
         {
             "run": RUN,
