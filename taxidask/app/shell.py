@@ -179,12 +179,16 @@ class AppPage:
         query = "?" + urlencode({"theme": "dark" if self._page.dark_theme else "default"})
         style.put(self._nav, style.nav(PAGES.items(), self.path, query))
 
+    async def _begin(self) -> None:
+        # not before the browser is ready: what is changed while it still asks for the page may never reach it
+        again: Any = self.refresh  # coroutine functions are welcome, whatever the annotation says
+        pn.state.add_periodic_callback(again, period=self.refresh_ms)
+        await self.refresh()
+
     def served(self) -> pmui.Page:
         """The page of a visitor of the server: it reads at once, and again every `refresh_ms`."""
         pn.extension(notifications=False)
-        pn.state.onload(self.refresh)
-        again: Any = self.refresh  # coroutine functions are welcome, whatever the annotation says
-        pn.state.add_periodic_callback(again, period=self.refresh_ms)
+        pn.state.onload(self._begin)
         page = self.page()
         if "theme" in pn.state.session_args:
             self._themed()
