@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tornado.web import RequestHandler
 
+from taxidask.app.reportfile import route
 from taxidask.app.state import AppState, audit_log
 from taxidask.errors import SettingsError, TaxidaskError
 
@@ -71,13 +72,13 @@ class Ready(RequestHandler):
         self.finish(json.dumps({"ready": False, "reason": reason}) + "\n")
 
 
-ROUTES: list[tuple[str, Any, dict[str, Any]]] = [(HEALTH, Health, {}), (READY, Ready, {})]
-
-
 @cache
 def settings_state() -> AppState:
     """What visitors of ``panel serve`` share: the store and the lake of the settings; who signs in is its affair."""
     return _state(None, None)
+
+
+ROUTES: list[tuple[str, Any, dict[str, Any]]] = [(HEALTH, Health, {}), (READY, Ready, {}), route(settings_state)]
 
 
 def origins(address: str, port: int, extra: Sequence[str] = ()) -> list[str]:
@@ -254,7 +255,7 @@ def serve(
     state = _state(
         store, settings, signed_in=bool(signing), operators=frozenset(operators), local=_is_loopback(address)
     )
-    routes = [(HEALTH, Health, {}), (READY, Ready, {"store": state.store})]
+    routes = [(HEALTH, Health, {}), (READY, Ready, {"store": state.store}), route(lambda: state)]
     try:
         _try_port(address, port)
         server = pn.serve(

@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 PAGES = {
     "/overview": "Overview",
     "/demand": "Demand",
+    "/runs": "Runs",
+    "/cluster": "Cluster",
+    "/data": "Data",
+    "/report": "Report",
 }
 """Every page's path and title, in the order of the header."""
 

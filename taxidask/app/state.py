@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taxidask.errors import AccessError
+from taxidask.runs.starting import Starter
 
 if TYPE_CHECKING:
     from taxidask.results import Store
@@ -49,6 +50,8 @@ class AppState:
         Who of those that signed in may also add trips, start and cancel runs; all others read.
     local : bool
         Whether the server can only be reached from its own machine: then, without signing in, its user may write.
+    starter : Starter
+        What starts runs and reports as processes of their own.
     """
 
     store: Store
@@ -56,6 +59,7 @@ class AppState:
     signed_in: bool = False
     operators: frozenset[str] = frozenset()
     local: bool = True
+    starter: Starter = field(default_factory=Starter, repr=False)
     _kept: dict[Hashable, _Kept] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 

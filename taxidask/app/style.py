@@ -36,6 +36,9 @@ td.text { max-width: 32em; overflow-wrap: anywhere; }
 .notice.error { border-left-color: #d93025; }
 .notice.done { border-left-color: #188038; }
 .notice small { display: block; margin-top: 6px; font: 13px/1.5 'Roboto Mono', Menlo, Consolas, monospace; }
+details { font-size: 14px; margin: 10px 0 4px; }
+summary { cursor: pointer; }
+h3 { margin: 10px 0 4px; font-size: 15px; font-weight: 600; }
 h2 { margin: 6px 0; font-size: 17px; font-weight: 600; }
 p { margin: 0 0 8px; font-size: 14px; line-height: 1.5; }
 a { color: inherit; text-underline-offset: 3px; }

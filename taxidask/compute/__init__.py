@@ -1,6 +1,6 @@
 """Where tasks run: threads of this process, a cluster on this machine, or a Dask scheduler elsewhere.
 
-Only for itself: base, connection, dashboard, local, node. Tests: tests/compute.
+Only for itself: base, connection, local, node. Tests: tests/compute.
 """
 
 from __future__ import annotations

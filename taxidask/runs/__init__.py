@@ -1,6 +1,6 @@
 """Runs: stages in order, the ledger that makes them resumable, and what they cost.
 
-Only for itself: cost, ledger, meter, pipeline, starting. Tests: tests/runs.
+Only for itself: meter, pipeline. Tests: tests/runs.
 """
 
 from __future__ import annotations

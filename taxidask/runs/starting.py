@@ -144,6 +144,10 @@ class Starter:
         """Those that have not ended."""
         return [one for one in self.started if one.code is None]
 
+    def ended(self) -> list[Started]:
+        """The last few that ended otherwise than well."""
+        return [one for one in self.started if one.code not in (None, 0)][-3:]
+
     def tail(self, log: str | None, most: int = TAIL_BYTES) -> str | None:
         """The end of a log, as text that acts on nothing; None where there is no such log here."""
         if not log or not _NAME.fullmatch(log):

@@ -1,0 +1,180 @@
+"""Runs as HTML: in a table, one of them stage by stage, its log, and the metrics of two."""
+
+from __future__ import annotations
+
+import html
+import json
+from typing import Any
+
+import pandas as pd
+
+from taxidask.app import style
+from taxidask.results.summary import lasted, seconds_between, volume
+from taxidask.runs.cost import Cost
+from taxidask.runs.ledger import STAGES
+from taxidask.runs.starting import Started
+
+LISTED = 50
+"""Runs that are offered; older ones are in `taxidask runs list`."""
+
+_WORDS = {"mae": "mean error", "rmse": "root mean square error", "mape": "mean error, share", "coverage": "in the band"}
+_BETTER_LOW = ("mae", "rmse", "mape", "width")
+
+
+def runs_html(runs: pd.DataFrame, chosen: str | None, *, ended: list[tuple[Started, str]]) -> str:
+    """Runs as a table, newest first, each a link to itself; and what was started here and came to none."""
+    rows = [
+        [
+            style.Markup(
+                f"<a href='./runs?run={html.escape(run['id'])}'{' aria-current=true' if run['id'] == chosen else ''}>"
+                f"{html.escape(run['id'])}</a>"
+            ),
+            style.Markup(style.state(run["state"])),
+            run["created"][:16].replace("T", " "),
+            run["took"],
+            run["stage"],
+            f"{run['trips']:,}",
+            run["error"],
+        ]
+        for run in runs.to_dict("records")
+    ]
+    heads = ["Run", "State", "Started (UTC)", "Took", "Stage", "Trips", "Error"]
+    text = style.table(heads, rows, numeric=["Took", "Trips"])
+    if len(runs) >= LISTED:
+        text += f"<p>The newest {LISTED}; <code>taxidask runs list --limit 500</code> shows more.</p>"
+    for one, words in ended:
+        text += (
+            f"<details><summary>Came to no run: {html.escape(one.what)}, ended with code {one.code}</summary>"
+            f"<pre tabindex='0'>{html.escape(words.strip() or 'It said nothing.')}</pre></details>"
+        )
+    return text
+
+
+def run_html(run: dict[str, Any]) -> str:
+    """One run: where it stands, stage by stage, its cost, its settings."""
+    text = f"<p>{style.state(run['state'])} · <code>{html.escape(run['id'])}</code>"
+    if run.get("cancel"):
+        text += " · asked to stop, which it does before its next block"
+    text += f" · driven by {html.escape(str(run.get('owner', '')))}</p>"
+    if run.get("error"):
+        text += style.notice("error" if run["state"] in ("failed", "dead") else "info", str(run["error"]))
+    text += _progress(run) + _stages(run) + _costs(run)
+    notes = [note for name in STAGES for note in ((run.get("stages") or {}).get(name) or {}).get("left_out") or []]
+    if notes:
+        items = "".join(f"<li>{html.escape(str(note))}</li>" for note in notes)
+        text += f"<details><summary>Left out ({len(notes):,})</summary><ul>{items}</ul></details>"
+    settings = json.dumps(run.get("settings") or {}, indent=1, ensure_ascii=False)
+    return text + f"<details><summary>Settings</summary><pre tabindex='0'>{html.escape(settings)}</pre></details>"
+
+
+def _progress(run: dict[str, Any]) -> str:
+    """How far a living run is: stages done, and of the reading bytes, as they were counted beforehand."""
+    if run["state"] not in ("starting", "running"):
+        return ""
+    stages = run.get("stages") or {}
+    done = sum((stages.get(name) or {}).get("state") == "done" for name in STAGES)
+    now = next((name for name in STAGES if (stages.get(name) or {}).get("state") == "running"), "")
+    text = f"{done} of {len(STAGES)} stages done" + (f", now: {now}" if now else "")
+    share = float(done)
+    figures = run.get("progress") or {}
+    total = (run.get("estimate") or {}).get("bytes") or 0
+    if now == "ingest" and figures.get("bytes"):
+        share += min(1.0, figures["bytes"] / total) if total else 0.0
+        text += f" – {figures.get('rows', 0):,} rows, {volume(figures['bytes'])}" + (
+            f" of {volume(total)}" if total else ""
+        )
+    return (
+        f"<p><progress aria-label='Progress of the run' max='{len(STAGES)}' value='{share:.2f}'></progress> "
+        f"<span role='status'>{html.escape(text)}</span></p>"
+    )
+
+
+def _stages(run: dict[str, Any]) -> str:
+    rows = []
+    for name in STAGES:
+        one = (run.get("stages") or {}).get(name)
+        if not one:
+            rows.append([name, "–", "", "", "", ""])
+            continue
+        begun = str(one.get("started") or "")
+        detail = str(one.get("detail") or "")
+        if one.get("unchanged_since"):
+            detail += f" (as in run {one['unchanged_since']})"
+        rows.append(
+            [
+                name,
+                style.Markup(style.state(str(one.get("state", "")))),
+                begun[11:19],
+                lasted(seconds_between(begun or None, one.get("ended"))),
+                f"{one['rows']:,}" if one.get("rows") is not None else "",
+                detail,
+            ]
+        )
+    heads = ["Stage", "State", "Started (UTC)", "Took", "Rows", "What it did"]
+    return style.table(heads, rows, numeric=["Took", "Rows"])
+
+
+def _costs(run: dict[str, Any]) -> str:
+    rows = [
+        [word, f"{cost.usd:.4f}", f"{cost.core_seconds:,.0f}", volume(cost.bytes), f"{cost.puts:,}", f"{cost.gets:,}",
+         f"{cost.writes:,}"]
+        for word, name in (("Estimated", "estimate"), ("So far" if not _over(run) else "Counted", "cost"))
+        if run.get(name)
+        for cost in [Cost(**run[name])]
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    heads = ["Cost", "USD", "Core seconds", "Read", "S3 puts", "S3 gets", "DynamoDB writes"]
+    return "<p></p>" + style.table(heads, rows, numeric=heads[1:])
+
+
+def _over(run: dict[str, Any]) -> bool:
+    return run["state"] not in ("starting", "running")
+
+
+def log_html(run: dict[str, Any], log: str | None) -> str:
+    """The end of a run's log, if it is kept here."""
+    if log is None:
+        return (
+            "<p>Its log is where it was started: "
+            f"{html.escape(str(run.get('owner', 'elsewhere')).partition(':')[0])}, not with this app.</p>"
+        )
+    text = html.escape(log.strip() or "Nothing has been said yet.")
+    return f"<pre tabindex='0' aria-label='End of the log'>{text}</pre>"
+
+
+def compared_html(compared: pd.DataFrame | None, one: str, other: str | None) -> str:
+    """Two runs' metrics side by side; what became better or worse is said, not only coloured."""
+    if not other:
+        return "<p>Choose another run to see both runs' metrics side by side.</p>"
+    if other == one:
+        return "<p>That is the same run.</p>"
+    if compared is None:
+        return "<p>Reading …</p>"
+    if compared.empty:
+        return "<p>Neither run has published metrics.</p>"
+    rows = []
+    for line in compared.to_dict("records"):
+        measure, difference = str(line["measure"]), line["difference"]
+        better = ""
+        if difference == difference and measure.split("_")[-1] in _BETTER_LOW and abs(difference) > 1e-12:
+            better = " (lower)" if difference < 0 else " (higher)"
+        rows.append([line["model"], _measure(measure), *(_number(line[name]) for name in ("one", "other")),
+                     _number(difference, sign=True) + better])  # fmt: skip
+    heads = ["Model", "Measure", one, str(other), "Difference"]
+    return style.table(heads, rows, numeric=heads[2:], caption="Means over the folds of the backtests")
+
+
+def _measure(name: str) -> str:
+    for short, word in _WORDS.items():
+        if name == short:
+            return word
+        if name.endswith(f"_{short}"):
+            return f"{word}, {name.removesuffix(f'_{short}').replace('_', ' ')}"
+    return name.replace("_", " ")
+
+
+def _number(value: float, *, sign: bool = False) -> str:
+    if value != value:
+        return "–"
+    return f"{value:+,.4g}" if sign else f"{value:,.4g}"
