@@ -113,7 +113,10 @@ def _range(name: str, at: str, value: Any) -> list[Condition]:
     conditions: list[Condition] = []
     for op, bound in ((">=", low), ("<=", high)):
         if not _empty(bound):
-            number = literal(name, bound, TRIP_SCHEMA.field(at).type).as_py()
+            try:
+                number = literal(name, bound, TRIP_SCHEMA.field(at).type).as_py()
+            except LakeError as error:
+                raise LakeError(error.message, f"write {name} as 2, 1..3, 20.. or ..5") from error
             conditions.append((at, op, max(-_MOST, min(_MOST, number)) if isinstance(number, float) else number))
     if len(conditions) == 2 and conditions[1][2] < conditions[0][2]:
         raise LakeError(

@@ -28,7 +28,7 @@ app = App(
 )
 runs_app = App(name="runs", help="List, show, resume and cancel runs.")
 lake_app = App(name="lake", help="What a lake was made of: list its sources, take one out.")
-trips_app = App(name="trips", help="Look at the trips of a lake.")
+trips_app = App(name="trips", help="Ask for trips, and add some.")
 store_app = App(name="store", help="Create and check the store that results are published to.")
 cluster_app = App(name="cluster", help="Start, look at and stop clusters of worker pods on Kubernetes.")
 for _sub in (runs_app, lake_app, trips_app, store_app, cluster_app):
