@@ -168,7 +168,8 @@ class AppPage:
             meta_title=f"taxidask – {self.title}",
             header=[self._nav],
             main=[body],
-            busy_indicator=None,
+            # None does not reach the browser, where a bar without a name would be read out
+            sx={"& .MuiLinearProgress-root": {"display": "none"}},
             site_url="./",
         )
         # a Page listens to the state of the whole server, which would keep it, and all that is its visitor's, for ever
