@@ -39,7 +39,7 @@ def arm(stage: str | None) -> None:
     elif stage == "demand":
         stages.DemandModel.save = after(stages.DemandModel.save)
     elif stage == "fare":
-        stages.FareModel.fit = die
+        stages.fit_and_backtest = die
     elif stage == "publish":
         Store.put_forecast = after(Store.put_forecast)
     elif stage == "report":

@@ -36,7 +36,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> td.Settings:
 
     monkeypatch.setattr("taxidask.report.build", build)
     monkeypatch.setattr(stages, "backtest", lambda *_, **__: pd.DataFrame({"mae": [1.5]}))
-    td.make_sample("trips", start="2015-03", trips_per_month=2_000)
+    td.make_sample("trips", start="2015-03", trips_per_month=2_200)  # enough for a backtest of fares
     return td.load_settings(sources="trips/*.csv", horizon=4)
 
 
