@@ -265,7 +265,7 @@ class Driver:
         result = SourceIngest(**self.results[job.source.url])
         notes = [note for note in (result.mostly_rejected, result.note) if note]
         if not result.skipped:
-            notes += remarks(result.zoned, result.examples, result.left_out)
+            notes += remarks(result.zoned, result.examples, result.left_out, job.source.month)
         if result.empty:
             notes.append(NO_ROWS)
         if job.source.month is None and not result.duplicate_of and result.error is None:

@@ -33,7 +33,7 @@ def sources_table(manifests: list[Manifest], claimant: Callable[[str], str | Non
     for one in manifests:
         if one.url not in visible and one.duplicate_of is None:
             one = one.duplicate(claimant(one.content) or "")
-        note = "; ".join(remarks(one.zoned, one.examples, one.left_out))
+        note = "; ".join(remarks(one.zoned, one.examples, one.left_out, one.month))
         if one.duplicate_of is not None:
             note = f"same content as {one.duplicate_of}, counted there"
             if visible.get(one.duplicate_of) != one.content:

@@ -25,7 +25,7 @@ from taxidask.errors import LakeError, SourceError, StorageError
 from taxidask.space import Space
 from taxidask.storage import MissingError, Storage, join
 from taxidask.trips.read import RESULT_BYTES, BlockResult, add_up, read_block
-from taxidask.trips.rules import Rules
+from taxidask.trips.rules import Rules, check_order
 from taxidask.trips.schema import PLACES
 from taxidask.trips.sources import Block, Source
 
@@ -36,6 +36,7 @@ from .manifest import (
     OvertakenError,
     Part,
     cube_url,
+    named,
     part_id,
     version_key,
     work_folder,
@@ -234,6 +235,12 @@ def finish_source(task: FinishTask) -> dict[str, Any]:
     summaries, lost = _summaries(job, task)
     if not lost:
         manifest = _manifest(job, summaries)
+        try:
+            check_order(source.url, source.month, manifest.zoned)
+        except SourceError:
+            work = [stat.url[len(job.lake) + 1 :] for stat in job.storage.list(job.work)]
+            delete(job.lake, job.storage, [*work, *named(manifest)])
+            raise
         space = job.space()
 
         def tally_of(summary: dict[str, Any]) -> Tally:

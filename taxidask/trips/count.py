@@ -19,7 +19,7 @@ from taxidask.space import AUTO, Space, SpaceLike, choose_space
 from taxidask.storage import Storage, default_storage
 from taxidask.trips.blockcounts import BlockCounts
 from taxidask.trips.read import add_up, count_block
-from taxidask.trips.rules import Rules, check_rules, month_bounds
+from taxidask.trips.rules import Rules, check_order, check_rules, month_bounds
 from taxidask.trips.sources import RANGE_BYTES, Block, Source, find_sources
 from taxidask.units import DAY, LONGEST_SPAN, slot_seconds_of
 
@@ -284,7 +284,8 @@ def _settle(parts: list[_Part], total: _Sum) -> list[SourceIngest]:
                 + "".join(f" ({remark})" for remark in remarks({}, part.examples)),
                 "is it the right file, and the month in its name right? td.read_trips(url) shows the rejects",
             )
-        notes = remarks(part.zoned, part.examples)
+        check_order(url, part.source.month, part.zoned)
+        notes = remarks(part.zoned, part.examples, month=part.source.month)
         if part.source.month is None:
             notes.append("no month in its name, so outside_month was not checked")
         results.append(

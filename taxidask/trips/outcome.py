@@ -61,7 +61,8 @@ class SourceIngest:
     error : TaxidaskError or None
         Why it could not be read.
     zoned : dict of int
-        Times marked UTC (`utc`), which were taken as they stand, and times of other zones (`converted`).
+        Times marked UTC (`utc`), which were taken as they stand, and of other zones (`converted`); dates with slashes
+        that are of the one order only (`month_first`, which is read, `day_first`) or may be of either.
     examples : dict of str
         By reason, a text that could not be read.
     left_out : int
@@ -186,9 +187,20 @@ class Ingest:
         return f"<p>{html.escape(head)}</p><ul>{listed}</ul>{table._repr_html_()}"  # type: ignore[operator]
 
 
-def remarks(zoned: dict[str, int], examples: dict[str, str], left_out: int = 0) -> list[str]:
-    """What is worth knowing of a source's times and rejects."""
+def remarks(zoned: dict[str, int], examples: dict[str, str], left_out: int = 0, month: str | None = "") -> list[str]:
+    """What is worth knowing of a source's times and rejects; with a month of None nothing says where they must lie."""
     said = []
+    if month is None and (either := zoned.get("either_order")):
+        month_first, day_first = zoned.get("month_first", 0), zoned.get("day_first", 0)
+        if not month_first:
+            said.append(
+                f"{either:,} times are like 1/4/2018 and none tells the order: they were taken as month/day/year"
+            )
+        elif day_first:
+            said.append(
+                f"{month_first:,} times are like 1/13/2018 and {day_first:,} like 13/1/2018, which are not read: the "
+                f"{either:,} that may be either were taken as month/day/year"
+            )
     if utc := zoned.get("utc"):
         said.append(f"{utc:,} times are marked UTC and were taken as they stand, as New York's clock")
     if converted := zoned.get("converted"):

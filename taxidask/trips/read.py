@@ -16,7 +16,7 @@ from taxidask.storage import Storage, default_storage
 from .blockcounts import BlockCounts, Counter
 from .eras import LONGEST_ROW
 from .parquet import read_parquet
-from .rules import Rules, check_rules
+from .rules import Rules, check_order, check_rules
 from .schema import REASONS, trip_schema
 from .sources import Block, find_sources
 from .streams import RangeReader, row_chunks
@@ -56,7 +56,8 @@ class BlockResult:
     content : list of str
         xxh3_128 of the file's 8 MiB ranges completed so far, those of earlier results left out.
     zoned : dict
-        Times marked UTC (`utc`, taken as they stand) and of other zones (`converted`), where there are any.
+        Times marked UTC (`utc`, taken as they stand) and of other zones (`converted`), and dates by their order,
+        where there are any.
     examples : dict
         By reason, the first text that could not be read.
     """
@@ -273,6 +274,10 @@ def read_trips(
         for block in sources[0].blocks()
         for result in read_block(block, storage=storage, rules=rules, columns=columns)
     ]
+    zoned: dict[str, int] = {}
+    for result in results:
+        add_up(zoned, result.zoned)
+    check_order(sources[0].url, sources[0].month, zoned)
     trips = pa.concat_tables([result.trips for result in results])
     rejects = pa.concat_tables([result.rejects for result in results])
     return trips.to_pandas(), rejects.to_pandas()

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from taxidask.errors import SettingsError
+from taxidask.errors import SettingsError, SourceError
+from taxidask.words import quantity
 
 from .schema import REASONS
 
@@ -176,3 +177,14 @@ def faults(columns: dict[str, Any], *, zones: bool, month: str | None, rules: Ru
         & ~((passengers >= rules.min_passengers) & (passengers <= rules.max_passengers)),
         "outside_city": outside,
     }
+
+
+def check_order(url: str, month: str | None, zoned: dict[str, int]) -> None:
+    """Refuse a source whose dates are written day/month/year, as far as they tell, where no month says otherwise."""
+    either, month_first, day_first = (zoned.get(name, 0) for name in ("either_order", "month_first", "day_first"))
+    if month is None and either and day_first and day_first >= month_first:
+        raise SourceError(
+            f"{url} has dates with the day before the month: {quantity(day_first, 'time')} like 13/1/2018, "
+            f"{month_first:,} like 1/13/2018, and {either:,} that may be either; those would be read as month/day/year",
+            "write its dates with the year first, 2018-01-13, and read it again",
+        )

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from taxidask.trips.kernels.parser import CHUNK_BYTES, index_quoted_rows, index_rows, judge
-from taxidask.trips.kernels.times import CONVERTED, NO_TIME, UTC, parse_any_time
+from taxidask.trips.kernels.times import FORMS, NO_TIME, parse_any_time
 
 from .eras import Era
 from .kernels import columns as kernels
@@ -64,8 +64,8 @@ class Judged:
         self.rows = 0
         self.examples: dict[str, str] = {}
         self.zoned: dict[str, int] = {}
-        """Times marked UTC (`utc`), which are taken as they stand, and times of other zones (`converted`)."""
-        self._forms = np.zeros(CONVERTED + 1, np.int64)
+        """How many times are of which of `FORMS`."""
+        self._forms = np.zeros(max(FORMS.values()) + 1, np.int64)
         self._make_room(CHUNK_BYTES)
 
     def _make_room(self, size: int) -> None:
@@ -99,9 +99,7 @@ class Judged:
             self.fare, self.id1, self.id2, self.kept, self.rejects, self.codes,
         )  # fmt: skip
         self.rows += rows
-        if self._forms[UTC] or self._forms[CONVERTED]:
-            found = {"utc": int(self._forms[UTC]), "converted": int(self._forms[CONVERTED])}
-            self.zoned = {name: count for name, count in found.items() if count}
+        self.zoned = {name: int(self._forms[of]) for name, of in FORMS.items() if self._forms[of]}
         if rows > kept:
             self.rejected += np.bincount(self.codes[: rows - kept], minlength=len(REASONS))
             if self.rejected[BAD_DATETIME] and "bad_datetime" not in self.examples:

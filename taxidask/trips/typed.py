@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from taxidask.errors import SourceError
 from taxidask.trips.kernels.columns import LONGEST_TEXT, MOST_TEXTS, PAYMENT_TYPES
-from taxidask.trips.kernels.times import CONVERTED, DAY, NO_TIME, UTC, days_since_1970
+from taxidask.trips.kernels.times import DAY, FORMS, NO_TIME, days_since_1970
 from taxidask.trips.kernels.values import numbers_of, payments_of, times_of
 
 from .eras import Era
@@ -107,7 +107,7 @@ def text_lengths(array: pa.Array) -> np.ndarray:
 
 @dataclass
 class Times:
-    """Microseconds of New York's clock, which of them are none, and how many were marked UTC or of other zones."""
+    """Microseconds of New York's clock, which of them are none, and how many are of which of the parser's `FORMS`."""
 
     stamps: np.ndarray
     missing: np.ndarray
@@ -145,11 +145,11 @@ def times(array: pa.Array) -> Times:
 def _times_of_texts(array: pa.Array) -> Times:
     distinct = _Distinct.of(array)
     held, address, offsets = distinct.texts()
-    stamps, forms = np.zeros(len(held), np.int64), np.zeros(len(held), np.int64)
-    times_of(address, offsets, stamps, forms)
+    stamps, forms, orders = (np.zeros(len(held), np.int64) for _ in range(3))
+    times_of(address, offsets, stamps, forms, orders)
     form = distinct.spread(forms, NO_TIME)
-    counts = np.bincount(form, minlength=CONVERTED + 1)
-    zoned = {name: int(counts[of]) for name, of in (("utc", UTC), ("converted", CONVERTED)) if counts[of]}
+    counts = np.bincount(np.concatenate([form, distinct.spread(orders, 0)]), minlength=max(FORMS.values()) + 1)
+    zoned = {name: int(counts[of]) for name, of in FORMS.items() if counts[of]}
     return Times(distinct.spread(stamps, 0), form == NO_TIME, zoned)
 
 

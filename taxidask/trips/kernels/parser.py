@@ -15,7 +15,7 @@ from taxidask.compiled import kernel
 
 from .bits import load8, load64, match64, set_bits, trailing_zeros
 from .numbers import parse_any, parse_float
-from .times import DAY, NO_DAY, NO_TIME, days_since_1970, parse_any_time
+from .times import DAY, NO_DAY, NO_TIME, days_since_1970, parse_any_time, slash_order
 
 PADDING = 64
 CHUNK_BYTES = 384 << 10
@@ -250,6 +250,7 @@ def judge(
                         stamp, form = parse_any_time(text, a, b)
                         valid = valid and form != NO_TIME
                         zoned[form] += 1
+                        zoned[slash_order(text, a, b)] += 1
                     if which == 0:
                         begin = stamp
                 if not valid:

@@ -19,6 +19,9 @@ DAY = 86_400_000_000
 NO_DAY = -(1 << 40)
 NO_TIME, AS_WRITTEN, UTC, CONVERTED = 0, 1, 2, 3
 """What a text is: no time, one without a zone, one marked UTC that was taken as it stands, one of another zone."""
+FORMS = {"utc": UTC, "converted": CONVERTED, "either_order": 4, "month_first": 5, "day_first": 6}
+"""What is counted of texts that are not of the usual form: their zones, and the order of dates with slashes."""
+_EITHER, _MONTH_FIRST, _DAY_FIRST = FORMS["either_order"], FORMS["month_first"], FORMS["day_first"]
 _HOUR, _MINUTE, _SECOND = 3_600_000_000, 60_000_000, 1_000_000
 _LONGEST = 64
 _NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -213,6 +216,24 @@ def new_york(stamp):
         first, last = _sunday(year, 4, 1), _sunday(year, 10, 25)
     summer = first * DAY + 2 * _HOUR <= winter < last * DAY + _HOUR
     return winter + (_HOUR if summer else 0)
+
+
+@kernel
+def slash_order(text, start, stop):
+    """Which order of `FORMS` a date like `1/4/2018` has; 0 if it is none, or the same both ways."""
+    while start < stop and (load8(text + start) == 34 or load8(text + start) == 32 or load8(text + start) == 9):
+        start += 1
+    first, digits = _number(text, start, stop)
+    at = start + digits
+    if digits == 0 or digits > 2 or at >= stop or load8(text + at) != 47:
+        return 0
+    second, digits = _number(text, at + 1, stop)
+    at += 1 + digits
+    if digits == 0 or digits > 2 or at >= stop or load8(text + at) != 47:
+        return 0
+    if not (1 <= first <= 31 and 1 <= second <= 31 and (first <= 12 or second <= 12)) or first == second:
+        return 0
+    return _DAY_FIRST if first > 12 else _MONTH_FIRST if second > 12 else _EITHER
 
 
 @kernel

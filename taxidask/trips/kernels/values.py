@@ -6,7 +6,7 @@ from taxidask.compiled import kernel
 
 from .columns import payment_code
 from .numbers import parse_any
-from .times import parse_any_time
+from .times import parse_any_time, slash_order
 
 
 @kernel
@@ -24,7 +24,8 @@ def payments_of(text, offsets, out):
 
 
 @kernel
-def times_of(text, offsets, out, forms):
-    """Each text as microseconds of New York's clock, and its form as of `parse_any_time`."""
+def times_of(text, offsets, out, forms, orders):
+    """Each text as microseconds of New York's clock, its form as of `parse_any_time` and its order of `slash_order`."""
     for i in range(len(out)):
         out[i], forms[i] = parse_any_time(text, offsets[i], offsets[i + 1])
+        orders[i] = slash_order(text, offsets[i], offsets[i + 1])

@@ -153,7 +153,7 @@ def test_a_file_of_unusual_times_says_what_it_took_and_what_it_could_not_read(tm
     lake = td.Lake(tmp_path / "lake")
     for ingest in (lake.ingest(path), td.count_trips(path).ingest):
         [source] = ingest.sources
-        assert source.zoned == {"utc": 2, "converted": 2}
+        assert source.zoned == {"utc": 2, "converted": 2, "either_order": 2}
         assert source.note == (
             "2 times are marked UTC and were taken as they stand, as New York's clock; 2 times of other zones were "
             "converted to New York's clock; there are times that cannot be read, like '4. Januar 2019'"
