@@ -86,6 +86,7 @@ def assert_same_numbers(mine: Finished, theirs: Finished) -> None:
     pd.testing.assert_frame_equal(_ingest(theirs), _ingest(mine))
     for kind in ("demand", "fare"):
         assert _card(theirs, kind) == _card(mine, kind)
+    for kind in ("demand", "fare", "fare-prices", "fare-errors"):
         pd.testing.assert_frame_equal(
             theirs.store.get_metrics(theirs.run["id"], kind), mine.store.get_metrics(mine.run["id"], kind)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from taxidask.errors import ModelError
 from taxidask.fare.model import FareModel
 from taxidask.fare.naive import naive_fare
 from taxidask.fare.tasks import Past, fit_pasts
+from taxidask.fare.told import count_errors, count_prices
 from taxidask.fare.training import MIN_ROWS, measure
 from taxidask.units import is_whole
 
@@ -51,13 +53,23 @@ def backtest_fare(
     ModelError
         If there are too few trips before the first fold to fit on, or none in a fold.
     """
-    return _backtest(model, trips, folds=folds, horizon=horizon, client=client, final=False)
+    return _backtest(model, trips, folds=folds, horizon=horizon, client=client, final=False).table
 
 
-def fit_and_backtest(model: FareModel, trips: Any, *, folds: int, client: Client | None = None) -> pd.DataFrame:
-    """Fit a model on all trips and backtest it, all of it at once; the table is what `backtest_fare` gives.
+@dataclass(frozen=True)
+class Backtest:
+    """What a backtest found: the table of `backtest_fare`, and what `count_prices` and `count_errors` make of the trips
+    of all folds whose price is known."""
 
-    See `FareModel.fit` and `backtest_fare` for what is asked and found.
+    table: pd.DataFrame
+    prices: pd.DataFrame
+    errors: pd.DataFrame
+
+
+def fit_and_backtest(model: FareModel, trips: Any, *, folds: int, client: Client | None = None) -> Backtest:
+    """Fit a model on all trips and backtest it, all of it at once.
+
+    See `FareModel.fit` and `backtest_fare` for what is asked.
     """
     return _backtest(model, trips, folds=folds, horizon=None, client=client, final=True)
 
@@ -70,7 +82,7 @@ def _backtest(
     horizon: int | None,
     client: Client | None,
     final: bool,
-) -> pd.DataFrame:
+) -> Backtest:
     for name, value in (("folds", folds), ("horizon", 1 if horizon is None else horizon)):
         if not is_whole(value):
             raise ModelError(f"{name}={value!r} is not a whole number of at least 1", "give such a number")
@@ -95,16 +107,19 @@ def _backtest(
     )
     if final:
         model.adopt(lessons, found.pop()[0])
-    rows = []
+    rows, compared = [], []
     for fold, (past, (learned, said)) in enumerate(zip(pasts, found, strict=True)):
         actual = rides.take(slice(past.known, past.end))
-        price = actual.fare + (actual.tolls if "tolls" in learned.texts else 0.0)
-        told = np.isfinite(price)
-        fare, _, _, low, high = said.T
-        score = measure(actual.fare, fare, naive_fare(actual), price[told], low[told], high[told])
+        paid = actual.fare + (actual.tolls if "tolls" in learned.texts else 0.0)
+        known = np.isfinite(paid)
+        fare = said[:, 0]
+        paid, price, low, high = paid[known], *said[known, 2:].T
+        score = measure(actual.fare, fare, naive_fare(actual), paid, low, high)
+        compared.append((paid, price, low, high))
         origin = {"fold": fold, "origin": pd.Timestamp(actual.time[0]), "end": pd.Timestamp(actual.time[-1])}
         rows.append({**origin, "fitted_on": min(past.known, model.options.max_rows), **score})
-    return pd.DataFrame(rows)
+    paid, price, low, high = (np.concatenate(parts) for parts in zip(*compared, strict=True))
+    return Backtest(pd.DataFrame(rows), count_prices(paid, price, low, high), count_errors(paid, price))
 
 
 def _cuts(time: np.ndarray, folds: int, horizon: int | None) -> np.ndarray:

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from taxidask.results import Store
 
 _RUN = "taxidask run --sources 'trips/*.csv'"
-_FARE_COLUMNS = [
-    *("pickup_datetime", "pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude"),
-    *("pickup_location_id", "dropoff_location_id", "passenger_count", "fare_amount", "tolls_amount"),
-]
 
 
 @dataclass
@@ -104,7 +100,8 @@ class RunData:
         return f"Cell {cell}"
 
     def metrics(self, kind: str) -> pd.DataFrame:
-        """The run's backtest of a kind of model (``"demand"`` or ``"fare"``); empty when there is none."""
+        """The run's backtest of a kind of model (``"demand"`` or ``"fare"``), or what it counted of the prices it told
+        (``"fare-prices"``, ``"fare-errors"``: see `taxidask.fare.told`); empty when there is none."""
         return self.store.get_metrics(self.id, kind)
 
     def card(self, kind: str) -> dict[str, Any]:
@@ -112,8 +109,8 @@ class RunData:
         return self.store.get_card(kind, run=self.id) or self.store.get_card(kind) or {}
 
     def fares(self, rows: int = 40_000) -> pd.DataFrame:
-        """About `rows` trips, spread evenly over the lake's; all of them if there are fewer."""
-        return self.lake.sample(rows, columns=_FARE_COLUMNS)
+        """When about `rows` trips began and their fares, spread evenly over the lake's; all if there are fewer."""
+        return self.lake.sample(rows, columns=["pickup_datetime", "fare_amount"])
 
 
 def open_run(*, store: str | None = None, lake: str | None = None, run: str | None = None) -> RunData:

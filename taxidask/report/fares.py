@@ -1,52 +1,18 @@
-"""The report's figures and tables about fares: their distribution, and what the model says of trips it has not seen."""
+"""The report's figures and tables about fares: their distribution, and what models say of trips they have not seen."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from taxidask.errors import ModelError
 from taxidask.report.display import Figure, Table, Text
 from taxidask.report.figures import DROPOFF, PICKUP, canvas, counted
 
 if TYPE_CHECKING:
     from taxidask.report.data import RunData
-
-_EARLIER = 0.8  # share of a sample of trips that the model of the scatter plot is fitted on
-_FEWEST = 500  # trips; below, a fit says nothing
-
-
-def unseen(data: RunData, trips: pd.DataFrame) -> pd.DataFrame:
-    """What a fare model says of trips later than all it was fitted on.
-
-    The run's own model has seen the newest trips, so it cannot be judged by them. One with the same options is fitted
-    here on the earlier four fifths of `trips`, and asked about the rest.
-
-    Returns
-    -------
-    DataFrame
-        pickup_datetime, paid (fare and tolls), price, low and high, in USD; empty when there are too few trips.
-    """
-    from taxidask.fare import FareModel
-
-    trips = trips.sort_values("pickup_datetime", kind="stable").reset_index(drop=True)
-    cut = int(len(trips) * _EARLIER)
-    empty = pd.DataFrame(columns=["pickup_datetime", "paid", "price", "low", "high"])
-    if len(trips) - cut < _FEWEST:
-        return empty
-    space: Any = data.cube.space
-    try:
-        model = FareModel(space=space if hasattr(space, "ids") else None).fit(trips.iloc[:cut])
-        said = model.predict(trips.iloc[cut:])
-    except ModelError:
-        return empty
-    later = trips.iloc[cut:]
-    paid = later["fare_amount"] + later["tolls_amount"].fillna(0)
-    frame = pd.DataFrame({"pickup_datetime": later["pickup_datetime"], "paid": paid}).join(said)
-    return frame.dropna(subset=["paid", "price"]).reset_index(drop=True)
 
 
 def bars(fares: pd.Series) -> tuple[pd.Series, np.ndarray]:
@@ -98,28 +64,35 @@ def distribution(trips: pd.DataFrame) -> Figure | Text:
         )
 
 
-def predicted(frame: pd.DataFrame) -> Figure | Text:
-    """What was paid beside what the model had said, and how far it was off."""
-    if frame.empty:
-        return Text(f"*There are fewer than {_FEWEST} trips to compare the model's prices with what was paid.*")
-    top = float(np.ceil(max(float(frame["paid"].quantile(0.995)), 10.0) / 10) * 10)
-    inside = float(((frame["paid"] >= frame["low"]) & (frame["paid"] <= frame["high"])).mean())
-    error = frame["price"] - frame["paid"]
+def predicted(data: RunData) -> Figure | Text:
+    """What was paid beside what the backtest's models had said, and how far they were off."""
+    prices, errors = data.metrics("fare-prices"), data.metrics("fare-errors")
+    if prices.empty or errors.empty:
+        return Text("*The run published no comparison of the prices its models said with those that were paid.*")
+    from matplotlib.colors import LogNorm
+
+    top = int(max(prices["paid"].max(), prices["price"].max())) + 1
+    trips = np.zeros((top, top))
+    trips[prices["price"], prices["paid"]] = prices["trips"]
+    count, span = int(prices["trips"].sum()), float(errors["to"].max())
     with canvas(2.75, ncols=2) as (sheet, (left, right)):
-        bins = left.hexbin(
-            frame["paid"].clip(upper=top), frame["price"].clip(upper=top), gridsize=42, extent=(0, top, 0, top),
-            bins="log", mincnt=1, cmap="viridis", linewidths=0,
+        norm = LogNorm(0.4, max(trips.max(), 10))  # from below 1, so that a single trip is seen
+        cells = left.pcolormesh(
+            np.arange(top + 1), np.arange(top + 1), np.ma.masked_equal(trips, 0), norm=norm, cmap="Blues",
+            edgecolor="face", lw=0.2,
         )  # fmt: skip
         left.plot([0, top], [0, top], color=DROPOFF, lw=0.9, ls="--")
         left.set_aspect("equal")
         left.set_xlabel("paid, USD")
         left.set_ylabel("said before the trip, USD")
         left.set_title("Price")
-        bar = sheet.colorbar(bins, ax=left, label="trips", shrink=0.85)
+        bar = sheet.colorbar(cells, ax=left, shrink=0.85)
+        bar.ax.set_ylim(bottom=1)
+        bar.ax.set_title("trips", fontsize=7.5, fontweight="normal", loc="left")
+        bar.minorticks_off()
         bar.outline.set_visible(False)
         counted(bar.ax.yaxis)
-        span = float(max(np.quantile(np.abs(error), 0.98), 1.0))
-        right.hist(error.clip(-span, span), bins=np.linspace(-span, span, 41), color=PICKUP)
+        right.stairs(errors["trips"], [*errors["from"], span], fill=True, color=PICKUP)
         right.axvline(0, color="black", lw=0.8, ls="--")
         right.set_xlabel("said − paid, USD")
         right.set_ylabel("trips")
@@ -128,12 +101,11 @@ def predicted(frame: pd.DataFrame) -> Figure | Text:
         counted(right.yaxis)
         return Figure(
             sheet,
-            caption=f"Price said before the trip and paid (fare and tolls) for {len(frame):,} trips, from "
-            f"{frame['pickup_datetime'].min():%-d %B %Y}, all later than those the model was fitted on. The 80 % "
-            f"interval held {inside:.1%} of them; the mean absolute error is {error.abs().mean():.2f} USD. "
-            "The outermost bars hold all larger errors.",
+            caption=f"Price said before the trip and paid (fare and tolls) for {count:,} trips, each said by a model "
+            f"of the table below, which knew earlier trips only. The 80 % interval held "
+            f"{prices['held'].sum() / count:.1%} of them. The outermost cells and bars hold all beyond them.",
             alt=f"Left, density of said against paid prices along the diagonal; right, histogram of errors within "
-            f"{span:.0f} USD",
+            f"{span:g} USD",
         )
 
 

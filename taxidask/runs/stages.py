@@ -249,8 +249,9 @@ def fare_trips(lake: Lake) -> pd.DataFrame:
 def fare(job: Job) -> dict[str, Any]:
     trips = fare_trips(job.lake)
     model = FareModel(space=job.lake.space)
-    frame = fit_and_backtest(model, trips, folds=BACKTEST_FOLDS, client=job.client)
-    job.store.put_metrics(job.ledger.id, "fare", frame)
+    tested = fit_and_backtest(model, trips, folds=BACKTEST_FOLDS, client=job.client)
+    for kind, table in (("fare", tested.table), ("fare-prices", tested.prices), ("fare-errors", tested.errors)):
+        job.store.put_metrics(job.ledger.id, kind, table)
     job.ledger.check()
     return {
         "rows": len(trips),

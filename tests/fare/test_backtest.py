@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import taxidask as td
 from taxidask.errors import ModelError
 from taxidask.fare import fit_and_backtest, tariff_fare
+from taxidask.fare.told import count_errors, count_prices
 
 QUICK: dict[str, Any] = {"rounds": 15, "num_threads": 1}
 
@@ -46,8 +50,8 @@ def test_figures_are_those_of_a_model_fitted_by_hand(march: pd.DataFrame) -> Non
 def test_fitted_beside_its_backtest_it_is_the_model_that_is_fitted_alone(march: pd.DataFrame) -> None:
     march = march.sample(frac=1, random_state=0)
     both = td.FareModel(**QUICK)
-    table = fit_and_backtest(both, march, folds=2)
-    pd.testing.assert_frame_equal(table, td.backtest(td.FareModel(**QUICK), march, folds=2))
+    found = fit_and_backtest(both, march, folds=2)
+    pd.testing.assert_frame_equal(found.table, td.backtest(td.FareModel(**QUICK), march, folds=2))
     alone = td.FareModel(**QUICK).fit(march)
     assert both.card == alone.card
     pd.testing.assert_frame_equal(both.predict(march), alone.predict(march))
@@ -55,9 +59,49 @@ def test_fitted_beside_its_backtest_it_is_the_model_that_is_fitted_alone(march: 
 
 def test_folds_and_fit_are_of_as_many_trips_as_a_model_may_have(march: pd.DataFrame) -> None:
     model = td.FareModel(**QUICK, max_rows=12_000)
-    table = fit_and_backtest(model, march, folds=2)
+    table = fit_and_backtest(model, march, folds=2).table
     assert table["fitted_on"].tolist() == [len(march) // 2, 12_000]
     assert model.card["data"]["fitted_on"] == 12_000
+
+
+def test_the_prices_told_are_counted_of_all_folds(march: pd.DataFrame) -> None:
+    found = fit_and_backtest(td.FareModel(**QUICK), march, folds=2)
+    trips = found.table["rows"].sum()
+    assert found.prices["trips"].sum() == found.errors["trips"].sum() == trips
+    held = (found.table["coverage"] * found.table["rows"]).sum()
+    assert found.prices["held"].sum() == pytest.approx(held, abs=0.5)
+
+
+USD = st.lists(st.floats(0.01, 700), min_size=1, max_size=60)
+
+
+@settings(deadline=None)
+@given(USD, st.randoms())
+def test_every_price_is_in_one_cell_and_one_bar(usd: list[float], shuffle: Random) -> None:
+    paid, price = np.array(usd), np.array(shuffle.sample(usd, len(usd)))
+    prices = count_prices(paid, price, np.minimum(paid, price), price)
+    assert prices["trips"].sum() == len(paid)
+    assert prices["held"].sum() == (paid <= price).sum()
+    top = max(prices["paid"].max(), prices["price"].max())
+    assert top < 200
+    for cell in prices.itertuples():
+        there = [(np.minimum(np.floor(usd), top) == edge) for usd, edge in ((paid, cell.paid), (price, cell.price))]
+        assert np.logical_and(*there).sum() == cell.trips
+    errors = count_errors(paid, price)
+    assert errors["trips"].sum() == len(paid)
+    inner = errors.iloc[1:-1]
+    for bar in zip(inner["from"], inner["to"], inner["trips"], strict=True):
+        assert ((price - paid >= bar[0]) & (price - paid < bar[1])).sum() == bar[2]
+
+
+def test_what_is_published_of_prices_is_small_whatever_they_are() -> None:
+    draw = np.random.default_rng(0)
+    paid, price = draw.uniform(0, 500, 400_000), draw.uniform(0, 500, 400_000)
+    prices, errors = count_prices(paid, price, price, price), count_errors(paid, price)
+    assert len(prices) <= 200 * 200
+    assert len(errors) == 40
+    assert count_prices(paid[:0], price[:0], price[:0], price[:0]).empty
+    assert count_errors(paid[:0], price[:0])["trips"].sum() == 0
 
 
 def test_real_fares(fares: pd.DataFrame) -> None:
