@@ -22,7 +22,7 @@ from taxidask.units import is_whole
 
 MIN_ROWS = 1_000
 _TAIL_SHARE, _TAIL_ROWS = 0.2, 60_000
-_MOST_ROWS = 300_000  # the edges of a band and tolls need fewer rides than its middle
+_MOST_ROWS = 100_000  # the edges of a band and tolls need fewer rides than its middle
 _CHECK_ROWS = 30_000  # that say how many rounds are of use
 _HUBER = 15.0  # units, about 7 USD: beyond, an error is a detour or a slip and counts in proportion only
 _PATIENCE = 25
