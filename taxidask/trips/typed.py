@@ -21,6 +21,12 @@ from .schema import TRIP_SCHEMA
 _TICKS = {"s": 1_000_000, "ms": 1000, "us": 1, "ns": -1000}  # microseconds of one, or how many of it make one
 _UTC = re.compile(r"(etc/)?(utc|uct|gmt([+-]?0)?|zulu|universal|greenwich)|z|[+-]00(:?00)?", re.IGNORECASE)
 _FIRST, _LAST = days_since_1970(1, 1, 1) * DAY, (days_since_1970(9999, 12, 31) + 1) * DAY
+_STRANGE = (
+    (pa.types.is_boolean, "true or false"),
+    (pa.types.is_date, "a date without a time of day"),
+    (pa.types.is_time, "a time of day without a date"),
+    (pa.types.is_duration, "a length of time"),
+)
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+")
 
 
@@ -32,15 +38,16 @@ def check_types(schema: pa.Schema, era: Era, url: str) -> None:
         kind = values_of(schema.field(name).type)
         wanted = TRIP_SCHEMA.field(column).type
         if pa.types.is_timestamp(wanted):
-            good, what = pa.types.is_timestamp(kind), "a time"
+            good, what = pa.types.is_timestamp(kind), "dates with a time of day: timestamps, or texts"
         elif column == "store_and_fwd_flag":
-            good, what = _is_number(kind) or pa.types.is_boolean(kind), "a text"
+            good, what = _is_number(kind) or pa.types.is_boolean(kind), "Y and N, numbers or true and false"
         else:
-            good, what = _is_number(kind), "a text" if wanted == pa.string() else "a number"
+            good, what = _is_number(kind), "numbers, or texts" if wanted == pa.string() else "numbers, or texts of them"
         if not (good or is_text(kind) or pa.types.is_null(kind)):
+            holds = next((f", {words}," for is_one, words in _STRANGE if is_one(kind)), "")
             raise SourceError(
-                f"the column {name!r} of {url} is of type {kind}, and what it holds is not {what}",
-                f"write it as {what}, or as text, and read the file again",
+                f"the column {name!r} of {url} is of type {kind}{holds} where {column} has {what}",
+                "write the column as one of these, and read the file again",
             )
 
 

@@ -93,6 +93,10 @@ def test_a_column_that_cannot_hold_trips_is_refused_by_name(tmp_path, name, arra
     with pytest.raises(SourceError, match=rf"the column '{name}' of .*a-2016-03.parquet is of type {kind}") as info:
         one(tmp_path / "a-2016-03.parquet", **{name: array})
     assert "damaged" not in str(info.value)
+    expected = "dates with a time of day: timestamps, or texts" if name.endswith("datetime") else " numbers"
+    assert expected in str(info.value)
+    if kind == "date32":
+        assert "a date without a time of day, where pickup_datetime has dates" in str(info.value)
 
 
 def test_a_value_that_would_change_is_refused_by_name(tmp_path):
