@@ -353,7 +353,7 @@ def test_the_message_of_a_full_disk_names_it(sample, small_disk, capsys) -> None
     ]:
         assert call(*arguments) == 1
         said = capsys.readouterr().err
-        assert f"cannot write {disk}/{file}: the disk is full: " in said
+        assert f"cannot write {disk}/{file}: the disk is full, or was with a part of this file: " in said
         assert f"free some space on {disk} or choose another disk" in said
         assert list(disk.iterdir()) == []
 

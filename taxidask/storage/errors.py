@@ -42,6 +42,8 @@ _REGION = (
 _BUSY = "the service is busy", "try again later, or use fewer workers"
 _UNREACHABLE = "the service cannot be reached", "check the network, AWS_ENDPOINT_URL_S3 and the region"
 _MISSING = "nothing is stored there", "check the name; list its folder"
+_NO_FILES = "its folder takes no new files", "choose another folder"  # which is there, or was made just before
+_WRITES = ("write", "create", "replace")
 _FORBIDDEN = "permission denied", "check the owner and mode of the file and of its folder"
 
 _SERVICE_CODES: dict[str, tuple[str, str]] = {
@@ -156,11 +158,15 @@ def explained(error: Exception, op: str, url: str, *, needs: int, attempts: int)
             return error  # a mistake in the program, not of the storage
         code = service_code(error)
         return StorageError(f"cannot {op} {url}: {code + ': ' if code else ''}{error}")
+    if cause is _MISSING and op in _WRITES and service_code(error) is None:
+        cause = _NO_FILES
     reason, remedy = cause
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         free, disk = _disk(url)
-        wanted = [f"{needs:,} bytes needed", f"{free:,} free"] if needs else [f"{free:,} bytes free"]
-        reason += f": {', '.join(wanted)}" if disk else ""
+        if disk and needs > free:
+            reason += f": {needs:,} bytes needed, {free:,} free"
+        elif disk:  # what was written of it has been removed again
+            reason += f", or was with a part of this file: {free:,} bytes are free now"
         remedy = remedy.replace("free some space", f"free some space on {disk}") if disk else remedy
     if cause is _UNREACHABLE:
         reason += f" ({error})"

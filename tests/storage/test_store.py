@@ -326,11 +326,19 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, storage, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match=r"the disk is full: 3 bytes needed, [\d,]+ free; free some space"):
+    with pytest.raises(StorageError, match=r"the disk is full, or was with a part of this file: [\d,]+ bytes are free"):
         storage.write(url, b"new")
     monkeypatch.undo()
     assert storage.read(url) == b"old"
     assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs Linux's /proc")
+def test_a_folder_that_takes_no_files(storage):
+    with pytest.raises(StorageError, match=r"cannot write /proc/x.csv: its folder takes no new files; choose another"):
+        storage.write("/proc/x.csv", b"")
+    with pytest.raises(StorageError, match="takes no new files"), storage.writing("/proc/x.csv"):
+        pass
 
 
 def test_a_full_disk(small_disk, storage):
