@@ -462,6 +462,29 @@ def test_an_interrupted_ingest_says_what_is_there_and_how_to_go_on(sample, monke
     assert "1 read, 70,000 rows, 69,300 kept" in capsys.readouterr().out
 
 
+def test_what_is_interrupted_before_it_has_begun_says_how_to_go_on_too(sample, tmp_path, monkeypatch, capsys) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    shutil.copy(sample, "my.csv")
+    monkeypatch.setattr(td, "connect", lambda _: contextlib.nullcontext(ThreadExecutor(1)), raising=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("taxidask.cli.trips.resolve", interrupted)
+        assert call("ingest", "my.csv", "--slot", "1h") == 130
+        patch.setattr("taxidask.runs.pipeline.open_job", interrupted)
+        assert call("run", "--sources", "my.csv", "--slot", "1h") == 130
+    ingest, run = (shlex.split(line) for line in re.findall("go on with: (.*)", capsys.readouterr().err))
+    here = [f"{tmp_path}/my.csv", "--lake", f"{tmp_path}/lake"]
+    assert run == [
+        *("taxidask", "run", "--sources", *here, "--store", f"sqlite:///{tmp_path}/taxidask.db"),
+        *("--slot", "1h", "--resume", "last"),
+    ]
+    assert ingest == ["taxidask", "ingest", *here, "--slot", "1h"]
+    assert [path.name for path in Path().iterdir()] == ["my.csv"]
+    monkeypatch.chdir("/")
+    assert call(*ingest[1:]) == 0
+
+
 def test_another_months_file_under_a_months_name_is_told_loudly(sample, capsys) -> None:
     lines = sample.read_text().splitlines(keepends=True)
     lines[1:1900] = [line.replace("2015-03-", "2015-04-") for line in lines[1:1900]]

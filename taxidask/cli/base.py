@@ -15,7 +15,7 @@ from taxidask.errors import SettingsError, StorageError
 from taxidask.progress import say
 from taxidask.settings import Settings, resolve
 from taxidask.storage import absolute, default_storage
-from taxidask.words import escaped
+from taxidask.words import command, escaped
 
 DONE, FAILED, WRONG_USE, LEFT_OUT, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -74,6 +74,21 @@ def with_settings(function: Callable[..., int]) -> Callable[..., int]:
 
 def settings_of(**overrides: Any) -> Settings:
     return resolve(overrides)[0]
+
+
+def again(line: str, given: dict[str, Any], *places: str, resume: str | None = None) -> str:
+    """The line that gives a command of `with_settings` again, in whichever folder; it always names these `places`."""
+    from taxidask.runs.ledger import placed
+
+    settings, origin = resolve(given)
+    settings = placed(settings)
+    named = {name for name, place in origin.items() if place == "argument"} | set(places)
+    options = {
+        name: getattr(settings, name) if name in (*places, "space", "report") else given[name]
+        for name in origin
+        if name in named and name != "sources"
+    }
+    return command(line, *settings.sources, **options, resume=resume)
 
 
 def store_of(url: str | None) -> Any:

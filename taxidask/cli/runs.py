@@ -14,6 +14,7 @@ from taxidask.cli.base import (
     Json,
     Lake,
     Store,
+    again,
     app,
     dumps,
     finish,
@@ -51,7 +52,15 @@ def run(
     refit
         Fit and publish also where lake, settings and versions are those of the run that published last.
     """
-    return finish(taxidask.run(settings_of(**given), resume=resume, refit=refit), json)
+    try:
+        finished = taxidask.run(settings_of(**given), resume=resume, refit=refit)
+    except KeyboardInterrupt as stop:
+        if not getattr(stop, "__notes__", None):  # before there was a run, which would have said how to go on with it
+            say(
+                f"run interrupted; go on with: {again('taxidask run --sources', given, 'lake', 'store', resume='last')}"
+            )
+        raise
+    return finish(finished, json)
 
 
 @app.command

@@ -8,7 +8,7 @@ import itertools
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -23,6 +23,7 @@ from taxidask.cli.base import (
     Json,
     Lake,
     Store,
+    again,
     app,
     check_out,
     dumps,
@@ -35,7 +36,6 @@ from taxidask.cli.base import (
 from taxidask.errors import LakeError, SettingsError
 from taxidask.progress import Progress, say
 from taxidask.settings import resolve
-from taxidask.storage import absolute
 from taxidask.trips.schema import TRIP_SCHEMA
 from taxidask.words import command, escaped, quantity
 
@@ -86,38 +86,42 @@ def ingest(*files: str, json: Json = False, **given: Any) -> int:
     files
         Paths, folders, globs or s3:// URLs.
     """
-    from taxidask.runs.stages import left_out, rules_of
-    from taxidask.trips.outcome import raise_failures
-    from taxidask.units import parse_bytes
-
-    settings, origin = resolve(given | ({"sources": list(files)} if files else {}))
-    if not settings.sources:
-        raise SettingsError("there is nothing to ingest", "name files, e.g. taxidask ingest 'trips/*.csv'")
-    lake, blocks = taxidask.Lake(settings.lake), itertools.count()
+    blocks, given = itertools.count(), given | ({"sources": list(files)} if files else {})
     try:
-        with taxidask.connect(settings) as client:
-            result = lake.ingest(
-                settings.sources,
-                space=settings.space,
-                # what nobody set is the lake's own
-                slot=None if origin["slot"] == "default" else settings.slot,
-                client=client,
-                block_size=parse_bytes(settings.block_size),
-                rules=rules_of(settings),
-                on_block=lambda _: next(blocks),
-                progress=True,
-                errors="report",
-            )
+        return _ingest(given, blocks, json)
     except KeyboardInterrupt:
-        again = {name: given[name] for name, place in origin.items() if place == "argument" and name != "sources"}
-        line = command("taxidask ingest", *map(absolute, settings.sources), **again | {"lake": lake.url})
+        lake = taxidask.Lake(settings_of(**given).lake)
         try:
             whole = quantity(len(lake.sources()), "source")
         except LakeError:
             whole = "no source yet"
         say(f"ingest interrupted: {quantity(next(blocks), 'block')} read and kept, {whole} in the lake")
-        say(f"go on with: {line}")
+        say(f"go on with: {again('taxidask ingest', given, 'lake')}")
         raise
+
+
+def _ingest(given: dict[str, Any], blocks: Iterator[int], json: bool) -> int:
+    from taxidask.runs.stages import left_out, rules_of
+    from taxidask.trips.outcome import raise_failures
+    from taxidask.units import parse_bytes
+
+    settings, origin = resolve(given)
+    if not settings.sources:
+        raise SettingsError("there is nothing to ingest", "name files, e.g. taxidask ingest 'trips/*.csv'")
+    lake = taxidask.Lake(settings.lake)
+    with taxidask.connect(settings) as client:
+        result = lake.ingest(
+            settings.sources,
+            space=settings.space,
+            # what nobody set is the lake's own
+            slot=None if origin["slot"] == "default" else settings.slot,
+            client=client,
+            block_size=parse_bytes(settings.block_size),
+            rules=rules_of(settings),
+            on_block=lambda _: next(blocks),
+            progress=True,
+            errors="report",
+        )
     if len(result.failed) == len(result.sources):
         raise_failures(result)
     records = result.to_pandas().assign(space=repr(result.space.space), space_reason=result.space.reason)

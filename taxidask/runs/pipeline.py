@@ -251,10 +251,11 @@ def run(
             total = meter.cost()
             ledger.close("done", cost=total.to_dict())
             say(f"run {item['id']}: done in {time.monotonic() - started:.1f} s; cost: {total}")
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             ledger.interrupt()
             _close(ledger, "interrupted", "interrupted from the keyboard")
-            say(f"run {item['id']} interrupted; go on with: {resume_line(item)}")
+            stop.add_note(f"run {item['id']} interrupted; go on with: {resume_line(item)}")
+            say(stop.__notes__[-1])
             raise
         except BaseException as error:
             _close(ledger, "cancelled" if ledger.reason == "cancelled" else "failed", hidden(str(error)))
