@@ -56,9 +56,8 @@ def run(
         finished = taxidask.run(settings_of(**given), resume=resume, refit=refit)
     except KeyboardInterrupt as stop:
         if not getattr(stop, "__notes__", None):  # before there was a run, which would have said how to go on with it
-            say(
-                f"run interrupted; go on with: {again('taxidask run --sources', given, 'lake', 'store', resume='last')}"
-            )
+            line = again("taxidask run --sources", given, "lake", "store", resume="last")
+            say(f"run interrupted; go on with: {line}{' --refit' if refit else ''}")
         raise
     return finish(finished, json)
 
