@@ -168,7 +168,9 @@ def _nearest(lon: float, lat: float, zones: Zones) -> tuple[int, float]:
         for ring in rings:
             points = (np.array(ring) - (lon, lat)) * scale
             start, along = points[:-1], np.diff(points, axis=0)
-            share = np.clip(-(start * along).sum(axis=1) / (along**2).sum(axis=1), 0, 1)
+            length = (along**2).sum(axis=1)
+            # a ring may repeat a point
+            share = np.clip(-(start * along).sum(axis=1) / np.where(length > 0, length, 1), 0, 1)
             near = float(np.hypot(*(start + share[:, None] * along).T).min())
             if near < distance:
                 best, distance = cell, near

@@ -90,7 +90,7 @@ def test_points():
 def test_the_nearest_zone_is_that_of_the_nearest_border():
     with pytest.raises(SpaceError, match=r"no taxi zone; the nearest is Far Rockaway.* \(\d+\), .* miles away"):
         zone_at(-73.75, 40.55, ZONES)
-    square = [[0, 0], [10, 0], [10, 1], [0, 1], [0, 0]]  # far corners, near edge
+    square = [[0, 0], [0, 0], [10, 0], [10, 1], [10, 1], [0, 1], [0, 0]]  # far corners, near edge; points twice
     island = [[5, 2.5], [5.1, 2.5], [5.1, 2.6], [5, 2.5]]
     features = [
         {"properties": {"LocationID": i}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
