@@ -118,12 +118,12 @@ class TypstPDFExporter(Exporter):
         stamp = header.get("created")
         source = self._document(nb, header, pictures)
         try:
-            return typst.compile_pdf(source, style | pictures.files, timestamp=stamp), resources
+            return typst.compile_pdf(source, style | pictures.files, timestamp=stamp, warn=self.log.warning), resources
         except ReportError:
             if not pictures.drop_unreadable():
                 raise
         source = self._document(nb, header, pictures)
-        return typst.compile_pdf(source, style | pictures.files, timestamp=stamp), resources
+        return typst.compile_pdf(source, style | pictures.files, timestamp=stamp, warn=self.log.warning), resources
 
     def _executes(self) -> bool:
         return bool(self.config.ExecutePreprocessor.get("enabled", False))

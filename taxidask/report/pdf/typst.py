@@ -7,10 +7,11 @@ written in Typst's *code* mode, where text is a quoted string in which just the 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from typing import Any
 from taxidask.errors import ReportError
 
 EMPTY = "[]"
+FOLDERS = "TYPST_FONT_PATHS"
+_FONT_FILES = (".ttf", ".otf", ".ttc", ".otc")
+_NAMED = 10  # letters without a font that a warning names
 LONGEST_WORD = 28  # characters: a longer word gets places where it may break, so that no path or hash leaves the page
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -137,13 +141,33 @@ def _own_fonts() -> list[Path]:
     return sorted(font for font in fonts if not font.name.startswith("LastResort"))  # it draws boxes for all there is
 
 
+def _given_fonts() -> list[Path]:
+    """Fonts in the folders of the variable that Typst's own command knows."""
+    return sorted(
+        font for folder in _folders() for font in Path(folder).rglob("*") if font.suffix.lower() in _FONT_FILES
+    )
+
+
+def _folders() -> list[str]:
+    return [folder for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if Path(folder).is_dir() and folder]
+
+
 @cache
-def _fonts(*, system: bool = False) -> Any:
-    """Typst's own fonts and matplotlib's. The machine's only for letters that those lack: they would make the report
-    look different elsewhere."""
+def _fonts(*given: str, system: bool = False) -> Any:
+    """Typst's own fonts, matplotlib's and those given. The machine's only for letters that those lack: they would make
+    the report look different elsewhere."""
     import typst
 
-    return typst.Fonts(include_system_fonts=system, font_paths=list(map(str, _own_fonts())))
+    return typst.Fonts(include_system_fonts=system, font_paths=[_folder_of_own_fonts().name, *given])
+
+
+@cache
+def _folder_of_own_fonts() -> tempfile.TemporaryDirectory[str]:
+    """A folder of matplotlib's fonts but for one, until the process ends: Typst takes folders, and no files."""
+    folder = tempfile.TemporaryDirectory(prefix="taxidask-fonts-")
+    for font in _own_fonts():
+        Path(folder.name, font.name).symlink_to(font)
+    return folder
 
 
 def _without(letters: set[str], fonts: Iterable[Path | str]) -> set[str]:
@@ -159,13 +183,16 @@ def _without(letters: set[str], fonts: Iterable[Path | str]) -> set[str]:
     return letters
 
 
-def drawable(source: str) -> tuple[str, bool]:
+def drawable(source: str, warn: Callable[[str], object] = lambda _: None) -> tuple[str, bool]:
     """The source with letters that no font at hand draws told by their numbers; whether the machine's fonts are needed.
 
-    Letters that are not drawn themselves, as joiners and variation selectors, stay.
+    Which letters these are, and what is to be done, `warn` is told, and the document in its last line. Letters that are
+    not drawn themselves, as joiners and variation selectors, stay.
     """
     beyond = {letter for letter in set(source) if ord(letter) > 0x2FF and not _IN_TYPST.match(letter)}
-    foreign = _without({letter for letter in beyond if unicodedata.category(letter) != "Cf"}, _own_fonts())
+    foreign = _without(
+        {letter for letter in beyond if unicodedata.category(letter) != "Cf"}, [*_own_fonts(), *_given_fonts()]
+    )
     if not foreign:
         return source, False
     from matplotlib.font_manager import findSystemFonts
@@ -178,11 +205,23 @@ def drawable(source: str) -> tuple[str, bool]:
             f"{len(missing)} different characters are written as [U+…]: no font of this machine has them. "
             "With fonts that do (Debian: fonts-noto-core, fonts-noto-cjk, fonts-noto-color-emoji) they are drawn."
         )
+        some = [f"{letter} (U+{ord(letter):04X})" for letter in sorted(missing)[:_NAMED]]
+        more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
+        warn(
+            f"no font has {', '.join(some)}{more}: the PDF shows [U+…] instead. Install a font that does (Debian: "
+            f"fonts-noto-core, fonts-noto-cjk, fonts-noto-color-emoji), or set {FOLDERS} to a folder with one"
+        )
         source += f"\n#{call('par', call('emph', text(told)))}\n"
     return source, True
 
 
-def compile_pdf(source: str, files: dict[str, bytes], *, timestamp: int | None = None) -> bytes:
+def compile_pdf(
+    source: str,
+    files: dict[str, bytes],
+    *,
+    timestamp: int | None = None,
+    warn: Callable[[str], object] = lambda _: None,
+) -> bytes:
     """Compile Typst source to PDF, offline, with fonts that come with the Python packages (see `drawable`).
 
     Parameters
@@ -193,6 +232,8 @@ def compile_pdf(source: str, files: dict[str, bytes], *, timestamp: int | None =
         Whatever the document reads: the template, pictures. Nothing else on the machine can be read by it.
     timestamp : int, optional
         Creation time written into the PDF, seconds since 1970.
+    warn : callable, optional
+        Is told which letters no font has.
 
     Returns
     -------
@@ -206,16 +247,15 @@ def compile_pdf(source: str, files: dict[str, bytes], *, timestamp: int | None =
     """
     import typst
 
-    source, foreign = drawable(source)
+    source, foreign = drawable(source, warn)
+    fonts = _fonts(*_folders(), system=foreign)
     with tempfile.TemporaryDirectory(prefix="taxidask-typst-") as folder:
         main = Path(folder, "main.typ")
         main.write_text(source, encoding="utf-8")
         for name, content in files.items():
             Path(folder, name).write_bytes(content)
         try:
-            document = typst.compile(
-                main, root=Path(folder), format="pdf", font_paths=_fonts(system=foreign), timestamp=timestamp
-            )
+            document = typst.compile(main, root=Path(folder), format="pdf", font_paths=fonts, timestamp=timestamp)
         except RuntimeError as error:
             told = str(getattr(error, "diagnostic", "") or error).strip().replace(f"{folder}/", "")
             raise ReportError(

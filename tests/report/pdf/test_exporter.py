@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pypdfium2
 import pytest
+from fontTools.ttLib import TTFont
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from pdfs import text_of
 
@@ -179,6 +180,37 @@ def test_letters_that_no_font_has_are_told_by_their_numbers(monkeypatch: pytest.
     assert "[U+51FA U+79DF U+8F66] [U+1F695]" in text
     assert "4 different characters are written as [U+…]" in text
     assert typst.drawable(known) == (known, False)
+
+
+def test_letters_that_only_matplotlibs_fonts_have_are_drawn(caplog) -> None:
+    assert "Բարև ⵣ ߊ" in export(new_markdown_cell("Բարև ⵣ ߊ"))  # Armenian, Tifinagh, NKo
+    assert not caplog.records
+
+
+def test_letters_that_no_font_has_are_named_in_a_warning(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", list)
+    export(new_markdown_cell("출租车 車 и ✓ " + "".join(map(chr, range(0x4E00, 0x4E10)))))
+    [told] = [record.getMessage() for record in caplog.records]
+    assert told.startswith("no font has 一 (U+4E00), 丁 (U+4E01), ")
+    assert "and 10 more: the PDF shows [U+…] instead. Install a font that does (Debian: fonts-noto-core" in told
+    assert "TYPST_FONT_PATHS" in told
+
+
+def test_letters_that_a_font_in_a_named_folder_has_are_drawn(monkeypatch, tmp_path: Path, caplog) -> None:
+    font = TTFont(next(path for path in typst._own_fonts() if path.name == "DejaVuSans.ttf"))
+    for table in font["cmap"].tables:
+        if table.isUnicode():
+            table.cmap = {0x51FA: "A"}
+    for name in font["name"].names:
+        name.string = "Of a test"
+    (tmp_path / "fonts").mkdir()
+    font.save(tmp_path / "fonts" / "test.ttf")
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", list)
+    monkeypatch.setenv("TYPST_FONT_PATHS", os.pathsep.join([str(tmp_path / "none"), str(tmp_path)]))
+    text = export(new_markdown_cell("a 出 b"))
+    assert "a 出 b" in text
+    assert "U+51FA" not in text
+    assert not caplog.records
 
 
 def test_letters_that_a_font_of_the_machine_has_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
