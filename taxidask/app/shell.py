@@ -161,6 +161,7 @@ class AppPage:
                 "gap": "14px",
                 "padding": "14px",
                 "box-sizing": "border-box",
+                "max-height": "none",
             },
         )
         page = pmui.Page(

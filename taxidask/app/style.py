@@ -54,6 +54,8 @@ nav a:hover { background: color-mix(in srgb, currentColor 12%, transparent); }
 nav a:focus-visible { outline: 2px solid currentColor; outline-offset: -2px; }
 nav a[aria-current] { box-shadow: inset 0 -3px currentColor; border-radius: 6px 6px 0 0; }
 """.replace("FONT", FONT)
+# a column is else no higher than the window, and what follows lies over the rest of it
+WHOLE = ":host { max-height: none !important; }"
 # told apart without colour, too
 STATES = {"done": "✓", "running": "●", "failed": "✕", "dead": "✕", "interrupted": "❚❚", "cancelled": "■"}
 
@@ -77,7 +79,7 @@ def card(title: str, *objects: Any) -> pn.Column:
         *objects,
         sizing_mode="stretch_width",
         stylesheets=[":host { border: 1px solid color-mix(in srgb, var(--panel-on-background-color) 16%, transparent);"
-                     " border-radius: 8px; padding: 10px 16px; }"],
+                     " border-radius: 8px; padding: 10px 16px; }", WHOLE],
     )  # fmt: skip
 
 
