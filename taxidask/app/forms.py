@@ -9,6 +9,7 @@ import panel as pn
 import panel_material_ui as pmui
 from pydantic import BaseModel
 
+from taxidask.app import style
 from taxidask.errors import SettingsError
 from taxidask.settings import Settings
 
@@ -16,7 +17,10 @@ FIRST = ("sources", "lake", "report", "space", "slot", "horizon", "compute", "wo
 """What most runs differ in; all else is behind a switch."""
 
 _NO_SOURCES = SettingsError("sources: a run needs some", "a path, a folder or an s3:// URL, one a line")
-_GRID = "display: grid; grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); gap: 4px 14px;"
+_GRID = """
+:host { display: grid !important; grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr));
+  gap: 8px 4px; align-items: start; }
+"""
 
 
 class SettingsForm:
@@ -40,12 +44,15 @@ class SettingsForm:
         self._begun = {name: _text(getattr(base, name)) for name in Settings.model_fields if name != "store"}
         self.widgets = {name: _widget(name, text) for name, text in self._begun.items()}
         self.more = pmui.Switch(label="All settings", value=False, margin=(6, 10))
-        rest = _fields([widget for name, widget in self.widgets.items() if name not in FIRST])
-        rest.visible = False
+        rest = pn.Column(sizing_mode="stretch_width", visible=False, stylesheets=[style.WHOLE])
+        rest.append(_fields([widget for name, widget in self.widgets.items() if name not in FIRST]))
         self.more.param.watch(lambda event: setattr(rest, "visible", event.new), "value")
-        self._rest = rest
         self.view = pn.Column(
-            _fields([self.widgets[name] for name in FIRST]), self.more, rest, sizing_mode="stretch_width"
+            _fields([self.widgets[name] for name in FIRST]),
+            self.more,
+            rest,
+            sizing_mode="stretch_width",
+            stylesheets=[style.WHOLE],
         )
 
     def settings(self) -> Settings:
@@ -88,7 +95,7 @@ class SettingsForm:
 
 def _widget(name: str, text: str) -> Any:
     about: dict[str, Any] = {
-        "label": name.replace("_", " "),
+        "label": name.replace("_", " ").capitalize(),
         "value": text,
         "helper_text": Settings.model_fields[name].description or "",
         "sizing_mode": "stretch_width",
@@ -99,10 +106,9 @@ def _widget(name: str, text: str) -> Any:
     return pmui.TextInput(**about)
 
 
-def _fields(widgets: list[Any]) -> Any:
-    return pn.FlexBox(
-        *widgets, sizing_mode="stretch_width", styles={"width": "100%"}, stylesheets=[f":host {{ {_GRID} }}"]
-    )
+def _fields(widgets: list[Any]) -> pn.Column:
+    """Widgets in as many columns as there is room for."""
+    return pn.Column(*widgets, sizing_mode="stretch_width", stylesheets=[style.WHOLE, _GRID])
 
 
 def _text(value: Any) -> str:

@@ -63,7 +63,7 @@ class Runs(AppPage):
         self.why_not = style.pane(inset=True)
         self.table, self.told, self.log = (style.pane(inset=True) for _ in range(3))
         self.compared = style.pane(inset=True)
-        self._form_at = pn.Column(sizing_mode="stretch_width")
+        self._form_at = pn.Column(sizing_mode="stretch_width", stylesheets=[style.WHOLE])
         self.form_card = style.card("New run", self._form_at, pn.Row(self.start, self.close))
         self.form_card.visible = False
         self.runs_card = style.card("Runs", self.new, self.why_not, self.table)
