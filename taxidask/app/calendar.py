@@ -28,7 +28,7 @@ class Calendar:
         self.range = _models.Range1d(start=0.5, end=-_ROWS)
         self.names = ColumnDataSource({"week": [], "row": [], "text": []})
         plot = self.plot = _figure(
-            x_range=_models.Range1d(start=-3.5, end=53.5),
+            x_range=_models.Range1d(start=-6.2, end=53.5),
             y_range=self.range,
             height=170,
             sizing_mode="stretch_width",
@@ -70,14 +70,14 @@ class Calendar:
             "told": [f"{value:,.0f}" if there else "no data" for value, there in zip(values, known, strict=True)],
             "fill": [_SHADES[one] if there else None for one, there in zip(shade, known, strict=True)],
         }
-        marks = [(-3.3, -number * _ROWS, str(year)) for number, year in enumerate(years)]
+        marks = [(-6.0, -number * _ROWS, str(year)) for number, year in enumerate(years)]
         for number, year in enumerate(years):
             marks += [
                 ((pd.Timestamp(year, month, 1).day_of_year - 1 + first[year]) // 7 - 0.4, -number * _ROWS,
                  f"{pd.Timestamp(year, month, 1):%b}")
                 for month in range(1, 13)
             ]  # fmt: skip
-            marks += [(-3.3, -(number * _ROWS + 1 + day), _DAYS[day]) for day in (0, 2, 4)]
+            marks += [(-6.0, -(number * _ROWS + 1 + day), _DAYS[day]) for day in (0, 2, 4)]
         self.names.data = {name: [mark[at] for mark in marks] for at, name in enumerate(("week", "row", "text"))}
         self.range.start, self.range.end = -(len(years) or 1) * _ROWS + 0.5, 0.8
         self.plot.height = 20 + 150 * max(1, len(years))

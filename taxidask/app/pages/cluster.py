@@ -40,7 +40,8 @@ class Cluster(AppPage):
     def __init__(self, app: Any) -> None:
         super().__init__(app)
         self.numbers, self.told = style.pane(), style.pane(inset=True)
-        self.which = pmui.Select(label="Workers of", options={"All": ""}, value="", size="small", width=340)
+        self.which = pmui.Select(label="Workers of", options={"All": ""}, value="", size="small")
+        self.which.param.update(sizing_mode="stretch_width", max_width=360)
         self.which.param.watch(self.refresh, "value")
         self.card = style.card("Workers", self.which, self.told)
         self._linked = False
