@@ -41,7 +41,7 @@ class DemandModel:
     learning_rate, leaves : float, int
         LightGBM's.
     max_rows : int
-        Rows drawn to learn from: bounds time and memory whatever the cube's size.
+        About how many rows are drawn to learn from: bounds time and memory whatever the cube's size.
     holidays : str or None
         Whose public holidays count: country and subdivision, "US-NY"; None for no holidays.
     timezone : str or None
@@ -68,7 +68,7 @@ class DemandModel:
         rounds: int = 300,
         learning_rate: float = 0.1,
         leaves: int = 31,
-        max_rows: int = 160_000,
+        max_rows: int = 320_000,
         holidays: str | None = "US-NY",
         timezone: str | None = "America/New_York",
         seed: int = 0,

@@ -43,7 +43,7 @@ class Options:
     rounds: int = 300
     learning_rate: float = 0.1
     leaves: int = 31
-    max_rows: int = 160_000
+    max_rows: int = 320_000
     holidays: str | None = "US-NY"
     timezone: str | None = "America/New_York"
     seed: int = 0
@@ -147,14 +147,14 @@ def _pairs(
 def _rows(
     history: History, origin: NDArray[np.int64], lead: NDArray[np.int64], rows: int, seed: list[int]
 ) -> dict[str, NDArray[Any]]:
-    """About `rows` rows of features to learn from; busy cells are drawn more often and weigh less for it."""
+    """At most about `rows` rows of features to learn from; busy cells are drawn more often and weigh less for it."""
     rng = np.random.default_rng(seed)
     share = min(1.0, rows / max(1, len(origin) * history.series))
     parts: list[tuple[NDArray[Any], ...]] = []
     for part, features, base in history.blocks(origin, lead):
         target = origin[part] + lead[part]
         wanted = np.float32(0.2) + np.sqrt(base)
-        chance = np.minimum(wanted * np.float32(2 * share) / wanted.mean(), 1) if share < 1 else np.ones_like(base)
+        chance = np.minimum(wanted * np.float32(share) / wanted.mean(), 1) if share < 1 else np.ones_like(base)
         kept = rng.random(base.shape, np.float32) < chance
         weight = _usual(history, target)[:, None] / chance
         parts.append((features[kept], history.y[target][kept], base[kept], weight[kept].astype(np.float32)))
@@ -214,7 +214,7 @@ def fit_group(history: History, options: Options, number: int, threads: int) -> 
     budget = options.max_rows // len(lead_groups(options.horizon))
     seed = [options.seed, number]
     held = history.slots - tail_slots(history.slots, history.day, options.horizon)
-    most = max(700, 6 * budget // history.series)
+    most = max(700, 3 * budget // history.series)
     origin, lead = _pairs(history, 0, held, leads, origin_from=0, most=most, seed=[*seed, 0])
     tail = max(100, _TAIL_ROWS // history.series)
     least = min(_LEARN_DAYS * history.day, tail)

@@ -6,7 +6,7 @@ import pytest
 
 import taxidask as td
 
-QUICK = {"rounds": 30, "max_rows": 20_000, "num_threads": 1}
+QUICK = {"rounds": 30, "max_rows": 40_000, "num_threads": 1}
 GRID = td.Grid(3, 4, west=-74.0, south=40.7, east=-73.96, north=40.73)
 
 

@@ -56,7 +56,7 @@ def errors(cube: td.Cube, forecasts: list[td.Forecast], lead: np.ndarray) -> dic
 
 @pytest.fixture(scope="module")
 def winter(forty_days) -> td.DemandModel:
-    return td.DemandModel(max_rows=120_000, rounds=120).fit(forty_days.between("2015-01-01", "2015-01-31"))
+    return td.DemandModel(max_rows=240_000, rounds=120).fit(forty_days.between("2015-01-01", "2015-01-31"))
 
 
 def test_the_next_half_hour(winter, forty_days):
@@ -79,7 +79,7 @@ def test_the_next_day(winter, forty_days):
 
 def test_an_hour_of_autumn_after_a_missing_month(hourly_2014):
     cube = hourly_2014.between("2014-05-01", "2014-11-26")
-    model = td.DemandModel(max_rows=120_000, rounds=120, horizon=24).fit(cube.between("2014-05-01", "2014-11-12"))
+    model = td.DemandModel(max_rows=240_000, rounds=120, horizon=24).fit(cube.between("2014-05-01", "2014-11-12"))
     rolled = errors(cube, [model.predict_rolling(cube, start="2014-11-12")], np.ones(14 * 24, int))
     assert rolled["model"] < 0.7 * rolled["four_weeks"], rolled
     assert rolled["model"] < 0.7 * rolled["last_week"], rolled

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import taxidask as td
+from taxidask.demand import training
 from taxidask.errors import ModelError
 from taxidask.models import files as modelfiles
 
@@ -382,3 +383,12 @@ def test_months_years_apart_are_fitted_and_forecast_by_what_has_data(make_cube, 
     assert len(in_gap.times) == len(cube) - half - 30
     frame = td.backtest(td.DemandModel(**quick), cube, folds=2, horizon=24)
     assert np.isfinite(frame["mae"]).all()
+
+
+def test_as_many_rows_are_learned_from_as_was_said(month, monkeypatch):
+    learned = []
+    boost = training._boost
+    monkeypatch.setattr(training, "_boost", lambda learn, *rest: learned.append(len(learn["y"])) or boost(learn, *rest))
+    td.DemandModel(horizon=24, rounds=2, max_rows=10_000, num_threads=1).fit(month)
+    assert len(learned) == 4
+    assert 8_000 < sum(learned) < 10_500

@@ -189,7 +189,7 @@ def test_bands_hold_what_comes_on_real_counts(data, days):
     for first in (0, 6 * 48):
         end = first + days * 48
         part, more = (cube.between(cube.times[first], cube.times[stop]) for stop in (end, end + 96))
-        model = td.DemandModel(max_rows=40_000).fit(part)
+        model = td.DemandModel(max_rows=80_000).fit(part)
         for horizon in (1, 48):
             forecast = model.predict_rolling(more, start=part.end, horizon=horizon)
             sound(forecast, 96)
