@@ -10,6 +10,7 @@ import pytest
 import taxidask as td
 from taxidask.cube import Cube
 from taxidask.demand import Forecast
+from taxidask.fare.told import count_errors, count_prices
 from taxidask.results import Store, open_store
 
 RUN = "20160201T081500Z-ab12cd"
@@ -75,6 +76,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     store.create()
     store.put_ingest(lake.url, lake.sources().to_dict("records"))
     store.put_metrics(RUN, "demand", demand_metrics())
+    paid = np.random.default_rng(0).gamma(2, 6, 3000) + 2.5
+    told = paid * np.linspace(0.8, 1.2, 3000)
+    store.put_metrics(RUN, "fare-prices", count_prices(paid, told, told - 2, told + 2))
+    store.put_metrics(RUN, "fare-errors", count_errors(paid, told))
     store.put_forecast(forecast, model="demand", run=RUN)
     store.put_total_forecast(forecast, model="demand", run=RUN)
     store.put_demand(cube)
