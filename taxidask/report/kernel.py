@@ -77,6 +77,7 @@ def execute(
             km=kernel,
             timeout=max(1, round(timeout)),
             startup_timeout=120,
+            shutdown_kernel="immediate",  # it has nothing left to write, and to ask it takes a second
             resources={"metadata": {"path": str(folder or scratch)}},
         )
         client.on_notebook_complete = lambda **_: _fetch_requests(client)
