@@ -151,6 +151,30 @@ def table(
     )
 
 
+_ARROW = (
+    "%3Csvg xmlns='http://www.w3.org/2000/svg' width='10' height='6'%3E"
+    "%3Cpath d='M0 0h10L5 6z' fill='%23808080'/%3E%3C/svg%3E"
+)
+_CHOICE = """
+select.bk-input:not([multiple]) { font: 15px FONT; color: var(--panel-on-background-color, #202124);
+  background-image: url("data:image/svg+xml,ARROW"); background-size: 10px 6px; }
+select.bk-input:focus-visible { outline: 2px solid currentColor; outline-offset: 1px; }
+option { background: var(--panel-background-color, #fff); color: var(--panel-on-background-color, #202124); }
+""".replace("FONT", FONT).replace("ARROW", _ARROW)
+
+
+def choice(label: str, options: dict[str, Any], *, width: int = 250) -> pn.widgets.Select:
+    """A list to choose from, beginning with its first entry; on a phone no wider than what it lies in.
+
+    It is the browser's own: Material's opens by mouse only, and this one is a phone's own picker there.
+    """
+    first = next(iter(options.values()))
+    narrow = {"max-width": "calc(100% - 20px)"}
+    return pn.widgets.Select(
+        label=label, options=options, value=first, width=width, styles=narrow, stylesheets=[_CHOICE]
+    )
+
+
 class Markup(str):
     """HTML made here, which `table` takes as it is."""
 

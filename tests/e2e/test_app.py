@@ -47,8 +47,7 @@ def test_the_overview_in_a_browser(tmp_path: Path) -> None:
             .map(m => [m.data.trips.length, Math.max(...m.data.trips)])"""
         page.wait_for_function(f"({drawn})().some(([count, top]) => count === 336 && top > 0)", timeout=30_000)
         highest = max(top for _, top in page.evaluate(drawn))
-        page.get_by_role("combobox").click()
-        page.get_by_role("menuitem", name="Cell 4").click()
+        page.get_by_role("combobox", name="Place").select_option("Cell 4")
         page.wait_for_function(f"Math.max(...({drawn})().map(([, top]) => top)) < {highest}", timeout=30_000)
 
         page.screenshot(path=tmp_path / "overview.png", full_page=True)

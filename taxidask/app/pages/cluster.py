@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import panel_material_ui as pmui
-
 from taxidask.app import style
 from taxidask.app.shell import AppPage
 from taxidask.compute.dashboard import Scheduler, ask, dashboard_of
@@ -40,8 +38,7 @@ class Cluster(AppPage):
     def __init__(self, app: Any) -> None:
         super().__init__(app)
         self.numbers, self.told = style.pane(), style.pane(inset=True)
-        self.which = pmui.Select(label="Workers of", options={"All": ""}, value="", size="small")
-        self.which.param.update(sizing_mode="stretch_width", max_width=360)
+        self.which = style.choice("Workers of", {"All": ""}, width=340)
         self.which.param.watch(self.refresh, "value")
         self.card = style.card("Workers", self.which, self.told)
         self._linked = False

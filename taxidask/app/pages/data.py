@@ -23,7 +23,6 @@ from taxidask.words import command, escaped, quantity
 
 LISTED = 300  # sources
 SAMPLE = 20  # rejected lines
-WIDE: dict[str, Any] = {"sizing_mode": "stretch_width", "max_width": 320}
 _RUN = "taxidask run --sources 'trips/*.csv'"
 
 
@@ -48,8 +47,8 @@ class Data(AppPage):
         self.calendar = Calendar()
         self.covered, self.by_month, self.sources = (style.pane(inset=True) for _ in range(3))
         self.sample = style.pane(inset=True)
-        self.reason = pmui.Select(label="Reason", options={"Any reason": ""}, value="", size="small", **WIDE)
-        self.source = pmui.Select(label="Source", options={"Any source": ""}, value="", size="small", **WIDE)
+        self.reason = style.choice("Reason", {"Any reason": ""}, width=220)
+        self.source = style.choice("Source", {"Any source": ""}, width=320)
         self.look = pmui.Button(label="Show some", variant="outlined", size="small")
         self.look.on_click(self._look)
         ask = pn.FlexBox(self.reason, self.source, self.look, align_items="center")

@@ -6,7 +6,6 @@ from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
-import panel_material_ui as pmui
 
 from taxidask.app import charts, style
 from taxidask.app.shell import AppPage
@@ -26,7 +25,7 @@ class Overview(AppPage):
         self.snapshot: Snapshot | None = None
         self._drawn: Curves | None = None
         self.numbers = style.pane()
-        self.place = pmui.Select(label="Place", options={"Whole area": CITY}, value=CITY, width=260, size="small")
+        self.place = style.choice("Place", {"Whole area": CITY}, width=260)
         self.pickups, self.dropoffs = charts.DemandChart("pickup"), charts.DemandChart("dropoff")
         self.reasons = charts.ReasonsChart()
         self.rejects, self.runs = style.pane(inset=True), style.pane(inset=True)

@@ -25,7 +25,6 @@ from taxidask.runs.starting import Started, in_a_pod
 from taxidask.settings import Settings
 from taxidask.words import command
 
-WIDE: dict[str, Any] = {"sizing_mode": "stretch_width", "max_width": 360}
 RESUMABLE = ("dead", "failed", "interrupted", "cancelled")
 
 
@@ -59,8 +58,8 @@ class Runs(AppPage):
         self.close = pmui.Button(label="Not now", variant="text", size="small")
         self.cancel = pmui.Button(label="Cancel this run", color="error", variant="outlined", size="small")
         self.resume = pmui.Button(label="Resume this run", variant="outlined", size="small")
-        self.chosen = pmui.Select(label="Run", options={"The newest": ""}, value="", size="small", **WIDE)
-        self.other = pmui.Select(label="Compare with", options={"No other": ""}, value="", size="small", **WIDE)
+        self.chosen = style.choice("Run", {"The newest": ""}, width=340)
+        self.other = style.choice("Compare with", {"No other": ""}, width=340)
         self.why_not = style.pane(inset=True)
         self.table, self.told, self.log = (style.pane(inset=True) for _ in range(3))
         self.compared = style.pane(inset=True)
