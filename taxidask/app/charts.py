@@ -181,7 +181,7 @@ class DayChart:
         items = [_models.LegendItem(label={"value": names[name]}, renderers=[lines[name]]) for name in there]
         if np.isfinite(data["low"]).any():
             items.append(_models.LegendItem(label={"value": "80 %"}, renderers=[self._band]))
-        self._legend.items = items
+        self._legend.update(items=items, ncols=2 if len(items) > 3 else "auto")  # four are too many for a phone
         self._hover.renderers = [lines[name] for name in there[:1]]
         self._hover.tooltips = [("", "@time{%H:%M}"), *((names[name], f"@{name}{{0,0.0}}") for name in there)]
 

@@ -83,7 +83,7 @@ def test_time_direction_and_what_is_shown_change_the_colours(filled: Store, cube
 def test_a_day_ahead_is_shown_as_expected_and_says_that_it_is_not_counted(filled: Store) -> None:
     page = shown(filled, day="2016-02-01")
     assert np.isnan(coloured(page)).all()
-    assert "nothing is counted of that day yet" in page.told.object
+    assert "nothing is counted of Mon 1 Feb 2016 yet" in page.told.object
     page = shown(filled, day="2016-02-01", what="forecast")
     expected = [
         filled.get_forecast(page.view.geometry.space, c, "2016-02-01 18:00", "2016-02-01 18:30") for c in range(6)
@@ -95,7 +95,9 @@ def test_a_day_ahead_is_shown_as_expected_and_says_that_it_is_not_counted(filled
 
 def test_a_day_that_nobody_forecast_says_so(filled: Store) -> None:
     page = shown(filled, day="2016-01-12", what="error")
-    assert "no forecast was made of that day" in page.told.object
+    assert "no forecast was made of Tue 12 Jan 2016" in page.told.object
+    page = shown(filled, day="2016-02-01", other="2016-01-12", what="forecast")
+    assert "no forecast was made of Tue 12 Jan 2016" in page.told.object
     assert "No trips" in page.table.object
 
 
@@ -108,7 +110,7 @@ def test_two_days_are_compared(filled: Store, cube: td.Cube) -> None:
     late, early = cube.counts[-48 + 24], cube.counts[-96 + 24]
     assert coloured(page) == (late - early)[:, 0].tolist()
     assert page.map.mapper.palette == DIFFERENCES
-    assert "less those of Sat 30 Jan 2016, in 30 min" in page.map.bar.title
+    assert "less those of Sat 30 Jan, in 30 min" in page.map.bar.title
     for text in ("Sun 31 Jan", "Sat 30 Jan", "Difference"):
         assert text in page.table.object
     data = page.day_chart.source.data

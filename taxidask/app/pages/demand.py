@@ -62,17 +62,9 @@ class Demand(AppPage):
         self._slot = "30min"
         self._drawn: Curves | None = None
         self._day_drawn: tuple[View, str] | None = None
-        self.day = pmui.Select(label="Day", options={_NONE: ""}, value="", width=250, size="small")
-        self.other = pmui.Select(label="Compare with", options={_NONE: ""}, value="", width=250, size="small")
-        self.cell = pmui.Select(
-            label="Cell",
-            options={"Whole area": CITY},
-            value=CITY,
-            searchable=True,
-            dropdown_height=360,
-            width=300,
-            size="small",
-        )
+        self.day = style.choice("Day", {_NONE: ""})
+        self.other = style.choice("Compare with", {_NONE: ""})
+        self.cell = style.choice("Cell", {"Whole area": CITY}, width=300)
         self.direction = pmui.RadioButtonGroup(
             label="Direction",
             options={"Pickups": "pickup", "Drop-offs": "dropoff"},
@@ -249,12 +241,12 @@ class Demand(AppPage):
             self._day_drawn = view, direction
             curves = {name: view.day.curve(name, direction, view.cell) for name in ("trips", "mean", "low", "high")}
             foreseen = "expected (backtest)" if view.day.backtest else "expected"
-            names = {"trips": f"{told(view.day.day, year=False)}, counted", "mean": foreseen, "other": ""}
+            names = {"trips": told(view.day.day, year=False), "mean": foreseen, "other": ""}
             if view.other is not None:
                 counted = view.other.curve("trips", direction, view.cell)
                 ahead = not np.isfinite(counted).any()
                 curves["other"] = view.other.curve("mean", direction, view.cell) if ahead else counted
-                names["other"] = f"{told(view.other.day, year=False)}, {'expected' if ahead else 'counted'}"
+                names["other"] = told(view.other.day, year=False) + (", expected" if ahead else "")
             self.day_chart.update(curves, names=names, direction=direction, unit=unit)
             name = "The whole area" if view.cell is None else view.geometry.label(view.cell)
             style.put(self.cell_told, cell_html(name, view.day.day))
@@ -270,7 +262,7 @@ def _unit(slot: str) -> str:
 def _title(what: str, direction: str, other: Day | None) -> str:
     word = _WORDS[direction].capitalize()
     titles = {"actual": word, "forecast": f"Expected {_WORDS[direction]}", "error": f"{word}, expected less counted,"}
-    return titles[what] + (f", less those of {told(other.day)}," if other is not None else "")
+    return titles[what] + (f", less those of {told(other.day, year=False)}," if other is not None else "")
 
 
 def _text(value: float, *, signed: bool = False) -> str:
@@ -290,16 +282,21 @@ def told_html(view: View, slot: int, times: list[str], what: str, direction: str
     known = values[np.isfinite(values)]
     if len(known):
         said = _sum_told(float(known.sum()), what, _WORDS[direction], view.other)
-    elif what != "forecast" and not np.isfinite(day.trips).any():
-        said = "nothing is counted of that day yet: choose Forecast"
-    elif what != "actual" and day.backtest is None:
-        said = "no forecast was made of that day: choose Counted, or another day"
     else:
-        said = "no data"
+        said = next((why for one in (day, view.other) if one is not None and (why := _nothing(one, what))), "no data")
     note = ""
     if what != "actual" and day.backtest:
         note = " The forecast is the backtest's: made by a model that had not seen that day."
     return f"<p><strong>{when}</strong>: {said}.{note}</p>"
+
+
+def _nothing(day: Day, what: str) -> str:
+    """Why a day has nothing of what is asked for; empty if it has."""
+    if what != "forecast" and not np.isfinite(day.trips).any():
+        return f"nothing is counted of {told(day.day)} yet: choose Forecast, or another day"
+    if what != "actual" and day.backtest is None:
+        return f"no forecast was made of {told(day.day)}: choose Counted, or another day"
+    return ""
 
 
 def _sum_told(total: float, what: str, word: str, other: Day | None) -> str:
