@@ -72,7 +72,9 @@ class Watched:
             self.complaints.append(message.text)
 
     def _asked(self, request: Any) -> None:
-        if not request.url.startswith((self.address, "ws://127.0.0.1", "data:", "blob:")):
+        # the last is what Chromium shows PDFs with
+        own = (self.address, "ws://127.0.0.1", "data:", "blob:", "chrome-extension:")
+        if not request.url.startswith(own):
             self.elsewhere.append(request.url)
 
 

@@ -52,6 +52,7 @@ class Runs(AppPage):
         self.found: Found | None = None
         self.form: SettingsForm | None = None
         self._following: Started | None = None
+        self._linked = False  # to the address, once there are runs to choose from
         self._stale = True  # what the notice says is not of what the visitor did
         self.new = pmui.Button(label="New run", color="primary", size="small")
         self.start = pmui.Button(label="Start", color="primary", size="small")
@@ -127,7 +128,7 @@ class Runs(AppPage):
         super().show_error(error)
 
     def show(self, found: Found) -> None:
-        before, self.found = self.found, found
+        self.found = found
         if found.became is not None:
             self._following = None
             self.chosen.value = found.became if self._offer(found.runs) else self.chosen.value
@@ -158,7 +159,8 @@ class Runs(AppPage):
         self.cancel.disabled = not self.may_write or state not in (*LIVELY, "dead") or bool(found.run.get("cancel"))
         self.resume.disabled = self.new.disabled or state not in RESUMABLE
         self.cancel.visible, self.resume.visible = state in (*LIVELY, "dead"), state in RESUMABLE
-        if before is None:
+        if not self._linked:
+            self._linked = True
             self.link(self.chosen, "run")
             self.link(self.other, "with")
 
