@@ -68,12 +68,17 @@ class Started:
     process : subprocess.Popen
     begun : float
         Seconds since 1970.
+    command : str
+        ``run`` or ``report``.
+    overdue : bool
+        Whether it was ended because its time was over.
     """
 
     what: str
     log: str
     process: subprocess.Popen[bytes]
     begun: float = field(default_factory=time.time)
+    command: str = "run"
     overdue: bool = False
 
     @property
@@ -145,8 +150,8 @@ class Starter:
         return [one for one in self.started if one.code is None]
 
     def ended(self) -> list[Started]:
-        """The last few that ended otherwise than well."""
-        return [one for one in self.started if one.code not in (None, 0)][-3:]
+        """The last few runs that ended otherwise than well."""
+        return [one for one in self.started if one.command == "run" and one.code not in (None, 0)][-3:]
 
     def tail(self, log: str | None, most: int = TAIL_BYTES) -> str | None:
         """The end of a log, as text that acts on nothing; None where there is no such log here."""
@@ -188,7 +193,7 @@ class Starter:
                 raise RunError(
                     f"{what} could not be started: {error}", f"logs go to {self.folder}; many sources: name a folder"
                 ) from error
-            begun = Started(what, name, process)
+            begun = Started(what, name, process, command=words[0])
             self.started = [*self.started[-_KEPT:], begun]
         threading.Thread(target=_wait, args=(begun, seconds), name=f"waits-{process.pid}", daemon=True).start()
         return begun

@@ -28,7 +28,7 @@ THERE = Scheduler("tcp://10.0.0.1:8786", "http://10.0.0.1:8787/status", [WORKER,
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The dashboards that were asked."""
     addresses: list[str] = []
-    monkeypatch.setattr(pages, "ask", lambda address: addresses.append(address) or THERE)
+    monkeypatch.setattr(pages, "ask", lambda address, **_: addresses.append(address) or THERE)
     return addresses
 
 
@@ -74,8 +74,17 @@ def test_nothing_at_work_is_told(filled: Store, asked: list[str]) -> None:
 
 
 def test_one_that_does_not_answer_is_told_beside_the_others(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "ask", lambda _: (_ for _ in ()).throw(ComputeError("it is silent", "start it")))
+    asked = []
+
+    def silent(address: str, **_: Any) -> Scheduler:
+        asked.append(address)
+        monkeypatch.setattr(pages, "LOOK_SECONDS", 0)
+        raise ComputeError("it is silent", "start it")
+
+    monkeypatch.setattr(pages, "ask", silent)
     page = looked(filled, compute="tcp://10.0.0.1:8786")
+    asyncio.run(page.refresh())
+    assert len(asked) == 1  # not again and again
     assert "it is silent" in page.told.object
     assert not page.notice.visible
 

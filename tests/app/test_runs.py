@@ -144,6 +144,9 @@ def test_a_start_that_comes_to_no_run_says_why(app: AppState) -> None:
     assert "No run came of it: error: run x does this job already" in page.notice.object
     assert "role='alert'" in page.notice.object
     assert "Came to no run" in page.table.object
+    started.command = "report"
+    asyncio.run(page.refresh())
+    assert "Came to no run" not in page.table.object
 
 
 def test_a_cancelled_run_is_resumed(app: AppState) -> None:

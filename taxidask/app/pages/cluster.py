@@ -17,6 +17,8 @@ from taxidask.runs.ledger import LIVELY
 from taxidask.runs.look import runs_table
 
 LOOK_SECONDS = 4  # what one visitor was told serves the others
+SILENT_SECONDS = 30  # the same, where somebody did not answer: waiting for them takes a thread that others need
+ASK_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Cluster(AppPage):
         self.which = style.choice("Workers of", {"All": ""}, width=340)
         self.which.param.watch(self.refresh, "value")
         self.card = style.card("Workers", self.which, self.told)
-        self._linked = False
+        self._linked = self._silent = False
 
     def cards(self) -> list[Any]:
         return [self.numbers, self.card]
@@ -50,7 +52,8 @@ class Cluster(AppPage):
         return self.which.value or ""
 
     def read(self, asked: str) -> list[Place]:
-        places = self.app.shared("cluster", self._places, seconds=LOOK_SECONDS)
+        places = self.app.shared("cluster", self._places, seconds=SILENT_SECONDS if self._silent else LOOK_SECONDS)
+        self._silent = any(place.error is not None for place in places)
         self._titles = [place.title for place in places]
         return [place for place in places if asked in ("", place.title)]
 
@@ -85,7 +88,7 @@ class Cluster(AppPage):
 
 def _asked(title: str, dashboard: str) -> Place:
     try:
-        return Place(title, ask(dashboard))
+        return Place(title, ask(dashboard, seconds=ASK_SECONDS))
     except TaxidaskError as error:
         return Place(title, error=error)
 
