@@ -81,7 +81,7 @@ class DemandChart:
         )
         plot.add_layout(legend, "above")
         plot.xaxis.formatter = _models.DatetimeTickFormatter(days="%a %-d %b", hours="%H:%M", months="%b %Y")
-        _style(plot)
+        style_plot(plot)
 
     def update(self, observed: pd.DataFrame, expected: pd.DataFrame) -> None:
         """Show other numbers.
@@ -150,7 +150,7 @@ class DayChart:
         )
         plot.add_layout(self._legend, "above")
         plot.xaxis.formatter = _models.DatetimeTickFormatter(days="%H:%M", hours="%H:%M", minutes="%H:%M")
-        _style(plot)
+        style_plot(plot)
 
     def update(self, curves: Mapping[str, np.ndarray], *, names: Mapping[str, str], direction: str, unit: str) -> None:
         """Show other numbers.
@@ -216,7 +216,7 @@ class ReasonsChart:
         }
         plot.text("rows", "reason", "label", source=self.source, x_offset=6, **text)
         plot.xaxis.formatter = _models.NumeralTickFormatter(format="0,0")
-        _style(plot)
+        style_plot(plot)
         plot.xgrid.grid_line_color = LINE
         plot.ygrid.grid_line_color = None
 
@@ -231,7 +231,7 @@ class ReasonsChart:
         self.source.data = {"reason": list(self.names.factors), "rows": counts, "label": labels}
 
 
-def _style(plot: Any) -> None:
+def style_plot(plot: Any) -> None:
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
     plot.outline_line_color = None

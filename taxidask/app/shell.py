@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 PAGES = {
     "/overview": "Overview",
     "/demand": "Demand",
+    "/fares": "Fares",
     "/runs": "Runs",
     "/cluster": "Cluster",
     "/data": "Data",

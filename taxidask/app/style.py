@@ -42,6 +42,7 @@ summary { cursor: pointer; }
 h3 { margin: 10px 0 4px; font-size: 15px; font-weight: 600; }
 h2 { margin: 6px 0; font-size: 17px; font-weight: 600; }
 p { margin: 0 0 8px; font-size: 14px; line-height: 1.5; }
+p.below { margin: 10px 0 0; }
 a { color: inherit; text-underline-offset: 3px; }
 code { background: var(--tint); padding: 1px 5px; border-radius: 4px; }
 pre { background: var(--tint); padding: 10px 12px; border-radius: 6px; font-size: 12.5px; line-height: 1.45;
@@ -50,7 +51,8 @@ pre { background: var(--tint); padding: 10px 12px; border-radius: 6px; font-size
 NAV_CSS = """
 nav { display: flex; gap: 2px; overflow-x: auto; scrollbar-width: thin; font: 500 15px FONT;
   color: var(--panel-on-primary-color, #fff); }
-nav a { color: inherit; text-decoration: none; padding: 8px 12px; border-radius: 6px; white-space: nowrap; }
+nav p.below { margin: 10px 0 0; }
+a { color: inherit; text-decoration: none; padding: 8px 12px; border-radius: 6px; white-space: nowrap; }
 nav a:hover { background: color-mix(in srgb, currentColor 12%, transparent); }
 nav a:focus-visible { outline: 2px solid currentColor; outline-offset: -2px; }
 nav a[aria-current] { box-shadow: inset 0 -3px currentColor; border-radius: 6px 6px 0 0; }
