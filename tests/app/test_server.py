@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient
@@ -23,7 +25,8 @@ from tornado.web import Application
 
 import taxidask.app
 from taxidask.app.server import origins, serve
-from taxidask.errors import TaxidaskError
+from taxidask.app.shell import PAGES
+from taxidask.errors import SettingsError, TaxidaskError
 from taxidask.results import Store
 
 
@@ -213,3 +216,51 @@ def test_visitors_who_have_left_leave_no_document_behind(filled: Store) -> None:
     left, drawn = out.stdout.split("\n")[-2].split(", ")
     assert left == "0 of 30 left"
     assert int(drawn.split()[0]) >= 3, "of those some had come as far as their curves"
+
+
+def test_whoever_signs_in_sees_the_app_and_nobody_else_does(filled: Store, tmp_path: Path) -> None:
+    users = tmp_path / "users.json"
+    users.write_text('{"ann": "s3cret"}')
+    port = free_port()
+    more = f"port={port}, auth='basic', users={str(users)!r}, operators=['ann']"
+    with command("-c", f"import taxidask.app; taxidask.app.serve({filled.url!r}, {more})", port=port) as address:
+        assert get(f"{address}/healthz") == (200, "ok\n"), "probes do not sign in"
+        for path in ("/", *PAGES):
+            status, body = get(address + path)
+            assert (status, "1,029" in body, "password" in body) == (200, False, True), "shown is where to sign in"
+        assert web_socket(port, address) in (400, 401, 403)
+        for word, inside in (("wrong", False), ("s3cret", True)):
+            browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+            form = urllib.parse.urlencode({"username": "ann", "password": word}).encode()
+            with suppress(urllib.error.HTTPError):
+                browser.open(f"{address}/login", form, timeout=20).close()
+            with browser.open(f"{address}/overview", timeout=20) as answer:
+                assert ("taxidask – Overview" in answer.read().decode()) is inside
+
+
+@pytest.mark.parametrize(
+    ("access", "message"),
+    [
+        ({"auth": "basic"}, "no users are given"),
+        ({"auth": "basic", "users": "missing.json"}, "cannot be read from missing.json"),
+        ({"auth": "password"}, "auth is 'password'; use one of basic, "),
+        ({"auth": "github"}, "PANEL_OAUTH_KEY and PANEL_OAUTH_SECRET are not set"),
+        ({"users": "users.json"}, "nobody signs in"),
+        ({"operators": ["ann"]}, "operators are named, but nobody signs in"),
+    ],
+)
+def test_what_makes_no_sense_about_signing_in_is_refused(
+    filled: Store, access: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SettingsError, match=message):
+        serve(filled, port=free_port(), **access)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"ann": 1}', '{"ann": ""}', "{", "\xff"])
+def test_a_file_that_holds_no_users_is_refused(filled: Store, tmp_path: Path, text: str) -> None:
+    users = tmp_path / "users.json"
+    users.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"users\.json"):
+        serve(filled, port=free_port(), auth="basic", users=users)
