@@ -74,8 +74,10 @@ class Ready(RequestHandler):
 
 @cache
 def settings_state() -> AppState:
-    """What visitors of ``panel serve`` share: the store and the lake of the settings. They only read: where it listens and
-    who signs in is its own affair, and not known here."""
+    """What visitors of ``panel serve`` share: the store and the lake of the settings.
+
+    They only read: where it listens and who signs in is its own affair, and not known here.
+    """
     return _state(None, None, local=False)
 
 
