@@ -62,7 +62,7 @@ class FareModel:
     seed : int
         The same seed and trips give the same model.
     num_threads : int, optional
-        LightGBM's threads; by default all cores.
+        LightGBM's threads in each fit; by default the cores that fits at the same time leave.
 
     Notes
     -----
