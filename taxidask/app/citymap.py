@@ -141,7 +141,8 @@ class CityMap:
         if self.mapper.palette is not palette:
             self.mapper.palette = palette
         self.mapper.update(low=-high if signed else 0.0, high=high)
-        ticks = tick_values(max(top, 1.0), signed=signed)
+        known = values[np.isfinite(values)]
+        ticks = tick_values(max(top, 1.0), signed=signed, whole=bool((known == np.round(known)).all()))
         self.ticks.ticks = [float(np.sign(tick) * np.sqrt(abs(tick))) for tick in ticks]
         self.bar.major_label_overrides = {
             at: f"{tick:+,g}" if signed and tick else f"{tick:,g}"
@@ -171,20 +172,22 @@ class CityMap:
         self.source.selected.on_change("indices", tapped)
 
 
-def tick_values(top: float, *, signed: bool) -> list[float]:
-    """Round numbers about as far from each other as their square roots are.
+def tick_values(top: float, *, signed: bool, whole: bool = False) -> list[float]:
+    """Round numbers about as far from each other as their square roots are; `whole` ones where trips are counted.
 
     Examples
     --------
     >>> tick_values(437, signed=False), tick_values(20, signed=True)
     ([0.0, 27.0, 100.0, 240.0, 430.0], [-20.0, -5.0, 0.0, 5.0, 20.0])
+    >>> tick_values(6, signed=False), tick_values(6, signed=False, whole=True)
+    ([0.0, 0.3, 1.5, 3.3, 6.0], [0.0, 1.0, 3.0, 6.0])
     """
     shares = (0.25, 1.0) if signed else (1 / 16, 1 / 4, 9 / 16, 1.0)
-    ups = [_rounded(top * share) for share in shares]
+    ups = [up for up in dict.fromkeys(_rounded(top * share, 1.0 if whole else 0.1) for share in shares) if up]
     return [-up for up in reversed(ups)] + [0.0, *ups] if signed else [0.0, *ups]
 
 
-def _rounded(number: float) -> float:
-    """Two digits, not more than the number; tenths at the least."""
-    step = max(0.1, 10.0 ** (np.floor(np.log10(number)) - 1))
+def _rounded(number: float, least: float) -> float:
+    """Two digits, not more than the number; multiples of `least` at the least."""
+    step = max(least, 10.0 ** (np.floor(np.log10(number)) - 1))
     return float(np.round(np.floor(number / step + 1e-9) * step, 1))
