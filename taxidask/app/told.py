@@ -17,7 +17,13 @@ from taxidask.runs.starting import Started
 LISTED = 50
 """Runs that are offered; older ones are in `taxidask runs list`."""
 
-_WORDS = {"mae": "mean error", "rmse": "root mean square error", "mape": "mean error, share", "coverage": "in the band"}
+_WORDS = {
+    "mae": "mean absolute error",
+    "rmse": "root mean square error",
+    "mape": "mean absolute error, %",
+    "coverage": "share in the band",
+    "width": "width of the band",
+}
 _BETTER_LOW = ("mae", "rmse", "mape", "width")
 
 

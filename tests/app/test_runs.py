@@ -211,6 +211,7 @@ def test_metrics_of_two_runs_side_by_side(app: AppState) -> None:
     choose(page, chosen=RUN, other="20260301T000000Z-cccccc")
     assert "<td class='number'>-0.5 (lower)</td>" in page.compared.object
     assert "<td class='number'>+0</td>" in page.compared.object
+    assert "<td class='text'>share in the band</td>" in page.compared.object
 
 
 def test_nothing_from_a_store_or_a_log_is_taken_for_html() -> None:
