@@ -31,6 +31,7 @@ PAGES = {
     "/overview": "Overview",
     "/demand": "Demand",
     "/fares": "Fares",
+    "/trips": "Trips",
     "/runs": "Runs",
     "/cluster": "Cluster",
     "/data": "Data",

@@ -86,6 +86,12 @@ class AppState:
         with self._lock:
             self._kept.pop(key, None)
 
+    def forget_all(self, kind: str) -> None:
+        """The same of all whose key begins with `kind`."""
+        with self._lock:
+            for key in [key for key in self._kept if isinstance(key, tuple) and key[0] == kind]:
+                del self._kept[key]
+
     def may_write(self, user: str | None) -> bool:
         """Whether a visitor is an operator.
 

@@ -1,6 +1,6 @@
 """Trips asked for and added: over a lake and what a store has beside it, each trip once.
 
-Only for itself: answer, filters, form, loading. Tests: tests/asking.
+Only for itself: answer, form, loading. Tests: tests/asking.
 """
 
 from __future__ import annotations
