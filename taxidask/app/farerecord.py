@@ -81,8 +81,10 @@ def spread(prices: pd.DataFrame, price: float) -> Spread | None:
         trips = int(like["trips"].sum())
         if trips >= _ENOUGH:
             paid = like.groupby("paid")["trips"].sum().reset_index()
-            up_to = paid["trips"].cumsum().to_numpy()
-            middle = float(np.interp(trips / 2, [0, *up_to], [paid["paid"].iloc[0], *(paid["paid"] + 1)]))
+            up_to = paid["trips"].cumsum()
+            half = int(np.searchsorted(up_to, trips / 2))  # the cell that the trip in the middle lies in
+            into = 1 - float(up_to[half] - trips / 2) / float(paid["trips"][half])
+            middle = float(paid["paid"][half]) + into
             return Spread(max(0, cell - far), cell + far + 1, paid, trips, float(like["held"].sum()) / trips, middle)
     return None
 

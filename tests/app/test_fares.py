@@ -63,6 +63,7 @@ def test_a_quote_is_the_models(published: Store, lake: tuple[str, pd.DataFrame])
     assert page.map.ends.data["letter"] == ["A", "B"]
     assert (page.begin.value, page.end.value) == (MIDTOWN, JFK)
     assert page.why_card.visible
+    assert {page.why_card, page.spread_card, page.record_card} <= set(page.cards())
     assert len(page.map.zones.data["xs"]) > 263
     page.page()
 

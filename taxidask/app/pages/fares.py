@@ -27,6 +27,7 @@ from taxidask.fare.why import in_cents
 from taxidask.words import command
 
 _RUN = "taxidask run --sources 'trips/*.csv'"
+_PICKER_CSS = ".MuiFormControl-root { width: 100%; } .MuiIconButton-root { color: inherit; }"
 _HINT = "Choose where the ride begins and where it ends: two clicks on the map, or two zones by name."
 
 
@@ -82,22 +83,19 @@ class Fares(AppPage):
             enable_seconds=False,
             format="YYYY-MM-DD HH:mm",
             sizing_mode="stretch_width",
-            sx={
-                "width": "100%",
-                "& .MuiFormControl-root": {"width": "100%"},
-                "& .MuiIconButton-root": {"color": "inherit"},
-            },
+            stylesheets=[_PICKER_CSS],
         )
         self.passengers = pmui.Select(
             label="Passengers", options=[str(n) for n in range(1, 10)], value="1", sizing_mode="stretch_width"
         )
-        self.widgets = dict(zip(FIELDS, (self.begin, self.end, self.at, self.passengers), strict=True))
+        self.widgets: dict[str, Any] = dict(zip(FIELDS, (self.begin, self.end, self.at, self.passengers), strict=True))
         self.next = pmui.RadioButtonGroup(
             label="The next click sets",
             options={"A · Pickup": "from", "B · Drop-off": "to"},
             value="from",
             size="small",
-            width=330,
+            sizing_mode="stretch_width",
+            max_width=330,
         )
         self.map = RideMap(self.tapped)
         self.answer = style.pane(f"<p>{_HINT}</p>", inset=True)
@@ -105,8 +103,7 @@ class Fares(AppPage):
         self.spread, self.spread_words = SpreadChart(), style.pane(inset=True)
         self.record = style.pane(inset=True)
         self.map_card = style.card("Where", self.next, self.map.plot)
-        when = pn.Row(self.at, self.passengers, sizing_mode="stretch_width")
-        self.form_card = style.card("Ride", self.begin, self.end, when)
+        self.form_card = style.card("Ride", *self.widgets.values())
         self.quote_card = style.card("Quote", self.answer)
         self.why_card = style.card("What the price is made of", self.parts.plot, self.why)
         self.spread_card = style.card("What such rides paid", self.spread_words, self.spread.plot)
@@ -118,7 +115,6 @@ class Fares(AppPage):
         self._spread: Spread | None = None
         for name, entry in self.asks.items():
             self.link(entry, name)
-            self._fill(name)
             entry.param.watch(self._entered(name), "value")
             self.widgets[name].param.watch(self._chosen(name), "value")
         self._show_only()
@@ -130,6 +126,7 @@ class Fares(AppPage):
         return [
             pn.FlexBox(left, self.map_card, gap="14px", sizing_mode="stretch_width"),
             self.why_card,
+            self.spread_card,
             self.record_card,
         ]
 
@@ -141,6 +138,8 @@ class Fares(AppPage):
 
     def _fill(self, name: str) -> None:
         """Show in its widget what the address says, as far as the widget can."""
+        if self._drawn is None:  # a field without options forgets what it is told
+            return
         text = self.asks[name].text()
         value: Any
         if name == "at" and not text:
@@ -160,6 +159,8 @@ class Fares(AppPage):
             self._filling = True
             try:
                 self.widgets[name].value = value
+                if name in ("from", "to"):
+                    self.widgets[name].value_input = value  # what is in no list is shown only so
             finally:
                 self._filling = False
 
@@ -172,7 +173,7 @@ class Fares(AppPage):
 
     def _chosen(self, name: str) -> Any:
         def chosen(event: Any) -> None:
-            if self._filling or self._drawn is None:  # without options, the fields forget by themselves
+            if self._filling or self._drawn is None:
                 return
             if name == "at":
                 if event.new is not None:  # else it is what the picker cannot show
@@ -226,13 +227,14 @@ class Fares(AppPage):
             return
         self.say(None)
         if self._drawn is not found.fares:
-            self._drawn = None
+            self._drawn = found.fares
             self.map.draw(found.fares.shapes)
+            self._filling = True
             self.begin.options = self.end.options = list(found.fares.names)
+            self._filling = False
             self._first = pd.Timestamp(_first_moment(found.latest)).to_pydatetime()
             for name in FIELDS:
                 self._fill(name)
-            self._drawn = found.fares
         answer = found.answer
         self.map.mark(answer.ends)
         for name, place in answer.places.items():
