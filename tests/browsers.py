@@ -72,8 +72,8 @@ class Watched:
             self.complaints.append(message.text)
 
     def _asked(self, request: Any) -> None:
-        # the last is what Chromium shows PDFs with
-        own = (self.address, "ws://127.0.0.1", "data:", "blob:", "chrome-extension:")
+        # the last two are what Chromium shows PDFs with
+        own = (self.address, "ws://127.0.0.1", "data:", "blob:", "chrome:", "chrome-extension:")
         if not request.url.startswith(own):
             self.elsewhere.append(request.url)
 
