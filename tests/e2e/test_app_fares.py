@@ -115,6 +115,16 @@ def photograph(page: Any, name: str, tmp_path: Path) -> None:
     page.screenshot(path=folder / f"fares-{name}.png", full_page=True)
 
 
+def serious(page: Any) -> list[str]:
+    """What axe-core finds to be hard to use."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{rule['id']}: {rule['nodes'][0]['html'][:300]}" for rule in found if rule["impact"] in ("serious", "critical")
+    ]
+
+
 def query(page: Any) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
 
@@ -149,6 +159,7 @@ def test_zones_by_keyboard_only_and_a_link_shows_the_same(
     expect(other.get_by_role("combobox", name="Drop-off (B)")).to_have_value("JFK Airport (132)")
     other.wait_for_timeout(1500)
     photograph(other, "dark", tmp_path)
+    assert serious(page) == serious(other) == []
     assert complaints == more == []
 
 
@@ -178,6 +189,13 @@ def test_two_clicks_on_the_map_are_a_ride(served: tuple[str, td.FareModel], brow
     assert -73.95 < end[0] < -73.87
     quote = served[1].quote(pickup=begin, dropoff=end, at="2016-01-20 09:00")
     expect(page.locator(f"dd:text-is('{quote.price:.2f}')")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", name="What the price is made of")).to_be_visible(timeout=PATIENCE)
+    page.wait_for_function(
+        """() => Bokeh.documents.flatMap(d => [...d._all_models.values()])
+            .some(m => m.type === 'ColumnDataSource' && Array.from(m.data.letter ?? []).join() === 'A,B')""",
+        timeout=PATIENCE,
+    )
+    page.wait_for_timeout(1000)
     photograph(page, "clicked", tmp_path)
     assert complaints == []
 
