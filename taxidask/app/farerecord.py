@@ -29,7 +29,7 @@ class Spread:
     Attributes
     ----------
     low, high : int
-        Told from and to, USD.
+        Told from and to, USD; high is None where all dearer trips are among them.
     paid : DataFrame
         paid (USD, the lower edge of a cell of 1 USD) and trips.
     trips : int
@@ -40,7 +40,7 @@ class Spread:
     """
 
     low: int
-    high: int
+    high: int | None
     paid: pd.DataFrame
     trips: int
     held: float
@@ -48,8 +48,9 @@ class Spread:
 
     def words(self) -> str:
         """The spread as a sentence."""
+        told = f"{self.low} USD or more" if self.high is None else f"{self.low} to {self.high} USD"
         return (
-            f"For {self.trips:,} trips the model had said {self.low} to {self.high} USD before it knew what was paid: "
+            f"For {self.trips:,} trips the model had said {told} before it knew what was paid: "
             f"half paid less than {self.middle:.1f} USD, and {self.held:.0%} what lay within their 80 % band."
         )
 
@@ -75,7 +76,8 @@ def spread(prices: pd.DataFrame, price: float) -> Spread | None:
     """
     if prices.empty:
         return None
-    cell = min(int(price), int(prices["price"].max()))
+    last = int(prices["price"].max())  # a cell that holds all above, too
+    cell = min(int(price), last)
     for far in range(int(max(1, cell * _FAR)) + 1):
         like = prices[(prices["price"] - cell).abs() <= far]
         trips = int(like["trips"].sum())
@@ -85,7 +87,14 @@ def spread(prices: pd.DataFrame, price: float) -> Spread | None:
             half = int(np.searchsorted(up_to, trips / 2))  # the cell that the trip in the middle lies in
             into = 1 - float(up_to[half] - trips / 2) / float(paid["trips"][half])
             middle = float(paid["paid"][half]) + into
-            return Spread(max(0, cell - far), cell + far + 1, paid, trips, float(like["held"].sum()) / trips, middle)
+            return Spread(
+                max(0, cell - far),
+                cell + far + 1 if cell + far < last else None,
+                paid,
+                trips,
+                float(like["held"].sum()) / trips,
+                middle,
+            )
     return None
 
 

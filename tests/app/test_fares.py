@@ -165,7 +165,8 @@ def test_a_spread_looks_farther_for_trips_and_says_nothing_of_few() -> None:
     assert spread(prices, 20.3).trips == 340
     wide = spread(prices.assign(trips=prices["trips"] // 4, held=prices["held"] // 4), 20.3)
     assert (wide.low, wide.high) == (19, 22)
-    assert spread(prices, 500.0).high == 70
+    assert spread(prices, 500.0).high is None
+    assert "had said 69 USD or more" in spread(prices, 500.0).words()
     assert spread(prices.assign(trips=1), 4.0) is None
     assert spread(pd.DataFrame(), 20.0) is None
 
