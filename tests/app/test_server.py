@@ -165,7 +165,7 @@ def test_a_store_that_hangs_does_not_hold_up_the_readiness_probe(
     assert "did not answer within" in body
 
 
-VISITORS = """
+VISITORS = '''
 import gc, sys, time
 import panel as pn
 from bokeh.client import ClientSession
@@ -179,6 +179,15 @@ AppPage.refresh_ms = 100
 drawn = []
 show = Overview.show
 Overview.show = lambda page, found: (drawn.append(1), show(page, found))
+served = AppPage.served
+
+def begun(page):
+    """These visitors have no browser that says when it is ready."""
+    made = served(page)
+    pn.state.add_periodic_callback(page._begin, period=100, count=1)
+    return made
+
+AppPage.served = begun
 soon = {"websocket_origin": "*", "check_unused_sessions_milliseconds": 200, "unused_session_lifetime_milliseconds": 200}
 pages = _pages(_state(sys.argv[1], None))
 pn.serve(pages, port=0, threaded=True, show=False, verbose=False, **soon)
@@ -206,7 +215,7 @@ while (left := documents() - before) and time.monotonic() < deadline:
 print(f"{left} of 30 left, {len(drawn)} drawn", flush=True)
 import os
 os._exit(0)
-"""
+'''
 
 
 def test_visitors_who_have_left_leave_no_document_behind(filled: Store) -> None:
