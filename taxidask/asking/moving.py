@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from taxidask.errors import SpaceError
 from taxidask.lake import Lake
 from taxidask.lake.manifest import added_url
 from taxidask.lake.totals import visible
@@ -72,7 +73,11 @@ def bring(store: Store, lake: Lake, space: Space) -> tuple[list[Source | Unusabl
         urls.append(batch["url"])
     sources: list[Source | Unusable] = []
     for one in lake.find(urls) if urls else ():
-        if isinstance(one, Source) and one.era.locations == "zones" and isinstance(space, Grid):
+        if isinstance(one, Unusable):
+            unplaced = isinstance(one.error, SpaceError)  # by the space that the lake has
+        else:
+            unplaced = one.era.locations == "zones" and isinstance(space, Grid)
+        if unplaced:
             left.append(f"{one.url}: added trips with taxi zones, which {space!r} cannot place: they stay in the store")
         else:
             sources.append(one)

@@ -19,7 +19,7 @@ def move(store, lake) -> list[str]:
     space = lake.choose_space("auto", []).space
     sources, left = bring(store, lake, space)
     if sources:
-        lake.ingest(sources)
+        lake.ingest(sources, errors="report")
     settle(store, lake)
     return left
 

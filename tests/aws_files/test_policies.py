@@ -135,6 +135,8 @@ def _as(pod: str, function: Callable[..., Any]) -> Callable[..., Any]:
 class Workers(ThreadExecutor):
     """Threads whose requests count as a worker pod's."""
 
+    dashboard_link = ""
+
     def map_unordered(self, fn: Any, items: Any, **options: Any) -> Any:
         return super().map_unordered(_as("Worker", fn), items, **options)
 

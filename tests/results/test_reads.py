@@ -10,7 +10,14 @@ import pyarrow as pa
 import pytest
 
 from taxidask.results.dynamodb import DynamoDBStore
+from taxidask.space import Grid
 from taxidask.trips.schema import TRIP_SCHEMA
+
+
+def _newest_map(store):
+    day = store.map_days(SPACE, "30min")["actual"][-1]
+    return store.get_map(SPACE, day, "actual", slot="30min")
+
 
 SPACE = "grid-2x2_-74.05_40.63_-73.75_40.85"
 READS = {
@@ -23,6 +30,8 @@ READS = {
     "get_latest": lambda s: s.get_latest(),
     "get_run": lambda s: s.get_run("20160201T000000Z-aaaaaa"),
     "list_runs": lambda s: s.list_runs(20),
+    "get_map": lambda s: np.nan_to_num(_newest_map(s).numbers["trips"]).ravel().tolist(),
+    "get_geometry": lambda s: s.get_geometry(SPACE).bounds,
     "get_load": lambda s: s.get_load("c" * 32),
     "added_days": lambda s: s.added_days("2016-01-31", "2016-02-02"),
     "added_trips": lambda s: list(s.added_trips(where=[("fare_amount", ">=", 5)])),
@@ -34,6 +43,8 @@ def filled(dynamodb, make_forecast, make_cube, run_item):
     dynamodb.put_forecast(make_forecast(slots=48 * 5), model="demand", run="r")
     dynamodb.put_total_forecast(make_forecast(slots=48 * 5), model="demand", run="r")
     dynamodb.put_demand(make_cube())
+    dynamodb.put_demand_map(make_cube())
+    dynamodb.put_geometry(Grid(2, 2, west=-74.05, south=40.63, east=-73.75, north=40.85))
     dynamodb.put_card("demand", {"n": 1})
     dynamodb.put_metrics("20160201T000000Z-aaaaaa", "demand", pd.DataFrame(np.ones((8000, 4)) / 3))
     dynamodb.put_ingest("/lake", [{"url": f"u{i:02d}"} for i in range(30)])
