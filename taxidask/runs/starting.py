@@ -27,7 +27,7 @@ from taxidask.results import Store
 from taxidask.runs.ledger import LOG, WHERE, placed
 from taxidask.runs.look import find
 from taxidask.settings import PREFIX, Settings
-from taxidask.words import command, escaped, quantity
+from taxidask.words import command, escaped
 
 AT_ONCE = 4
 """Processes of one app that may be at work at the same time."""
@@ -174,7 +174,7 @@ class Starter:
         with self._lock:
             if len(self.at_work()) >= AT_ONCE:
                 raise RunError(
-                    f"{quantity(AT_ONCE, 'process')[:-1]}es that were started here are at work", "wait for one to end"
+                    f"{AT_ONCE} processes that were started here are at work", "wait for one to end"
                 )
             name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.log"
             try:
