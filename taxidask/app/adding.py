@@ -65,10 +65,12 @@ def text_input(label: str, example: str) -> pmui.TextInput:
     return pmui.TextInput(label=label, placeholder=example, max_length=LONGEST, size="small", **_FIT)
 
 
-def payment_select(nothing: str) -> pmui.Select:
+def payment_select(nothing: str) -> pn.widgets.Select:
     """A list of kinds of payment, whose values are codes; first that nothing is chosen."""
     options = {nothing: "", **{name: str(code) for code, name in PAYMENTS.items()}}
-    return pmui.Select(label="Payment", options=options, value="", size="small", **_FIT)
+    select = style.choice("Payment", options, width=_FIT["width"])
+    select.margin = _FIT["margin"]
+    return select
 
 
 class Form:
@@ -141,8 +143,8 @@ class Form:
     def _mark(self, wrong: dict[str, str]) -> None:
         """Put what is wrong beside each field, or take it away."""
         for name, field in self.fields.items():
-            field.error_state = name in wrong
             if name != "payment_type":  # of which nothing wrong can be chosen
+                field.error_state = name in wrong
                 field.helper_text = wrong.get(name, "")
 
     def _show_wrong(self, wrong: dict[str, str]) -> None:

@@ -171,8 +171,12 @@ class AppPage:
             meta_title=f"taxidask – {self.title}",
             header=[self._nav],
             main=[body],
-            # None does not reach the browser, where a bar without a name would be read out
-            sx={"& .MuiLinearProgress-root": {"display": "none"}},
+            sx={
+                # busy_indicator=None does not reach the browser, where a bar without a name would be read out
+                "& .MuiLinearProgress-root": {"display": "none"},
+                # on a phone the links scroll, and do not push the theme's button out of sight
+                "& .MuiToolbar-root > .MuiBox-root:last-of-type": {"minWidth": 0},
+            },
             site_url="./",
         )
         # a Page listens to the state of the whole server, which would keep it, and all that is its visitor's, for ever
