@@ -145,8 +145,12 @@ class AppPage:
         A value there that the widget does not know is left alone, so a widget whose options are read from the store is
         linked once it has them.
         """
-        if pn.state.location is not None:
-            pn.state.location.sync(widget, {"value": name}, on_error=lambda *_: None)
+        if pn.state.location is None:
+            return
+        before, options = widget.value, getattr(widget, "options", None)
+        pn.state.location.sync(widget, {"value": name}, on_error=lambda *_: None)
+        if options and widget.value not in (options.values() if isinstance(options, dict) else options):
+            widget.value = before  # not every widget minds, and a browser's may not stand it
 
     # -- the page ------------------------------------------------------------------------------------------------------
 

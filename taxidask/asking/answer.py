@@ -231,13 +231,18 @@ def _ordered(tables: list[pa.Table]) -> pa.Table:
     return table.take(pc.sort_indices(table["pickup_datetime"]))  # stable
 
 
+def _counts(row: dict[str, Any], whole: dict[str, str | None]) -> bool:
+    """Whether a file's row is of the attempt that brought the whole file."""
+    return row["load"] in whole and row.get("attempt") == whole[row["load"]]
+
+
 def _beside(asked: Question, store: Store | None, where: Where) -> _Seen:
     """Read what a store has of a question; what remains of it beside the sources of a lake is told when they are."""
     if store is None:
         return lambda _: TRIP_SCHEMA.empty_table()
-    whole = {content for content, load in store.loads().items() if load["state"] != LOADING}
+    whole = {content: load.get("attempt") for content, load in store.loads().items() if load["state"] != LOADING}
     items = list(store.added_trips(asked.start, asked.end, asked.conditions))
-    items = [item for item in items if item.get("load") is None or item["load"] in whole]
+    items = [item for item in items if "load" not in item or _counts(item, whole)]
     further, _ = parse_where(where, TRIP_SCHEMA)
 
     def seen(manifests: list[Manifest]) -> pa.Table:

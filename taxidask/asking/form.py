@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,13 @@ from .filters import payment_code
 
 _TIMES = ("pickup_datetime", "dropoff_datetime")
 _NEEDED = (*_TIMES, "trip_distance", "fare_amount")
+FIRST = datetime(2009, 1, 1)
+"""When the records begin that trips are added to: one of another century would stretch all that is counted by time."""
+
+
+def latest() -> datetime:
+    """Until when a trip may have begun: a day from now, as clocks differ."""
+    return datetime.now() + timedelta(days=1)
 
 
 class FormError(TaxidaskError):
@@ -66,6 +73,8 @@ def read_form(fields: Mapping[str, Any], *, rules: Rules = Rules()) -> dict[str,
     for name in (*_NEEDED, *PLACES["zones" if zones else "points"]):
         if name not in texts:
             wrong[name] = "is missing"
+    if "pickup_datetime" in trip and not FIRST <= trip["pickup_datetime"] <= latest():
+        wrong["pickup_datetime"] = f"is not from {FIRST.year} to today"
     wrong |= {name: text for name, text in _judged(trip, zones, rules).items() if name not in wrong}
     if wrong:
         raise FormError(wrong)
@@ -97,7 +106,11 @@ def _kind(name: str) -> str:
 
 def _value(name: str, text: str) -> Any:
     """A field's value as the reader of files reads it; None for what it cannot read."""
-    kind, array = TRIP_SCHEMA.field(name), pa.array([text])
+    kind = TRIP_SCHEMA.field(name)
+    try:
+        array = pa.array([text])
+    except UnicodeEncodeError:  # bytes of a command line that are no text
+        return None
     if name in _TIMES:
         found = times(array)
         return None if found.missing[0] else found.stamps.view("datetime64[us]")[0].astype(datetime)

@@ -31,6 +31,8 @@ from taxidask.trips.schema import REJECT_SCHEMA
 from taxidask.trips.sources import RANGE_BYTES, Source, find_sources, month_of
 from taxidask.words import quantity, shortened
 
+from .form import FIRST, latest
+
 MOST_ROWS = 50_000
 """Rows of a file that a store takes."""
 MOST_BYTES = 32 << 20
@@ -143,6 +145,8 @@ def load_file(
     if read is None:
         return _into_lake(source, content, name, lake, rules, client, tell, storage)
     trips, rejects, rows, rejected, unreadable = read
+    if source.month is None:
+        _check_times(name, trips)
     outcome = Loaded(name, content, "store", rows, trips.num_rows, rejected, rejects.to_pandas(), "", unreadable)
     if not trips.num_rows:
         return Loaded(
@@ -192,6 +196,20 @@ def _there(content: str, store: Store, lake: Lake | None) -> str:
     if load["state"] not in (THERE, "lake"):
         return ""
     return f"the same content was added at {load['at']} by {load['who']} as {shortened(str(load['name']), 200)}"
+
+
+def _check_times(name: str, trips: pa.Table) -> None:
+    """Refuse a file of no month with trips of another century: they would stretch all that is counted by time."""
+    pickups = trips["pickup_datetime"]
+    strange = pc.or_(
+        pc.less(pickups, pa.scalar(FIRST, pickups.type)), pc.greater(pickups, pa.scalar(latest(), pickups.type))
+    )
+    if count := pc.sum(strange).as_py() or 0:
+        raise SourceError(
+            f"{shortened(name, 200)}: {quantity(count, 'trip')} of {trips.num_rows:,} did not begin from {FIRST.year} "
+            f"to today, as that of {pickups.filter(strange)[0]}",
+            "name the file's month (--month, or in its name): such rows are then rejected",
+        )
 
 
 def _suffix(source: Source) -> str:

@@ -1,8 +1,9 @@
 """Trips that people add: from a form one by one, from files of up to some ten thousand rows, until a lake has them.
 
-Rows of a file count once all of them are there: its load says ``loading`` until then, and ``there`` from then on. Their
-keys are made of the file's content and their place in it, so that a load that was killed is simply done again. A trip
-from the form is one item, whose key is made of its values: adding the same trip twice adds nothing.
+Rows of a file count once all of them are there: its load says ``loading`` until then, and ``there`` from then on. It
+also names the attempt whose rows count, as each of them does: what a load that was killed, or is overtaken, has written
+or still writes is not among them, whatever rules or month it was told. A trip from the form is one item, whose key is
+made of its values: adding the same trip twice adds nothing.
 
 A store never counts as added what is being moved or was moved into a lake: `taxidask.asking.moving` says how.
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import secrets
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -121,25 +123,43 @@ class AddedTrips:
             Kept with it: ``name``, ``month``, ``who``, ``rows``, ``rejected`` and the like.
         """
         days = sorted({moment.date().isoformat() for moment in trips["pickup_datetime"].to_pylist()})
-        body = {**plain(about), "kept": trips.num_rows, "days": days, "state": LOADING, "at": _now()}
+        attempt = secrets.token_hex(8)
+        body = {
+            **plain(about),
+            "kept": trips.num_rows,
+            "days": days,
+            "state": LOADING,
+            "at": _now(),
+            "attempt": attempt,
+        }
         if not self._begin(keys.load_key(content), body):
             return False
         parts = list(_parts(content, data))
         self._put(iter(parts), len(parts))
         self._mark(days)
-        self._put(_spread(content, trips), trips.num_rows, progress)
-        self._update(keys.load_key(content), {("state",): THERE}, {("state",): LOADING})
-        return True
+        self._put(_spread(content, attempt, trips), trips.num_rows, progress)
+        mine: dict[tuple[str, ...], Any] = {("state",): LOADING, ("attempt",): attempt}
+        return self._update(keys.load_key(content), {("state",): THERE}, mine)
 
     def _begin(self, key: Key, body: Item) -> bool:
+        """Take a file for this attempt; False where it is there already. What a former attempt wrote is removed."""
         while not self._insert({**key._asdict(), **body}):
             former = self._get(key) or {}
             if former.get("state") == THERE:
                 return False
-            changes: dict[tuple[str, ...], Any] = {(name,): value for name, value in body.items()}
-            if self._update(key, changes, {("state",): former.get("state")}):
+            # days of former attempts, too: whoever forgets the file's rows looks through all
+            days = sorted({*body["days"], *former.get("days", ())})
+            changes: dict[tuple[str, ...], Any] = {(name,): value for name, value in {**body, "days": days}.items()}
+            expected: dict[tuple[str, ...], Any] = {(name,): former.get(name) for name in ("state", "attempt")}
+            if self._update(key, changes, expected):
+                self._forget_rows(key.sk, former.get("days", ()), but=body["attempt"])
                 break
         return True
+
+    def _forget_rows(self, content: str, days: Iterable[str], *, but: str | None = None) -> None:
+        for day in days:
+            found = self._query(keys.trips_pk(day), where=[("load", "in", [content])])
+            self._delete([Key(item["pk"], item["sk"]) for item in found if but is None or item.get("attempt") != but])
 
     def load_bytes(self, content: str) -> bytes | None:
         """The bytes of a file that was added and not moved yet."""
@@ -151,9 +171,7 @@ class AddedTrips:
     def end_load(self, load: Item) -> None:
         """Forget the rows and bytes of a file that a lake has; what it was stays known."""
         content = load["sk"]
-        for day in load["days"]:
-            found = self._query(keys.trips_pk(day), where=[("load", "in", [content])])
-            self._delete([Key(item["pk"], item["sk"]) for item in found])
+        self._forget_rows(content, load["days"])
         self._delete([Key(item["pk"], item["sk"]) for item in self._query(keys.file_pk(content))])
         self._update(keys.load_key(content), {("state",): MOVED}, {("state",): THERE})
 
@@ -168,7 +186,8 @@ class AddedTrips:
     ) -> Iterator[Item]:
         """Items of added trips with a pickup in ``[start, end)``, in order of pickup: one query a day.
 
-        Also those of files that are not wholly there, or in a lake already: what counts is for who asks to say.
+        Also those of files that are not wholly there, of attempts that came to nothing, or in a lake already: what
+        counts is for who asks to say.
         """
         first, last = (None if moment is None else moment.date().isoformat() for moment in (start, end))
         if start is not None and end is not None and end <= start:
@@ -234,7 +253,7 @@ def _body(trip: Mapping[str, Any]) -> Item:
     return {name: plain(value, name) for name, value in trip.items() if value is not None}
 
 
-def _spread(content: str, trips: pa.Table) -> Iterator[Item]:
+def _spread(content: str, attempt: str, trips: pa.Table) -> Iterator[Item]:
     """A file's rows as items: the first of every day, then the second of every day, and so on."""
     seen: Counter[str] = Counter()
     ranks = []
@@ -246,8 +265,8 @@ def _spread(content: str, trips: pa.Table) -> Iterator[Item]:
     for at in range(0, len(order), 1000):
         some = order[at : at + 1000]
         for position, row in zip(some, trips.take(pa.array(some)).to_pylist(), strict=True):
-            key = keys.trip_key(row["pickup_datetime"], f"{content[:16]}-{position:06d}")
-            yield {**key._asdict(), **_body(row), "load": content}
+            key = keys.trip_key(row["pickup_datetime"], f"{content[:16]}-{attempt}-{position:06d}")
+            yield {**key._asdict(), **_body(row), "load": content, "attempt": attempt}
 
 
 def _parts(content: str, data: bytes) -> Iterator[Item]:

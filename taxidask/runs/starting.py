@@ -173,9 +173,7 @@ class Starter:
             raise refusal
         with self._lock:
             if len(self.at_work()) >= AT_ONCE:
-                raise RunError(
-                    f"{AT_ONCE} processes that were started here are at work", "wait for one to end"
-                )
+                raise RunError(f"{AT_ONCE} processes that were started here are at work", "wait for one to end")
             name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.log"
             try:
                 self._tidy()

@@ -50,6 +50,9 @@ def test_a_form_names_all_that_is_wrong_by_field(form):
         ({"payment_type": "gold"}, "payment_type", "no kind of payment"),
         ({"pickup_location_id": "7"}, "pickup_location_id", "a zone beside a point"),
         ({"fare_amount": "nan"}, "fare_amount", "no number"),
+        ({"vendor_id": "\udcff"}, "vendor_id", "no short text"),
+        ({"pickup_datetime": "0099-02-03 18:30", "dropoff_datetime": "0099-02-03 18:40"}, "pickup_datetime", "2009"),
+        ({"pickup_datetime": "2215-02-03 18:30", "dropoff_datetime": "2215-02-03 18:40"}, "pickup_datetime", "today"),
     ],
 )
 def test_a_form_is_judged_by_the_rules_of_rows(form, change, field, text):

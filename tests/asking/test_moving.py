@@ -10,6 +10,7 @@ import pytest
 import taxidask as td
 from taxidask.asking import add_trip, answer, ask_trips, load_file
 from taxidask.asking.moving import bring, settle, waits
+from taxidask.errors import SourceError
 from taxidask.space import Grid
 from taxidask.storage import Storage
 
@@ -234,6 +235,47 @@ def test_a_load_that_was_killed_shows_nothing_and_is_done_again(sqlite, lake, li
     assert count(sqlite, lake) == 11
     move(sqlite, lake)
     assert (count(sqlite, lake), len(lake.trips())) == (11, 11)
+
+
+def test_what_a_killed_load_left_is_no_part_of_the_next_that_was_told_a_month(store, lake, line, write, kill):
+    days = ("2013-02-27", "2013-02-28", "2013-03-01", "2013-03-02")
+    path = write("a.csv", [line(f"{day} 10:{minute:02d}:00") for day in days for minute in range(5)])
+    kill(4, after=True)  # its load, its bytes, its days, and all its rows
+    with pytest.raises(Killed):
+        load_file(path, store=store, lake=lake, who="ann")
+    kill(-1)
+    assert len(list(store.added_trips())) == 20
+    loaded = load_file(path, store=store, lake=lake, who="ann", month="2013-02")
+    assert (loaded.rows, loaded.kept, loaded.rejected) == (20, 10, {"outside_month": 10})
+    assert count(store, lake) == len(list(store.added_trips())) == 10
+    move(store, lake)
+    assert (count(store, lake), len(lake.trips()), len(list(store.added_trips()))) == (10, 10, 0)
+
+
+def test_a_load_that_another_overtook_brings_nothing(store, lake, line, write, monkeypatch):
+    path = write("a.csv", [line(f"2013-02-03 10:{minute:02d}:00") for minute in range(5)])
+    mark, others = type(store)._mark, []
+
+    def overtaken(self, days):
+        mark(self, days)
+        if not others:
+            others.append(1)
+            assert load_file(path, store=store, lake=lake, who="bob").place == "store"
+
+    monkeypatch.setattr(type(store), "_mark", overtaken)
+    assert load_file(path, store=store, lake=lake, who="ann").place == ""
+    assert count(store, lake) == 5
+    move(store, lake)
+    assert (count(store, lake), len(lake.trips()), len(list(store.added_trips()))) == (5, 5, 0)
+
+
+@pytest.mark.parametrize("time", ["1950-01-01 10:00:00", "2099-01-01 10:00:00"])
+def test_a_file_of_no_month_with_another_century_is_refused(sqlite, lake, line, write, time):
+    path = write("a.csv", [line("2013-02-03 10:00:00"), line(time)])
+    with pytest.raises(SourceError, match=r"1 trip of 2 did not begin from 2009 to today.*--month"):
+        load_file(path, store=sqlite, lake=lake, who="ann")
+    assert count(sqlite, lake) == 0
+    assert load_file(path, store=sqlite, lake=lake, who="ann", month="2013-02").kept == 1
 
 
 def test_zones_that_a_grid_cannot_place_stay_in_the_store_and_in_answers(store, lake, prepared, form):

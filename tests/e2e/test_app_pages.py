@@ -61,3 +61,21 @@ def test_links_lead_to_every_page_and_keep_the_theme(app: Watched) -> None:
     links.last.click()
     page.wait_for_url(f"**{list(PAGES)[-1]}?theme=dark*", timeout=60_000)
     page.close()
+
+
+NONSENSE = (
+    "place=nowhere&day=2015-02-31&vs=1&time=99:99&show=zzz&direction=up&cell=999999&from=x&to=y&at=1900&passengers=50"
+    "&fare=abc&payment=9&vendor=%3Cb%3E&run=none&with=none&of=x&source=x&reason=y&start=never&end="
+)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_nonsense_in_the_address_breaks_no_page(app: Watched, path: str) -> None:
+    from playwright.sync_api import expect
+
+    page = app.page(f"{path}?{NONSENSE}")
+    expect(page.get_by_text("Reading the store")).to_be_hidden(timeout=60_000)
+    page.wait_for_timeout(3000)
+    assert page.locator("h2").count()
+    page.close()
+    assert app.complaints == []
