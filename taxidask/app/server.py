@@ -7,6 +7,7 @@ taxidask.app.server`` answers at the same addresses, with the store and the lake
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import json
 import logging
@@ -274,9 +275,12 @@ def serve(
             **signing,
         )
     except OSError as error:
+        foreign = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
         raise TaxidaskError(
             f"the app cannot listen on {address}, port {port}: {error.strerror or error}",
-            "another program may hold that port: choose one with --port",
+            "give an address of this machine, as 127.0.0.1, or 0.0.0.0 for all of them"
+            if foreign
+            else "another program may hold that port: choose one with --port",
         ) from error
     except ValueError as error:
         raise TaxidaskError(

@@ -125,6 +125,12 @@ def test_a_port_that_is_taken_is_an_error_with_the_remedy(filled: Store) -> None
             serve(filled, port=taken.getsockname()[1])
 
 
+@pytest.mark.parametrize("address", ["300.1.1.1", "192.0.2.1"])
+def test_an_address_that_is_not_this_machines_is_told_as_that(filled: Store, address: str) -> None:
+    with pytest.raises(TaxidaskError, match=f"cannot listen on {address}.*give an address of this machine"):
+        serve(filled, port=free_port(), address=address)
+
+
 def test_web_sockets_are_open_to_this_machine_only_unless_told() -> None:
     assert origins("127.0.0.1", 80) == ["127.0.0.1:80", "localhost:80"]
     wide = origins("0.0.0.0", 80, ["taxi.example.org"])
