@@ -147,10 +147,12 @@ class AppPage:
         """
         if pn.state.location is None:
             return
-        before, options = widget.value, getattr(widget, "options", None)
+        options, given = getattr(widget, "options", None), pn.state.location.query_params
+        if options and name in given:
+            known = list(options.values() if isinstance(options, dict) else options)
+            if given[name] not in known:  # not every widget minds, and a browser's may not stand it
+                pn.state.location.update_query(**{name: widget.value})
         pn.state.location.sync(widget, {"value": name}, on_error=lambda *_: None)
-        if options and widget.value not in (options.values() if isinstance(options, dict) else options):
-            widget.value = before  # not every widget minds, and a browser's may not stand it
 
     # -- the page ------------------------------------------------------------------------------------------------------
 

@@ -26,13 +26,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from taxidask.errors import LakeError
 from taxidask.lake import Lake
 from taxidask.lake.filters import Where, parse_where
+from taxidask.lake.layout import read_layout
 from taxidask.lake.manifest import Manifest
 from taxidask.lake.query import names_of, to_pandas
 from taxidask.lake.totals import Found, ask, days, read_visible, sums
 from taxidask.results import Store
-from taxidask.results.added import LOADING, batch_keys, table_of
+from taxidask.results.added import LOADING, MOVED, batch_keys, table_of
 from taxidask.results.keys import Key
 from taxidask.storage import absolute, default_storage
 from taxidask.trips.schema import TRIP_SCHEMA, trip_schema
@@ -120,10 +122,16 @@ def ask_trips(
         Those of the rows; all by default.
     skip, limit : int
         Which rows, in order of pickup.
+
+    Raises
+    ------
+    LakeError
+        There is no lake where one was named, though the store knows of one: what was only added is not all there is.
     """
     names = names_of(columns)
     read = [name for name in TRIP_SCHEMA.names if name in {*names, "pickup_datetime"}]
     parse_where(where, TRIP_SCHEMA)
+    _check_lake(lake, store)
     seen = _beside(asked, store, where)
     found: Found[pa.Table]
     conditions = _with(asked, where)
@@ -157,6 +165,7 @@ def save_trips(
     """
     names = names_of(columns)
     read = [name for name in TRIP_SCHEMA.names if name in {*names, "pickup_datetime"}]
+    _check_lake(lake, store)
     seen = _beside(asked, store, where)
     schema = trip_schema(names)
 
@@ -229,6 +238,15 @@ def _with(asked: Question, where: Where) -> list[Any]:
 def _ordered(tables: list[pa.Table]) -> pa.Table:
     table = pa.concat_tables(tables)
     return table.take(pc.sort_indices(table["pickup_datetime"]))  # stable
+
+
+def _check_lake(lake: Lake | None, store: Store | None) -> None:
+    if lake is None or store is None or read_layout(lake.url, lake.storage) is not None:
+        return
+    known = store.get_latest().get("lake") or next((batch["lake"] for batch in store.batches()), None)
+    if known or any(load["state"] == MOVED for load in store.loads().values()):
+        told = f", and {store.url} knows of one" + (f" at {known}" if known else "")
+        raise LakeError(f"there is no lake at {lake.url}{told}", "name that lake, or bring it back")
 
 
 def _counts(row: dict[str, Any], whole: dict[str, str | None]) -> bool:

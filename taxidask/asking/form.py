@@ -20,6 +20,8 @@ from .filters import payment_code
 
 _TIMES = ("pickup_datetime", "dropoff_datetime")
 _NEEDED = (*_TIMES, "trip_distance", "fare_amount")
+_OTHER = {"trip_distance", "fare_amount", *PLACES["points"]}  # numbers that rows are judged by
+_MOST_USD = 10_000  # a slip of the hand beyond it would be all that a sum of tips shows
 FIRST = datetime(2009, 1, 1)
 """When the records begin that trips are added to: one of another century would stretch all that is counted by time."""
 
@@ -75,6 +77,9 @@ def read_form(fields: Mapping[str, Any], *, rules: Rules = Rules()) -> dict[str,
             wrong[name] = "is missing"
     if "pickup_datetime" in trip and not FIRST <= trip["pickup_datetime"] <= latest():
         wrong["pickup_datetime"] = f"is not from {FIRST.year} to today"
+    for name, value in trip.items():
+        if isinstance(value, float) and name not in _OTHER and not 0 <= value <= _MOST_USD:
+            wrong[name] = f"is not 0 to {_MOST_USD:,} USD"
     wrong |= {name: text for name, text in _judged(trip, zones, rules).items() if name not in wrong}
     if wrong:
         raise FormError(wrong)

@@ -50,6 +50,8 @@ def test_a_form_names_all_that_is_wrong_by_field(form):
         ({"payment_type": "gold"}, "payment_type", "no kind of payment"),
         ({"pickup_location_id": "7"}, "pickup_location_id", "a zone beside a point"),
         ({"fare_amount": "nan"}, "fare_amount", "no number"),
+        ({"tip_amount": "1e100"}, "tip_amount", "is not 0 to 10,000 USD"),
+        ({"tolls_amount": "-1"}, "tolls_amount", "is not 0 to 10,000 USD"),
         ({"vendor_id": "\udcff"}, "vendor_id", "no short text"),
         ({"pickup_datetime": "0099-02-03 18:30", "dropoff_datetime": "0099-02-03 18:40"}, "pickup_datetime", "2009"),
         ({"pickup_datetime": "2215-02-03 18:30", "dropoff_datetime": "2215-02-03 18:40"}, "pickup_datetime", "today"),

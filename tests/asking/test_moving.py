@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 import taxidask as td
-from taxidask.asking import add_trip, answer, ask_trips, load_file
+from taxidask.asking import add_trip, answer, ask_trips, load_file, save_trips
 from taxidask.asking.moving import bring, settle, waits
-from taxidask.errors import SourceError
+from taxidask.errors import LakeError, SourceError
 from taxidask.space import Grid
 from taxidask.storage import Storage
 
@@ -302,3 +303,16 @@ def test_single_trips_count_in_the_cube_and_cover_no_days(store, lake, line, wri
     assert str(cube.end) == "2013-02-03 00:00:00"
     assert int(cube.counts[..., 0].sum()) == 3
     assert count(store, lake) == 5
+
+
+def test_a_lake_that_is_not_there_is_no_empty_one_where_the_store_knows_of_one(store, lake, prepared, form, tmp_path):
+    add_trip(form | {"tip_amount": "8"}, store=store, who="ann")
+    other = td.Lake(tmp_path / "elsewhere")
+    assert ask_trips(store=store, lake=other).count == 1, "nothing has gone into a lake yet"
+    prepared(store)
+    move(store, lake)
+    add_trip(form | {"tip_amount": "9"}, store=store, who="ann")
+    for ask in (ask_trips, partial(save_trips, str(tmp_path / "out.csv"))):
+        with pytest.raises(LakeError, match=r"there is no lake at .*elsewhere, and .* knows of one at .*lake"):
+            ask(store=store, lake=other)
+    assert ask_trips(store=store, lake=lake).count == 57
