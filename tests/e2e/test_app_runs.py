@@ -92,7 +92,7 @@ def test_a_run_is_started_watched_cancelled_and_resumed(app: Watched, home: Path
     page.screenshot(path=home / "running.png", full_page=True)
 
     other = opened(app, "/cluster")  # its workers, meanwhile
-    expect(other.get_by_text(f"Run {item['id']}")).to_be_visible(timeout=WAIT)
+    expect(other.get_by_role("heading", name=f"Run {item['id']}")).to_be_visible(timeout=WAIT)
     expect(other.get_by_role("row")).to_have_count(2, timeout=WAIT)
     other.screenshot(path=home / "workers.png", full_page=True)
     other.close()
