@@ -168,6 +168,7 @@ def at_drop_off(page: Any) -> bool:
 
 
 def test_two_clicks_on_the_map_are_a_ride(served: tuple[str, td.FareModel], browser: Any, tmp_path: Path) -> None:
+    from playwright.sync_api import TimeoutError as Late
     from playwright.sync_api import expect
 
     page, complaints = opened(browser, f"{served[0]}/fares?at=2016-01-20T09:00")
@@ -181,9 +182,15 @@ def test_two_clicks_on_the_map_are_a_ride(served: tuple[str, td.FareModel], brow
     )
     page.wait_for_timeout(1500)
     for name, (across, down) in (("from", (0.23, 0.5)), ("to", (0.45, 0.52))):
-        box = plot.bounding_box()
-        plot.click(position={"x": box["width"] * across, "y": box["height"] * down})
-        page.wait_for_function(f"new URLSearchParams(location.search).get('{name}')", timeout=PATIENCE)
+        for left in (2, 1, 0):  # a click on a map that is still being laid out may come to nothing, as to a visitor
+            box = plot.bounding_box()
+            plot.click(position={"x": box["width"] * across, "y": box["height"] * down})
+            try:
+                page.wait_for_function(f"new URLSearchParams(location.search).get('{name}')", timeout=PATIENCE / 3)
+                break
+            except Late:
+                if not left:
+                    raise
     begin, end = (tuple(map(float, query(page)[name][0].split(","))) for name in ("from", "to"))
     assert -74.02 < begin[0] < -73.95
     assert -73.95 < end[0] < -73.87
