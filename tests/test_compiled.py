@@ -151,3 +151,15 @@ def test_a_thread_that_is_no_workers_may_compile_in_a_process_with_one() -> None
         tell(HERE, False)
     finally:
         unfollow(_report)
+
+
+def test_an_import_compiles_nothing(tmp_path: Path) -> None:
+    code = """
+import importlib, pkgutil, taxidask
+for module in pkgutil.walk_packages(taxidask.__path__, "taxidask."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True, timeout=120)
+    assert [path.name for path in tmp_path.rglob("*.nbc")] == []
