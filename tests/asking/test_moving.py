@@ -12,6 +12,8 @@ import taxidask as td
 from taxidask.asking import add_trip, answer, ask_trips, load_file, save_trips
 from taxidask.asking.moving import bring, settle, waits
 from taxidask.errors import LakeError, SourceError
+from taxidask.results.dynamodb import DynamoDBStore
+from taxidask.results.sqlite import SQLiteStore
 from taxidask.space import Grid
 from taxidask.storage import Storage
 
@@ -83,7 +85,7 @@ def kill(monkeypatch) -> Iterator[object]:
         monkeypatch.setattr(owner, name, write)
 
     for name in ("_put", "_insert", "_delete", "_update"):
-        for owner in (td.results.sqlite.SQLiteStore, td.results.dynamodb.DynamoDBStore):
+        for owner in (SQLiteStore, DynamoDBStore):
             guard(owner, name)
     for name in ("write", "create", "replace", "delete"):
         guard(Storage, name)
@@ -110,7 +112,7 @@ def test_a_driver_may_be_killed_at_any_write(sqlite, lake, prepared, kill, after
             break
         kill(-1)
         assert count(sqlite, lake) == 55, at
-    assert killed > 3
+    assert killed >= 2, "what was written stays, and others write meanwhile, so that few attempts get it done"
     # each attempt went on where the former was killed: once more from the beginning, killed at every place of it
     assert (count(sqlite, lake), len(lake.trips())) == (55, 55)
     assert list(sqlite.added_trips()) == []
