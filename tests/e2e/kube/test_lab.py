@@ -100,8 +100,8 @@ def test_notebook_runs_in_the_cluster(lab: tuple[str, Path], cluster: Kubectl) -
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
-        # JupyterLab connects to a kernel behind a gateway twice; with the first connection it may lose the word that the
-        # kernel is ready, and waits for ever: whoever sees that loads the page again
+        # JupyterLab connects to a kernel behind a gateway twice; with the first connection it may lose the word that
+        # the kernel is ready, and waits for ever: whoever sees that loads the page again
         for left in (2, 1, 0):
             page.goto(f"{address}/lab/tree/{path.name}?token={TOKEN}", wait_until="domcontentloaded")
             try:
