@@ -9,7 +9,6 @@ rides that nothing was decided on. Then the band is calibrated on the whole tail
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from taxidask.errors import ModelError
 from taxidask.fare.features import categorical
 from taxidask.models import metrics
+from taxidask.models.options import check_common
 from taxidask.units import is_whole
 
 MIN_ROWS = 1_000
@@ -50,14 +50,7 @@ class Options:
                 raise ModelError(
                     f"{name}={value!r:.100} is not a whole number of at least {least:,}", "give such a number"
                 )
-        if not (is_whole(self.seed, 0) and self.seed < 2**31):
-            raise ModelError(f"seed={self.seed!r:.100} is no seed", "give a whole number from 0 to 2,147,483,647")
-        if self.num_threads is not None and not is_whole(self.num_threads):
-            raise ModelError(f"num_threads={self.num_threads!r:.100} is no number", "give one from 1, or None")
-        if not (isinstance(self.interval, Real) and 0 < self.interval < 1):
-            raise ModelError(f"interval={self.interval!r:.100} is not between 0 and 1", "0.8 is a band of 80 %")
-        if not (isinstance(self.learning_rate, Real) and 0 < self.learning_rate <= 1):
-            raise ModelError(f"learning_rate={self.learning_rate!r:.100} is not between 0 and 1", "0.1 is usual")
+        check_common(self, usual_rate=0.1)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
