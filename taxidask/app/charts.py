@@ -67,18 +67,7 @@ class DemandChart:
                     tooltips=[("", "@time{%a %-d %b %H:%M}"), *values],
                 )
             )
-        legend = _models.Legend(
-            items=[("Observed", [seen]), ("Forecast", [mean]), ("80 %", [band])],
-            orientation="horizontal",
-            location="top_left",
-            border_line_color=None,
-            background_fill_alpha=0,
-            padding=0,
-            label_text_font=FONT,
-            label_text_font_size="11.5px",
-            label_standoff=4,
-            spacing=8,
-        )
+        legend = _legend([("Observed", [seen]), ("Forecast", [mean]), ("80 %", [band])])
         plot.add_layout(legend, "above")
         plot.xaxis.formatter = _models.DatetimeTickFormatter(days="%a %-d %b", hours="%H:%M", months="%b %Y")
         style_plot(plot)
@@ -136,18 +125,7 @@ class DayChart:
         )
         self._hover = _models.HoverTool(renderers=[self._seen], mode="vline", formatters={"@time": "datetime"})
         plot.add_tools(self._hover)
-        self._legend = _models.Legend(
-            items=[],
-            orientation="horizontal",
-            location="top_left",
-            border_line_color=None,
-            background_fill_alpha=0,
-            padding=0,
-            label_text_font=FONT,
-            label_text_font_size="11.5px",
-            label_standoff=4,
-            spacing=8,
-        )
+        self._legend = _legend([])
         plot.add_layout(self._legend, "above")
         plot.xaxis.formatter = _models.DatetimeTickFormatter(days="%H:%M", hours="%H:%M", minutes="%H:%M")
         style_plot(plot)
@@ -188,6 +166,22 @@ class DayChart:
     def mark(self, slot: int) -> None:
         """Mark the slot that the map shows."""
         self._now.update(left=slot * self._step, right=(slot + 1) * self._step)
+
+
+def _legend(items: list[tuple[str, list[Any]]]) -> Any:
+    """Labels in a row, to stand above a plot."""
+    return _models.Legend(
+        items=items,
+        orientation="horizontal",
+        location="top_left",
+        border_line_color=None,
+        background_fill_alpha=0,
+        padding=0,
+        label_text_font=FONT,
+        label_text_font_size="11.5px",
+        label_standoff=4,
+        spacing=8,
+    )
 
 
 class ReasonsChart:
