@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
+from browsers import ARGUMENTS, CHROMIUM, needs_chromium
+from browsers import served as serving
 
 import taxidask as td
 from taxidask.results import open_store
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs chromium at /usr/bin/chromium")
+pytestmark = needs_chromium
 
 _spec = importlib.util.spec_from_file_location("app_fixtures", Path(__file__).parents[1] / "app" / "conftest.py")
 fixtures = importlib.util.module_from_spec(_spec)
@@ -63,29 +58,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, td.F
     folder = tmp_path_factory.mktemp("fares")
     url = f"sqlite:///{folder}/taxidask.db"
     model = publish(folder, url)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    code = f"import taxidask.app; taxidask.app.serve({url!r}, port={port})"
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log) as process,
-    ):
-        try:
-            address = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + 90
-            while True:
-                try:
-                    urllib.request.urlopen(f"{address}/healthz", timeout=10).close()
-                    break
-                except OSError:
-                    if process.poll() is not None or time.monotonic() > deadline:
-                        pytest.fail(f"the server did not come up: {(folder / 'log').read_text()}")
-                    time.sleep(0.2)
-            yield address, model
-        finally:
-            process.kill()
-    assert "Traceback" not in (folder / "log").read_text()
+    with serving(folder, url) as address:
+        yield address, model
 
 
 @pytest.fixture
