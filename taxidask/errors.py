@@ -53,6 +53,20 @@ class StorageError(TaxidaskError):
     """Bytes that could not be read from or written to a URL."""
 
 
+class RegionDarkError(TaxidaskError):
+    """The active region did not take a write.
+
+    Attributes
+    ----------
+    region, service : str
+        Which; empty where it is several.
+    """
+
+    def __init__(self, message: str, remedy: str | None = None, *, region: str = "", service: str = "") -> None:
+        super().__init__(message, remedy)
+        self.region, self.service = region, service
+
+
 class SourceError(TaxidaskError):
     """A file that cannot be read as trips."""
 

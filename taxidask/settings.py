@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 
 import pydantic
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -61,7 +62,7 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, BaseModel):
         value = value.model_dump()
     if isinstance(value, dict):
-        value = list(value.values())
+        value = [*value, *value.values()]
     return [text for part in value for text in _texts(part)] if isinstance(value, (list, tuple)) else []
 
 
@@ -71,6 +72,12 @@ def _json(value: Any) -> Any:
 
 def _seconds(value: Any) -> Any:
     return parse_seconds(value) if isinstance(value, str) else value
+
+
+def _bucket_url(value: str) -> str:
+    if not value.startswith("s3://") or not value.removeprefix("s3://").strip("/"):
+        raise _refused(f"{value!r} is no place in S3", "give a bucket, or a prefix in one, like s3://bucket/lake")
+    return value.rstrip("/")
 
 
 def _told(error: pydantic.ValidationError, origin: dict[str, str]) -> SettingsError:
@@ -112,17 +119,22 @@ _LARGEST_BLOCK = 16 << 30
 _LONGEST_IDLE = 366 * 86_400
 _BARE = ("auto", "new_york", "zones")
 _Price = Annotated[FiniteFloat, Field(ge=0)]
+_Place = Annotated[str, AfterValidator(_bucket_url)]
 _Longitude = Annotated[FiniteFloat, Field(ge=-180, le=180)]
 _Latitude = Annotated[FiniteFloat, Field(ge=-90, le=90)]
 
 
 class Region(BaseModel):
-    """One AWS region: its copy of the lake, if that is not the lake itself; its endpoints, if not AWS's own."""
+    """One AWS region: where its copies of home's URLs lie; its endpoints, if not AWS's own.
+
+    `places` gives beginnings of home's URLs what they are in this region; `lake` does so for the lake alone.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     lake: str | None = None
+    places: dict[_Place, _Place] = {}
     s3_endpoint: str | None = None
     dynamodb_endpoint: str | None = None
 
@@ -201,7 +213,8 @@ class Settings(BaseModel):
         default=Prices(), description="USD prices of cost estimates."
     )
     regions: Annotated[list[Region], BeforeValidator(_json)] = Field(
-        default=[], description="AWS regions that doctor tries, home first."
+        default=[],
+        description="AWS regions, home first: each its name, places ({home's URL: its URL}) or lake, and endpoints.",
     )
 
     @field_validator("*")
@@ -240,6 +253,18 @@ class Settings(BaseModel):
     @classmethod
     def _slot(cls, value: str) -> str:
         parse_slot(value)
+        return value
+
+    @field_validator("regions")
+    @classmethod
+    def _regions(cls, value: list[Region]) -> list[Region]:
+        names = [region.name for region in value]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise SettingsError(f"there are two regions called {twice[0]!r}", "give each its own name")
+        if value and value[0].places:
+            raise SettingsError(
+                f"{names[0]!r} is home, and has places", "give the others places: what home's URLs are called there"
+            )
         return value
 
     @field_validator("space")
