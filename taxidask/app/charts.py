@@ -17,6 +17,7 @@ from taxidask.results.summary import percent, slot_of
 # Okabe and Ito's palette, as in the report: told apart by everybody
 # and the grey is legible on light and dark
 PICKUP, DROPOFF, OBSERVED, LINE = "#0072B2", "#D55E00", "#757575", "#DADCE0"
+BAR = 0.62  # of the height that a bar may take
 # Keywords and names come from Bokeh's property system, which type checkers do not follow
 _figure: Any = plotting.figure
 _models: Any = models
@@ -191,28 +192,10 @@ class ReasonsChart:
         self.source = ColumnDataSource({"reason": [], "rows": [], "label": []})
         self.names = _models.FactorRange(factors=[])
         self.range = _models.Range1d(start=0, end=1)
-        plot = self.plot = _figure(
-            y_range=self.names,
-            x_range=self.range,
-            height=120,
-            sizing_mode="stretch_width",
-            tools="",
-            toolbar_location=None,
-            x_axis_label="Rows",
-            name="rejects",
-        )
-        plot.hbar("reason", right="rows", source=self.source, height=0.62, color=PICKUP)
-        text = {
-            "text_baseline": "middle",
-            "text_font_size": "12px",
-            "text_font": {"value": FONT},
-            "text_color": OBSERVED,
-        }
-        plot.text("rows", "reason", "label", source=self.source, x_offset=6, **text)
+        plot = self.plot = bar_plot("rejects", self.names, self.range, axis="Rows")
+        plot.hbar("reason", right="rows", source=self.source, height=BAR, color=PICKUP)
+        bar_labels(plot, "rows", "reason", self.source)
         plot.xaxis.formatter = _models.NumeralTickFormatter(format="0,0")
-        style_plot(plot)
-        plot.xgrid.grid_line_color = LINE
-        plot.ygrid.grid_line_color = None
 
     def update(self, reasons: Mapping[str, int], *, rows: int) -> None:
         """Show other counts; `rows` are all rows read, for the shares."""
@@ -223,6 +206,39 @@ class ReasonsChart:
         self.plot.height = 64 + 30 * len(ordered)
         labels = [f"{n:,} ({percent(n / max(rows, 1))})" for n in counts]
         self.source.data = {"reason": list(self.names.factors), "rows": counts, "label": labels}
+
+
+def bar_plot(name: str, names: Any, across: Any, *, axis: str) -> Any:
+    """A plot for bars that lie one below the other, each of them named at its left."""
+    plot = _figure(
+        y_range=names,
+        x_range=across,
+        height=120,
+        sizing_mode="stretch_width",
+        tools="",
+        toolbar_location=None,
+        x_axis_label=axis,
+        name=name,
+    )
+    style_plot(plot)
+    plot.xgrid.grid_line_color = LINE
+    plot.ygrid.grid_line_color = None
+    return plot
+
+
+def bar_labels(plot: Any, x: str, y: str, source: ColumnDataSource) -> None:
+    """Write each bar's ``label`` beside it."""
+    plot.text(
+        x,
+        y,
+        "label",
+        source=source,
+        x_offset=6,
+        text_baseline="middle",
+        text_font_size="12px",
+        text_font={"value": FONT},
+        text_color=OBSERVED,
+    )
 
 
 def style_plot(plot: Any) -> None:

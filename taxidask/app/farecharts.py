@@ -11,8 +11,7 @@ from bokeh import models, plotting
 from bokeh.events import Tap
 from bokeh.models import ColumnDataSource
 
-from taxidask.app.charts import DROPOFF, LINE, OBSERVED, PICKUP, style_plot
-from taxidask.app.style import FONT
+from taxidask.app.charts import BAR, DROPOFF, OBSERVED, PICKUP, bar_labels, bar_plot, style_plot
 from taxidask.fare.why import AVERAGE, FLAG, in_cents
 from taxidask.space import zone_name
 from taxidask.space.outlines import simplified
@@ -126,22 +125,9 @@ class PartsChart:
         self.source = ColumnDataSource({"part": [], "start": [], "end": [], "at": [], "colour": [], "label": []})
         self.names = _models.FactorRange(factors=[])
         self.range = _models.Range1d(start=0, end=1)
-        plot = self.plot = _figure(
-            y_range=self.names,
-            x_range=self.range,
-            height=120,
-            sizing_mode="stretch_width",
-            tools="",
-            toolbar_location=None,
-            x_axis_label="USD",
-            name="parts",
-        )
-        plot.hbar("part", left="start", right="end", source=self.source, height=0.62, color="colour")
-        text = {"text_baseline": "middle", "text_font_size": "12px", "text_font": {"value": FONT}}
-        plot.text("at", "part", "label", source=self.source, x_offset=6, text_color=OBSERVED, **text)
-        style_plot(plot)
-        plot.xgrid.grid_line_color = LINE
-        plot.ygrid.grid_line_color = None
+        plot = self.plot = bar_plot("parts", self.names, self.range, axis="USD")
+        plot.hbar("part", left="start", right="end", source=self.source, height=BAR, color="colour")
+        bar_labels(plot, "at", "part", self.source)
 
     def update(self, parts: Mapping[str, float]) -> None:
         """Show other parts, and their sum; what comes to no cent is left out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,7 +28,7 @@ _WORDS = {
 _BETTER_LOW = ("mae", "rmse", "mape", "width")
 
 
-def runs_html(runs: pd.DataFrame, chosen: str | None, *, ended: list[tuple[Started, str]]) -> str:
+def runs_html(runs: pd.DataFrame, chosen: str | None = None, *, ended: Sequence[tuple[Started, str]] = ()) -> str:
     """Runs as a table, newest first, each a link to itself; and what was started here and came to none."""
     rows = [
         [

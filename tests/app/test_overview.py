@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import asyncio
 
-from taxidask.app.pages.overview import Overview, numbers_html, runs_html
+from taxidask.app.pages.overview import Overview, numbers_html
 from taxidask.app.snapshot import read_snapshot
 from taxidask.app.state import AppState
 from taxidask.app.style import notice
+from taxidask.app.told import runs_html
 from taxidask.results import Store
 from taxidask.runs.look import runs_table
 from taxidask.settings import Settings
@@ -23,7 +24,7 @@ def test_a_full_page_shows_the_stores_numbers(filled: Store) -> None:
     for text in ("1,029", "98.00%", "21 of 1,050 rejected", "11 Jan 2016", "31 Jan 2016", "2 Feb 2016", "done"):
         assert text in page.numbers.object
     assert "1,029 kept + 21 rejected = 1,050 rows" in page.rejects.object
-    assert "20160201T081500Z-ab12cd" in page.runs.object
+    assert "<a href='./runs?run=20160201T081500Z-ab12cd'>" in page.runs.object
     assert page.demand_card.visible
     assert list(page.place.options) == ["Whole area", "Cell 4", "Cell 2", "Cell 1"]
     assert len(page.pickups.ahead.data["time"]) == 96

@@ -10,6 +10,7 @@ import pandas as pd
 from taxidask.app import charts, style
 from taxidask.app.shell import AppPage
 from taxidask.app.snapshot import CITY, Curves, Snapshot, cell_names, read_curves, read_snapshot
+from taxidask.app.told import runs_html
 from taxidask.words import command, quantity
 
 _RUN = "taxidask run --sources 'trips/*.csv'"
@@ -114,19 +115,6 @@ def rejects_html(snapshot: Snapshot) -> str:
         f"<p>{sums['kept']:,} kept + {sums['rejected']:,} rejected = {sums['rows']:,} rows. "
         "A row counts under the first reason that applies.</p>"
     )
-
-
-def runs_html(runs: pd.DataFrame) -> str:
-    """Runs as a table, newest first."""
-    return style.table(
-        ["Run", "State", "Started (UTC)", "Took", "Stage", "Trips", "Error"],
-        [
-            [run["id"], style.Markup(style.state(run["state"])), _utc(run["created"]), run["took"], run["stage"],
-             f"{run['trips']:,}", run["error"]]
-            for run in runs.to_dict("records")
-        ],
-        numeric=["Took", "Trips"],
-    )  # fmt: skip
 
 
 def _day(text: str | None, *, last: bool = False) -> str:
