@@ -37,12 +37,17 @@ print(json.dumps([os.getuid(), os.getgid(), [place for place in places if writab
 
 def test_nothing_installs_or_builds(inside: Kubectl) -> None:
     code = """
-import importlib.util, json, shutil
+import importlib.util, json, os, shutil
 tools = ["pip", "pip3", "gcc", "cc", "g++", "make", "ld", "git", "curl", "wget", "uv", "conda"]
+tools += ["apt", "apt-get", "dpkg", "perl", "su", "mount", "passwd"]
 modules = ["pip", "ensurepip", "setuptools", "wheel", "hatchling", "pytest", "kubernetes"]
-print(json.dumps([[t for t in tools if shutil.which(t)], [m for m in modules if importlib.util.find_spec(m)]]))
+places = ["/usr/bin", "/usr/sbin", "/usr/lib", "/usr/local", "/opt"]
+files = [os.path.join(folder, name) for place in places for folder, _, names in os.walk(place) for name in names]
+others = [file for file in files if os.lstat(file).st_mode & 0o6000]
+found = [[t for t in tools if shutil.which(t)], [m for m in modules if importlib.util.find_spec(m)], others]
+print(json.dumps(found))
 """
-    assert json.loads(inside.python(POD, code)) == [[], []]
+    assert json.loads(inside.python(POD, code)) == [[], [], []]
 
 
 def test_kernels_are_loaded_and_not_compiled(inside: Kubectl) -> None:
