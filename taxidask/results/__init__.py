@@ -1,6 +1,6 @@
 """What is published: one store interface, DynamoDB for the cloud and SQLite for one machine.
 
-Only for itself: batch, changes, dynamodb, explain, given, items, opening, paths, sqlite, store, values, wire. Tests:
+Only for itself: batch, changes, dynamodb, explain, given, items, opening, paths, sqlite, store, wire. Tests:
 tests/results.
 
 Examples

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from taxidask.results.drawing.maps import DEMAND_DAYS
+from taxidask.results.values import write_units
 from taxidask.settings import Settings
 from taxidask.units import DAY, slot_seconds_of
 
@@ -15,6 +17,8 @@ INGEST_BYTES_PER_CORE_SECOND = 60e6
 FIXED_CORE_SECONDS = 90.0
 #: Seconds more for every further month with data: a history to fit on is so much longer.
 MONTH_CORE_SECONDS = 5.0
+#: Bytes of a cell's day of forecast or of demand: each number (mean, low and high, or a count), and keys and names.
+FORECAST_ITEM_BYTES, DEMAND_ITEM_BYTES = (5.9, 200), (3.3, 110)
 #: Bytes of items that one number of a map takes: a cell's count in a slot and direction, and a bound of its forecast.
 COUNT_BYTES, FORECAST_BYTES = 0.6, 4.3
 #: The same of one cell's outline.
@@ -74,6 +78,19 @@ def requests(*, blocks: int, sources: int) -> tuple[int, int]:
     return 40 + 4 * blocks + 4 * sources, 32 + 12 * blocks + 8 * sources
 
 
+def day_writes(*, slot: float) -> tuple[int, int]:
+    """About how many write units a cell's day of forecast takes, and a day of counted demand.
+
+    Examples
+    --------
+    >>> day_writes(slot=1800), day_writes(slot=300)
+    ((2, 1), (11, 2))
+    """
+    numbers = 2 * DAY / slot
+    (forecast, keys), (count, names) = FORECAST_ITEM_BYTES, DEMAND_ITEM_BYTES
+    return write_units(math.ceil(3 * numbers * forecast + keys)), write_units(math.ceil(numbers * count + names))
+
+
 def map_writes(*, cells: int, slot: float, days: int) -> int:
     """About how many write units the maps take: `days` of forecast and the backtest's two, counts, and outlines."""
     numbers = cells * 2 * DAY / slot  # of a day
@@ -92,6 +109,8 @@ def estimate(
     core_seconds = bytes_to_read / INGEST_BYTES_PER_CORE_SECOND + models
     writes = 0
     if settings.store.startswith("dynamodb://"):
-        # items: every cell's days of forecast and of demand, and the city's days
-        writes = cells * (days + DEMAND_DAYS) + 31 * months + map_writes(cells=cells, slot=slot, days=days)
+        forecast, demand = day_writes(slot=slot)
+        # every cell's days of forecast and of demand, the city's days, and maps
+        writes = cells * (days * forecast + DEMAND_DAYS * demand) + 31 * months * demand
+        writes += map_writes(cells=cells, slot=slot, days=days)
     return price(settings, core_seconds=core_seconds, bytes_read=bytes_to_read, puts=puts, gets=gets, writes=writes)

@@ -115,7 +115,9 @@ def test_the_arithmetic_of_the_full_history() -> None:
     )
     assert f"one region's table: {guess.usd:.2f}" in SECTION
     assert "= 0.02" in SECTION
-    assert guess.writes == pytest.approx(14_000 + 2_100, rel=0.05)
+    items = 263 * (28 + 2 * 2) + 5_844
+    assert f"= {round(items, -2):,} units" in SECTION
+    assert guess.writes == pytest.approx(items + 2_100, rel=0.05)
     assert (f"{guess.puts:,} puts" in SECTION, f"{guess.gets:,} gets" in SECTION) == (True, True)
     parts = [0.100, 0.201, 0.050, 0.019, 0.006]
     for part in parts:

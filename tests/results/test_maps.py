@@ -19,7 +19,7 @@ import taxidask as td
 from taxidask.errors import StoreError
 from taxidask.results.drawing import maps, packing
 from taxidask.results.values import MAX_ITEM_BYTES, six_digits, sized, write_units
-from taxidask.runs.cost import map_writes
+from taxidask.runs.cost import day_writes, map_writes
 
 SPACE = "grid-2x2_-74.05_40.63_-73.75_40.85"
 over_stores = settings(
@@ -362,6 +362,8 @@ def test_a_run_s_maps_take_about_as_many_write_units_as_estimated(sqlite):
     sqlite.put_forecast_map(forecast, model="demand", run="r")
     back = replace(forecast, times=times[:96] - pd.Timedelta("2D"), mean=mean[:96], low=low[:96], high=high[:96])
     sqlite.put_forecast_map(back, model="demand", run="r", backtest=True)
+    sqlite.put_forecast(forecast, model="demand", run="20261123T081500Z-ab12cd34")
+    sqlite.put_demand(cube)
 
     def units(pk):
         return [write_units(sized(item)) for item in sqlite._query(pk)]
@@ -371,5 +373,11 @@ def test_a_run_s_maps_take_about_as_many_write_units_as_estimated(sqlite):
     assert sum(ahead[:-1]) / 5 == pytest.approx(320, rel=0.05)
     outlines = sum(units(f"geometry#{zones.key}"))
     assert outlines == pytest.approx(66, abs=4)
+    ahead_of, counted_of = (
+        {size for cell in range(263) for size in units(f"{kind}#{zones.key}#1800s#{cell}")}
+        for kind in ("forecast", "demand")
+    )
+    assert (ahead_of, counted_of) == ({2}, {1})
+    assert day_writes(slot=1800) == (2, 1)
     guess = map_writes(cells=263, slot=1800, days=3)
     assert sum(counts) + sum(ahead) + outlines == pytest.approx(guess, rel=0.1)

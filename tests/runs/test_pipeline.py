@@ -254,8 +254,9 @@ def test_the_same_relative_names_in_another_folder_are_another_job(
 def test_the_estimate_counts_days_whatever_the_slot(slot: str, horizon: int) -> None:
     settings = td.Settings(store="dynamodb://taxidask", slot=slot, horizon=horizon)
     guess = cost.estimate(settings, bytes_to_read=10**9, blocks=15, sources=1, months=1, cells=600, cores=2)
-    seconds = pd.Timedelta(slot).total_seconds()
-    assert guess.writes == 600 * (31 + 28) + 31 + cost.map_writes(cells=600, slot=seconds, days=31)
+    forecast, demand = cost.day_writes(slot=pd.Timedelta(slot).total_seconds())
+    maps = cost.map_writes(cells=600, slot=pd.Timedelta(slot).total_seconds(), days=31)
+    assert guess.writes == 600 * (31 * forecast + 28 * demand) + 31 * demand + maps
 
 
 def test_pods_cost_what_they_ask_for() -> None:
