@@ -17,7 +17,9 @@ from urllib.parse import urlencode
 import panel as pn
 import panel_material_ui as pmui
 import param
+from jinja2 import Template
 from panel.util import edit_readonly
+from panel_material_ui.template.base import BASE_TEMPLATE
 
 from taxidask.app import style
 from taxidask.errors import TaxidaskError
@@ -38,6 +40,9 @@ PAGES = {
     "/report": "Report",
 }
 """Every page's path and title, in the order of the header."""
+
+
+_TEMPLATE: Template = BASE_TEMPLATE.environment.from_string(style.HEAD, globals={"base": BASE_TEMPLATE})
 
 
 class _Idle(param.Parameterized):
@@ -66,6 +71,8 @@ class AppPage:
     refresh_ms: ClassVar[int] = 10_000
 
     def __init__(self, app: AppState) -> None:
+        if "theme" not in pn.state.session_args and pn.state.cookies.get(style.THEME) == "dark":
+            pn.config.theme = "dark"  # type: ignore[misc] # it may be set, of this session only
         self.app = app
         self.title = PAGES[self.path]
         self.user: str | None = pn.state.user if app.signed_in else None
@@ -184,6 +191,7 @@ class AppPage:
                 "& .MuiToolbar-root > .MuiBox-root:last-of-type": {"minWidth": 0},
             },
             site_url="./",
+            template=_TEMPLATE,
         )
         # a Page listens to the state of the whole server, which would keep it, and all that is its visitor's, for ever
         with edit_readonly(page):
@@ -193,9 +201,11 @@ class AppPage:
         return page
 
     def _themed(self, *_: Any) -> None:
-        """Links lead to pages of the same theme."""
-        query = "?" + urlencode({"theme": "dark" if self._page.dark_theme else "default"})
-        style.put(self._nav, style.nav(PAGES.items(), self.path, query))
+        """Links lead to pages of the theme that was chosen, and so does loading this one again."""
+        theme: dict[str, Any] = {"theme": "dark" if self._page.dark_theme else "default"}
+        style.put(self._nav, style.nav(PAGES.items(), self.path, f"?{urlencode(theme)}"))
+        if pn.state.location is not None:
+            pn.state.location.update_query(**theme)
 
     async def _begin(self) -> None:
         # not before the browser is ready: what is changed while it still asks for the page may never reach it

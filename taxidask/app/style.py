@@ -59,6 +59,27 @@ nav a[aria-current] { box-shadow: inset 0 -3px currentColor; border-radius: 6px 
 """.replace("FONT", FONT)
 # a column is else no higher than the window, and what follows lies over the rest of it
 WHOLE = ":host { max-height: none !important; }"
+THEME = "taxidask-theme"
+"""The cookie with the theme that a visitor's system prefers, where the address names none."""
+# A server learns that preference from no request. So the browser says it in a cookie, and asks again, but only when
+# what it said last time (without a word: light) is no longer so, and only where it keeps cookies.
+HEAD = """{% extends base %}{% block preamble %}{{ super() }}
+<style>:root:root { background-color:
+  var(--mui-palette-background-default, {{ "#121212" if theme_name == "dark" else "#fff" }}); }
+#loader#loader { background: none; }</style>
+<script>
+{
+  const said = () => document.cookie.match(/(?:^|; )THEME=(\\w+)/)?.[1] ?? "default"
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "default"
+  if (!new URLSearchParams(location.search).has("theme") && said() !== system) {
+    document.cookie = `THEME=${system}; path=/; max-age=31536000; samesite=lax`
+    if (said() === system) {
+      document.documentElement.style.background = system === "dark" ? "#121212" : "#fff"
+      location.reload()
+    }
+  }
+}
+</script>{% endblock %}""".replace("THEME", THEME)
 # told apart without colour, too
 STATES = {"done": "✓", "running": "●", "failed": "✕", "dead": "✕", "interrupted": "❚❚", "cancelled": "■"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browsers import Watched, needs_chromium, served, watched
@@ -60,6 +61,45 @@ def test_links_lead_to_every_page_and_keep_the_theme(app: Watched) -> None:
     assert all(link.get_attribute("href").endswith("?theme=dark") for link in links.all())
     links.last.click()
     page.wait_for_url(f"**{list(PAGES)[-1]}?theme=dark*", timeout=60_000)
+    page.close()
+
+
+BACKGROUNDS = """() => [document.documentElement, document.body, document.querySelector('.bk-panel-models-esm-Page')]
+    .filter(Boolean).map(element => getComputedStyle(element).backgroundColor)"""
+DARK, LIGHT, NONE = "rgb(18, 18, 18)", "rgb(255, 255, 255)", "rgba(0, 0, 0, 0)"
+
+
+def test_the_systems_theme_is_followed_unless_the_address_or_the_button_says_otherwise(app: Watched) -> None:
+    def shown(page: Any) -> str:
+        page.locator("nav a[aria-current=page]").wait_for(timeout=60_000)
+        page.wait_for_function("Bokeh.index.roots[0].is_idle", timeout=60_000)
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    page = app.page("/data", color_scheme="dark")
+    assert shown(page) == DARK
+    assert "theme" not in page.url
+    # a page is never light, not even for a moment
+    page.add_init_script(
+        f"seen = []; const look = () => {{ seen.push(...({BACKGROUNDS})()); requestAnimationFrame(look) }}; look()"
+    )
+    page.goto(f"{app.address}/trips")
+    assert shown(page) == DARK
+    assert DARK in set(page.evaluate("seen")) <= {DARK, NONE}
+    page.goto(f"{app.address}/trips?theme=default")
+    assert shown(page) == LIGHT
+
+    page.goto(f"{app.address}/data")
+    assert shown(page) == DARK
+    page.get_by_role("button", name="Toggle theme").click()
+    page.wait_for_url("**theme=default*", timeout=60_000)
+    page.reload()
+    assert shown(page) == LIGHT
+    page.locator("nav a").last.click()
+    page.wait_for_url(f"**{list(PAGES)[-1]}?theme=default*", timeout=60_000)
+
+    page.emulate_media(color_scheme="light")
+    page.goto(f"{app.address}/data")
+    assert shown(page) == LIGHT
     page.close()
 
 
