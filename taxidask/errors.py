@@ -101,6 +101,10 @@ class ModelError(TaxidaskError):
     """Data a model cannot be fitted on or asked about, or a model file that cannot be trusted."""
 
 
+class TooFewError(ModelError):
+    """Data of the right kind, but too little of it to fit a model on."""
+
+
 class StoreError(TaxidaskError):
     """A store that is missing, denies access or did not take what was written."""
 

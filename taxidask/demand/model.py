@@ -18,7 +18,7 @@ from taxidask.demand.forecast import Forecast
 from taxidask.demand.gaps import kept_slots
 from taxidask.demand.tasks import Parcel, Past, Question, ask_all, fit_pasts, load_boosters, pack, tail_of
 from taxidask.demand.training import Group, Options, is_weekly, least_slots, slots_needed
-from taxidask.errors import ModelError
+from taxidask.errors import ModelError, TooFewError
 from taxidask.units import is_whole, slot_name
 
 if TYPE_CHECKING:
@@ -369,7 +369,7 @@ def past_of(cube: Cube, slots: int, options: Options) -> Past:
     seen, needed = int((~missing).sum()), least_slots(day, options.horizon)
     if seen < needed:
         shorter = seen >= least_slots(day, 1)
-        raise ModelError(
+        raise TooFewError(
             f"the cube has {seen:,} slots ({days_told(seen, day)} days) with data; a demand model for a horizon of "
             f"{options.horizon} slots needs {needed:,} ({needed / day:.1f} days)",
             "ingest more trips" + (f", or give a shorter horizon: DemandModel(horizon={seen})" if shorter else ""),

@@ -69,7 +69,8 @@ class Backtest:
 def fit_and_backtest(model: FareModel, trips: Any, *, folds: int, client: Client | None = None) -> Backtest:
     """Fit a model on all trips and backtest it, all of it at once.
 
-    See `FareModel.fit` and `backtest_fare` for what is asked.
+    See `FareModel.fit` and `backtest_fare` for what is asked. Of the folds, those are left out, the first ones, that
+    have too few trips before them to fit on; with few trips all are, and the tables have no rows.
     """
     return _backtest(model, trips, folds=folds, horizon=None, client=client, final=True)
 
@@ -89,6 +90,9 @@ def _backtest(
     lessons = model.lessons(trips)
     rides, usable = lessons.rides, len(lessons.rides)
     cuts = _cuts(rides.time, folds, horizon)
+    if final:
+        lessons.check_enough()
+        cuts = np.unique(cuts[cuts >= MIN_ROWS])
     if cuts[0] < MIN_ROWS:
         raise ModelError(
             f"a backtest of {folds} folds leaves {cuts[0]:,} of {usable:,} usable trips to fit the first on; "
@@ -118,7 +122,8 @@ def _backtest(
         compared.append((paid, price, low, high))
         origin = {"fold": fold, "origin": pd.Timestamp(actual.time[0]), "end": pd.Timestamp(actual.time[-1])}
         rows.append({**origin, "fitted_on": min(past.known, model.options.max_rows), **score})
-    paid, price, low, high = (np.concatenate(parts) for parts in zip(*compared, strict=True))
+    told = [np.column_stack(part) for part in compared]
+    paid, price, low, high = np.concatenate([np.empty((0, 4)), *told]).T
     return Backtest(pd.DataFrame(rows), count_prices(paid, price, low, high), count_errors(paid, price))
 
 

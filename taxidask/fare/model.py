@@ -27,7 +27,7 @@ from taxidask.fare.rides import (
     zones_of,
 )
 from taxidask.fare.tasks import Lessons, Past, ask, fit_pasts, load_boosters
-from taxidask.fare.training import MIN_ROWS, Band, Learned, Options, spread
+from taxidask.fare.training import Band, Learned, Options, spread
 from taxidask.fare.why import parts_of
 from taxidask.units import is_whole
 
@@ -148,14 +148,8 @@ class FareModel:
             Itself.
         """
         lessons = self.lessons(trips)
-        usable = len(lessons.rides)
-        if usable < MIN_ROWS:
-            aside = ", ".join(f"{count:,} {why}" for why, count in lessons.set_aside.items()) or "none set aside"
-            raise ModelError(
-                f"a fare model needs {MIN_ROWS:,} usable trips and {usable:,} of {lessons.rows:,} are ({aside})",
-                "give more trips",
-            )
-        rides = lessons.rides.take(spread(np.arange(usable), self.options.max_rows))
+        lessons.check_enough()
+        rides = lessons.rides.take(spread(np.arange(len(lessons.rides)), self.options.max_rows))
         [(learned, _)] = fit_pasts(client, rides, lessons.places, self.options, [Past(len(rides), len(rides))])
         return self.adopt(lessons, learned, created)
 

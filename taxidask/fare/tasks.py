@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taxidask.compute import executor
+from taxidask.errors import TooFewError
 from taxidask.fare.features import feature_names, features
 from taxidask.fare.naive import day_prices, naive_fare
 from taxidask.fare.rides import Rides
-from taxidask.fare.training import Band, Learned, Lesson, Options, learn, reach, spread
+from taxidask.fare.training import MIN_ROWS, Band, Learned, Lesson, Options, learn, reach, spread
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -44,6 +45,15 @@ class Lessons:
     rides: Rides
     rows: int
     set_aside: dict[str, int]
+
+    def check_enough(self) -> None:
+        """Raise TooFewError where there are fewer than a model takes."""
+        if (usable := len(self.rides)) < MIN_ROWS:
+            aside = ", ".join(f"{count:,} {why}" for why, count in self.set_aside.items()) or "none set aside"
+            raise TooFewError(
+                f"a fare model needs {MIN_ROWS:,} usable trips and {usable:,} of {self.rows:,} are ({aside})",
+                "give more trips",
+            )
 
 
 @dataclass(frozen=True)

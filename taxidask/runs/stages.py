@@ -17,7 +17,7 @@ from taxidask.asking.moving import bring, settle, waits
 from taxidask.backtests import backtest
 from taxidask.cube import Cube
 from taxidask.demand import DemandModel, Forecast, folds_of
-from taxidask.errors import ReportError, RunError, TaxidaskError
+from taxidask.errors import ReportError, RunError, TaxidaskError, TooFewError
 from taxidask.fare import FareModel, fit_and_backtest
 from taxidask.lake import Lake
 from taxidask.results import LAYOUT, Store
@@ -185,6 +185,8 @@ def demand_inputs(job: Job) -> str:
 
 
 def model_ready(job: Job, kind: str, outputs: dict[str, Any]) -> bool:
+    if outputs.get("too_few"):
+        return True  # the same data are as few as they were
     url = outputs.get("model")
     if not url:
         return False
@@ -206,6 +208,16 @@ def _keep(job: Job, kind: str, model: DemandModel | FareModel) -> dict[str, Any]
     return {"model": url, "data": model.card["data"]}
 
 
+def _too_few(kind: str, rows: int, error: TooFewError) -> dict[str, Any]:
+    """What a stage comes to whose model cannot be had of these data: the run goes on without it, and says so."""
+    return {
+        "rows": rows,
+        "detail": f"no {kind} model, for want of trips",
+        "left_out": [f"no {kind} model: {error}"],
+        "outputs": {"too_few": True},
+    }
+
+
 def demand(job: Job) -> dict[str, Any]:
     cube = job.cube
     slots_per_day = int(pd.Timedelta("1D") / cube.slot)
@@ -220,21 +232,20 @@ def demand(job: Job) -> dict[str, Any]:
         frame = backtest(model, cube, folds=folds, horizon=horizon, client=job.client, on_forecast=publish)
         job.store.put_metrics(job.ledger.id, "demand", frame)
         job.ledger.check()
-    model.fit(cube, client=job.client)
-    return {
-        "rows": int(cube.counts.sum()),
-        "detail": "; ".join(
-            filter(None, [f"{cube.space.cells} cells, {len(cube.times)} slots", model.note, _few_folds(folds)])
-        ),
-        "outputs": _keep(job, "demand", model),
-    }
+    rows = int(cube.counts.sum())
+    try:
+        model.fit(cube, client=job.client)
+    except TooFewError as error:
+        return _too_few("demand", rows, error)
+    said = [f"{cube.space.cells} cells, {len(cube.times)} slots", model.note, _few_folds(folds, "one day", "days")]
+    return {"rows": rows, "detail": "; ".join(filter(None, said)), "outputs": _keep(job, "demand", model)}
 
 
-def _few_folds(folds: int) -> str:
-    """What a backtest lacks, for want of days."""
+def _few_folds(folds: int, one: str, many: str) -> str:
+    """What a backtest lacks, for want of data."""
     if folds == BACKTEST_FOLDS:
         return ""
-    return "backtest of one day only" if folds else "too few days for a backtest"
+    return f"backtest of {one} only" if folds else f"too few {many} for a backtest"
 
 
 def fare_inputs(job: Job) -> str:
@@ -249,15 +260,15 @@ def fare_trips(lake: Lake) -> pd.DataFrame:
 def fare(job: Job) -> dict[str, Any]:
     trips = fare_trips(job.lake)
     model = FareModel(space=job.lake.space)
-    tested = fit_and_backtest(model, trips, folds=BACKTEST_FOLDS, client=job.client)
+    try:
+        tested = fit_and_backtest(model, trips, folds=BACKTEST_FOLDS, client=job.client)
+    except TooFewError as error:
+        return _too_few("fare", len(trips), error)
     for kind, table in (("fare", tested.table), ("fare-prices", tested.prices), ("fare-errors", tested.errors)):
         job.store.put_metrics(job.ledger.id, kind, table)
     job.ledger.check()
-    return {
-        "rows": len(trips),
-        "detail": f"{len(trips):,} trips",
-        "outputs": _keep(job, "fare", model),
-    }
+    said = [f"{len(trips):,} trips", _few_folds(len(tested.table), "the newest quarter", "trips")]
+    return {"rows": len(trips), "detail": "; ".join(filter(None, said)), "outputs": _keep(job, "fare", model)}
 
 
 # -- publish and report ----------------------------------------------------------------------------------------------
@@ -287,15 +298,17 @@ def cell_names(space: Space, cells: list[int]) -> dict[str, str]:
 
 def publish(job: Job) -> dict[str, Any]:
     cube = job.cube
-    forecast = job.models["demand"].forecast(cube, horizon=job.settings.horizon, client=job.client)
-    job.ledger.check()
-    run = job.ledger.id
-    written = job.store.put_forecast(forecast, model="demand", run=run)
-    written += job.store.put_total_forecast(forecast, model="demand", run=run)
+    run, written, span = job.ledger.id, 0, (cube.end, cube.end)
+    if model := job.models.get("demand"):
+        forecast = model.forecast(cube, horizon=job.settings.horizon, client=job.client)
+        span = forecast.times[0], forecast.times[-1] + cube.slot
+        job.ledger.check()
+        written += job.store.put_forecast(forecast, model="demand", run=run)
+        written += job.store.put_total_forecast(forecast, model="demand", run=run)
+        written += job.store.put_forecast_map(forecast, model="demand", run=run)
     written += job.store.put_demand(cube)
     written += job.store.put_geometry(cube.space)
     written += job.store.put_demand_map(cube)
-    written += job.store.put_forecast_map(forecast, model="demand", run=run)
     volume = cube.counts.sum(axis=(0, 2))
     busiest = [int(cell) for cell in volume.argsort(kind="stable")[::-1][:50] if volume[cell] > 0]
     job.store.put_latest(
@@ -306,8 +319,8 @@ def publish(job: Job) -> dict[str, Any]:
             "slot": job.settings.slot,
             "cube_start": cube.start.isoformat(),
             "cube_end": cube.end.isoformat(),
-            "forecast_start": forecast.times[0].isoformat(),
-            "forecast_end": (forecast.times[-1] + cube.slot).isoformat(),
+            "forecast_start": span[0].isoformat(),
+            "forecast_end": span[1].isoformat(),  # without a model the same
             "trips": int(job.lake.sources()["kept"].sum()),
             "cells": busiest,
             "cell_names": cell_names(cube.space, busiest),
@@ -315,7 +328,8 @@ def publish(job: Job) -> dict[str, Any]:
     )
     return {
         "rows": written,
-        "detail": f"{len(forecast.times)} slots for {cube.space.cells} cells, {written:,} items new or changed",
+        "detail": f"{round((span[1] - span[0]) / cube.slot)} slots for {cube.space.cells} cells, "
+        f"{written:,} items new or changed",
         "outputs": {"items": written, "run": run},
     }
 

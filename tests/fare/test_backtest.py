@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import taxidask as td
-from taxidask.errors import ModelError
+from taxidask.errors import ModelError, TooFewError
 from taxidask.fare import fit_and_backtest, tariff_fare
 from taxidask.fare.told import count_errors, count_prices
 
@@ -62,6 +62,21 @@ def test_folds_and_fit_are_of_as_many_trips_as_a_model_may_have(march: pd.DataFr
     table = fit_and_backtest(model, march, folds=2).table
     assert table["fitted_on"].tolist() == [len(march) // 2, 12_000]
     assert model.card["data"]["fitted_on"] == 12_000
+
+
+@pytest.mark.parametrize(("trips", "fitted"), [(2_000, [1_000, 1_500]), (1_400, [1_050]), (1_100, [])])
+def test_few_trips_make_fewer_folds(march: pd.DataFrame, trips: int, fitted: list[int]) -> None:
+    some = march.sample(trips, random_state=0)
+    model = td.FareModel(**QUICK)
+    found = fit_and_backtest(model, some, folds=2)
+    assert found.table.get("fitted_on", pd.Series()).tolist() == pytest.approx(fitted, abs=5)
+    assert found.prices["trips"].sum() == found.errors["trips"].sum() == found.table.get("rows", pd.Series()).sum()
+    assert model.card["data"]["fitted_on"] == trips
+
+
+def test_too_few_trips_are_an_error_of_their_own(march: pd.DataFrame) -> None:
+    with pytest.raises(TooFewError, match=r"needs 1,000 usable trips and 999 of 999 are"):
+        fit_and_backtest(td.FareModel(**QUICK), march.head(999), folds=2)
 
 
 def test_the_prices_told_are_counted_of_all_folds(march: pd.DataFrame) -> None:

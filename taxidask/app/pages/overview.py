@@ -97,7 +97,7 @@ def numbers_html(snapshot: Snapshot) -> str:
             *([("Fares", _usd(snapshot.fares), "without tips and tolls")] if snapshot.fares is not None else []),
             ("Rows kept", f"{share:.2%}", f"{sums['rejected']:,} of {sums['rows']:,} rejected"),
             ("Data from", _day(latest.get("cube_start")), f"to {_day(latest.get('cube_end'), last=True)}"),
-            ("Forecast to", _day(latest.get("forecast_end"), last=True), f"in slots of {latest.get('slot', '–')}"),
+            ("Forecast to", _forecast_to(latest), f"in slots of {latest.get('slot', '–')}"),
             *snapshot.health,
         ]
     if not snapshot.runs.empty:
@@ -115,6 +115,12 @@ def rejects_html(snapshot: Snapshot) -> str:
         f"<p>{sums['kept']:,} kept + {sums['rejected']:,} rejected = {sums['rows']:,} rows. "
         "A row counts under the first reason that applies.</p>"
     )
+
+
+def _forecast_to(latest: dict[str, Any]) -> str:
+    """The last day of the forecast; of too few days there is none."""
+    end = latest.get("forecast_end")
+    return _day(None if end == latest.get("forecast_start") else end, last=True)
 
 
 def _day(text: str | None, *, last: bool = False) -> str:
