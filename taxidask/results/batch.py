@@ -2,7 +2,7 @@
 
 A month's forecasts, the largest thing published: 263 zones × 31 days = 8,153 items. At 48 slots a day an item holds
 48 × 2 directions × 3 = 288 numbers, of at most 5 bytes and one more as a list's entry, 1,728 bytes, and with names and
-keys up to 1,930 bytes: 2 write units of 1 KiB. All in all 16,306 write units, 31 × 2 = 62 in each zone's partition key.
+keys up to 1,950 bytes: 2 write units of 1 KiB. All in all 16,306 write units, 31 × 2 = 62 in each zone's partition key.
 
 DynamoDB takes 1,000 write units a second on a partition. Three things keep each partition under that:
 

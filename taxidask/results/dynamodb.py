@@ -14,7 +14,7 @@ from taxidask.errors import StoreError
 from taxidask.results import wire
 from taxidask.results.added import Conditions
 from taxidask.results.batch import TABLE_UNITS, Pacer, Refusal, Write, write_all
-from taxidask.results.explain import code_of, explain, is_transient, is_unreachable, missing, strange_keys
+from taxidask.results.explain import code_of, explain, is_dark, may_go_again, missing, strange_keys
 from taxidask.results.keys import Key
 from taxidask.results.store import Item, Progress, Store, look, no_such_place
 from taxidask.results.values import same, sized, write_units
@@ -22,6 +22,8 @@ from taxidask.results.values import same, sized, write_units
 _KEYS = {"pk": "HASH", "sk": "RANGE"}
 _TTL = "expires_at"
 _NEIGHBOURS = ("us-east-1", "us-east-2", "us-west-1", "us-west-2")
+LOST = "ConditionalCheckFailedException"
+_CONNECT, _ANSWER = 2.0, 3.0  # seconds to wait for a connection and for an answer, where another region can be asked
 
 
 class DynamoDBStore(Store):
@@ -42,6 +44,9 @@ class DynamoDBStore(Store):
         Write units a second that publishing may use of the whole table, and at most 1,000 of one partition key.
     deadline : float
         Seconds after which a write the table did not take, or a table that does not become ready, is an error.
+    patience : float, optional
+        Seconds that one request may take, with its retries; given where another region can be asked instead. None asks
+        as often, and waits as long, as is usual.
     """
 
     cost_class = (
@@ -61,6 +66,7 @@ class DynamoDBStore(Store):
         ttl_days: float | None = None,
         write_units: float = TABLE_UNITS,
         deadline: float = 60.0,
+        patience: float | None = None,
     ) -> None:
         super().__init__(url, ttl_days=ttl_days)
         if not write_units >= 400:
@@ -69,6 +75,7 @@ class DynamoDBStore(Store):
         self.region = region
         self.endpoint = endpoint
         self.deadline = deadline
+        self.patience = patience
         self._pacer = Pacer(table=write_units)
         self._held: tuple[int, Any] | None = None
         self._lock = threading.Lock()
@@ -76,7 +83,8 @@ class DynamoDBStore(Store):
         self._usage = {"write_units": 0.0, "read_units": 0.0}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = {name: getattr(self, name) for name in ("url", "region", "endpoint", "ttl_days", "deadline")}
+        names = ("url", "region", "endpoint", "ttl_days", "deadline", "patience")
+        options = {name: getattr(self, name) for name in names}
         return partial(DynamoDBStore, self.table, write_units=self._pacer.table, **options), ()
 
     @property
@@ -91,10 +99,11 @@ class DynamoDBStore(Store):
         import boto3
         from botocore.config import Config
 
+        short = self.patience is not None
         config = Config(
-            connect_timeout=5,
-            read_timeout=15,
-            retries={"total_max_attempts": 3, "mode": "standard"},
+            connect_timeout=_CONNECT if short else 5,
+            read_timeout=_ANSWER if short else 15,
+            retries={"total_max_attempts": 1 if short else 3, "mode": "standard"},
             parameter_validation=False,  # our own requests, of many thousand numbers
             max_pool_connections=10,
         )
@@ -125,7 +134,7 @@ class DynamoDBStore(Store):
         client = self._client
         if operation in ("get_item", "query", "put_item", "update_item", "batch_write_item"):
             request["ReturnConsumedCapacity"] = "TOTAL"
-        answer = getattr(client, operation)(**request)
+        answer = self._patiently(getattr(client, operation), request)
         self._answered = True
         spent = answer.get("ConsumedCapacity") or []
         kind = "read_units" if operation in ("get_item", "query") else "write_units"
@@ -133,6 +142,22 @@ class DynamoDBStore(Store):
             for entry in spent if isinstance(spent, list) else [spent]:
                 self._usage[kind] += float(entry.get("CapacityUnits", 0.0))
         return answer
+
+    def _patiently(self, send: Any, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request; with `patience` again, while an attempt that hangs would still end within it."""
+        begun = time.monotonic()
+        for attempt in range(3):
+            try:
+                return send(**request)
+            except Exception as error:
+                if attempt and code_of(error) == LOST:
+                    error.response["ResponseMetadata"]["RetryAttempts"] = attempt  # type: ignore[attr-defined]
+                pause = 0.1 * 2**attempt
+                left = (self.patience or 0.0) - (time.monotonic() - begun) - pause
+                if attempt == 2 or left < _CONNECT - 0.2 or not is_dark(error):
+                    raise
+            time.sleep(pause)
+        raise AssertionError("unreachable")
 
     @contextlib.contextmanager
     def _explained(self, operation: str) -> Iterator[None]:
@@ -248,10 +273,18 @@ class DynamoDBStore(Store):
     # -- operations ----------------------------------------------------------------------------------------------------
 
     def _get(self, key: Key) -> Item | None:
-        answer = self._call("get_item", TableName=self.table, Key=wire.encode_item(key._asdict()), ConsistentRead=True)
-        return wire.decode_item(answer["Item"]) if "Item" in answer else None
+        item = self.stamped(key)
+        return None if item is None else wire.bare(item)
 
-    def _query(
+    def _query(self, pk: str, **which: Any) -> Iterator[Item]:
+        return (item for item in map(wire.bare, self.stamped_query(pk, **which)) if item is not None)
+
+    def stamped(self, key: Key) -> Item | None:
+        """An item with its stamp, or a mark that it is gone."""
+        answer = self._call("get_item", TableName=self.table, Key=wire.encode_item(key._asdict()), ConsistentRead=True)
+        return wire.heeded(answer["Item"]) if "Item" in answer else None
+
+    def stamped_query(
         self,
         pk: str,
         *,
@@ -262,19 +295,8 @@ class DynamoDBStore(Store):
         limit: int | None = None,
         where: Conditions = (),
     ) -> Iterator[Item]:
-        condition, values = "pk = :pk", {":pk": pk}
-        if prefix is not None:
-            condition += " AND begins_with(sk, :prefix)"
-            values[":prefix"] = prefix
-        elif first is not None and last is not None:
-            condition += " AND sk BETWEEN :first AND :last"
-            values |= {":first": first, ":last": last}
-        elif first is not None:
-            condition += " AND sk >= :first"
-            values[":first"] = first
-        elif last is not None:
-            condition += " AND sk <= :last"
-            values[":last"] = last
+        """Items of a partition with their stamps, and marks of what is gone."""
+        condition, values = wire.key_condition(pk, first, last, prefix)
         request: dict[str, Any] = {
             "TableName": self.table,
             "KeyConditionExpression": condition,
@@ -289,19 +311,20 @@ class DynamoDBStore(Store):
         while True:
             answer = self._call("query", **request)
             for item in answer.get("Items", ()):
-                yield wire.decode_item(item)
+                yield wire.heeded(item)
             if not answer.get("LastEvaluatedKey"):
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _put(self, items: Iterable[Item], total: int, progress: Progress | None = None) -> int:
+        stamped = ({wire.STAMP: wire.stamps.next(), **item} for item in items)
         writes = (
             Write(
                 Key(item["pk"], item["sk"]),
                 {"PutRequest": {"Item": wire.encode_item(item)}},
                 write_units(sized(item)),
             )
-            for item in items
+            for item in stamped
         )
         return self._write(writes, None if progress is None else lambda done: progress(done, total))
 
@@ -325,8 +348,7 @@ class DynamoDBStore(Store):
             try:
                 answer = self._raw("batch_write_item", RequestItems={self.table: requests})
             except Exception as error:
-                # who has answered before may do so again; who never has is rather the wrong address
-                if is_transient(error) or (self._answered and is_unreachable(error)):
+                if may_go_again(error, answered=self._answered, alone=self.patience is None):
                     told = self._explain(error, "BatchWriteItem")
                     raise Refusal(told.message, told.remedy) from error
                 raise
@@ -334,8 +356,10 @@ class DynamoDBStore(Store):
         return [_key_of(request) for request in left]
 
     def _insert(self, item: Item) -> bool:
+        item = {wire.STAMP: wire.stamps.next(), **item}
         sized(item)
-        request = {"Item": wire.encode_item(item), "ConditionExpression": "attribute_not_exists(pk)"}
+        free = f"attribute_not_exists(pk) OR attribute_exists({wire.GONE})"
+        request = {"Item": wire.encode_item(item), "ConditionExpression": free}
         return self._conditional("put_item", {(name,): value for name, value in item.items()}, request)
 
     def _conditional(self, operation: str, changes: dict[tuple[str, ...], Any], request: dict[str, Any]) -> bool:
@@ -343,7 +367,7 @@ class DynamoDBStore(Store):
             try:
                 self._raw(operation, TableName=self.table, ReturnValuesOnConditionCheckFailure="ALL_OLD", **request)
             except Exception as error:
-                if code_of(error) != "ConditionalCheckFailedException":
+                if code_of(error) != LOST:
                     raise
                 return bool(changes) and _written_before(error, changes)
         return True
@@ -363,13 +387,14 @@ class DynamoDBStore(Store):
             values[f":v{len(values)}"] = plain
             return f":v{len(values) - 1}"
 
-        conditions = ["attribute_exists(pk)"]
+        conditions = ["attribute_exists(pk)", f"attribute_not_exists({wire.GONE})"]
         for path, wanted in expect.items():
             where = place(path)
             equal = f"{where} = {value(wanted)}"
             conditions.append(f"(attribute_not_exists({where}) OR {equal})" if wanted is None else equal)
         request: dict[str, Any] = {"Key": wire.encode_item(key._asdict())}
         if changes:
+            changes = {**changes, (wire.STAMP,): wire.stamps.next()}
             request["UpdateExpression"] = "SET " + ", ".join(f"{place(p)} = {value(v)}" for p, v in changes.items())
         request["ConditionExpression"] = " AND ".join(conditions)
         if names:

@@ -28,6 +28,7 @@ TRANSIENT = frozenset(
         *("RequestTimeout", "RequestTimeoutException", "TransactionInProgressException", "LimitExceededException"),
     }
 )
+_UNWELL = frozenset({"InternalServerError", "InternalFailure", "ServiceUnavailable"})
 _CREDENTIALS = frozenset(
     {
         *("UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException", "ExpiredToken"),
@@ -68,6 +69,22 @@ def in_region(url: str, region: str) -> str:
 def is_unreachable(error: Exception) -> bool:
     """Whether nobody answered at all."""
     return isinstance(error, aws.ConnectionError)
+
+
+def is_dark(error: Exception) -> bool:
+    """Whether a region is to be stepped over: it is not there, not well, or takes no more."""
+    return is_transient(error) or is_unreachable(error)
+
+
+def may_go_again(error: Exception, *, answered: bool, alone: bool) -> bool:
+    """Whether a batch is sent again for as long as its deadline allows.
+
+    Who has `answered` before may do so again; who never has is rather the wrong address. Where the store is not
+    `alone`, another region is asked instead of one that is not well; one that only takes no more for now is waited for.
+    """
+    if alone:
+        return is_transient(error) or (answered and is_unreachable(error))
+    return code_of(error) in TRANSIENT - _UNWELL
 
 
 def explain(error: Exception, *, table: str, region: str, endpoint: str, url: str, operation: str) -> StoreError:

@@ -44,7 +44,7 @@ LATEST = "latest"
 ADDED_DAYS = "added#days"
 LOADS = "added#loads"
 BATCHES = "added#batches"
-RESERVED = ("pk", "sk", "expires_at")
+RESERVED = ("pk", "sk", "expires_at", "stamp", "gone")
 
 # a key may have 2,048 (pk) and 1,024 bytes (sk); three such parts fit into either
 _LONGEST = 300

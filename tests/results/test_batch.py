@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict, deque
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from taxidask.errors import StoreError
 from taxidask.results import open_store
 from taxidask.results.batch import Pacer, Refusal, UnwrittenError, Write, write_all
 from taxidask.results.keys import Key
+from taxidask.results.wire import Stamps
 
 
 class Clock:
@@ -170,11 +172,13 @@ def stubbed(aws):
 
 
 def put_request(kind: str) -> dict:
-    return {"PutRequest": {"Item": {"pk": {"S": f"card#{kind}"}, "sk": {"S": "latest"}, "card": {"M": {}}}}}
+    item = {"pk": {"S": f"card#{kind}"}, "sk": {"S": "latest"}, "card": {"M": {}}, "stamp": {"N": "1000"}}
+    return {"PutRequest": {"Item": item}}
 
 
-def test_unprocessed_items_of_the_service_are_sent_again(stubbed):
+def test_unprocessed_items_of_the_service_are_sent_again(stubbed, monkeypatch):
     store, stubber = stubbed
+    monkeypatch.setattr("taxidask.results.wire.stamps", Stamps(lambda: 1000))
     stubber.add_response("batch_write_item", {"UnprocessedItems": {"some-table": [put_request("demand")]}})
     expected = {"RequestItems": {"some-table": [put_request("demand")]}, "ReturnConsumedCapacity": ANY}
     stubber.add_response("batch_write_item", {"UnprocessedItems": {"some-table": [put_request("demand")]}}, expected)
@@ -235,7 +239,8 @@ def test_a_lost_answer_to_a_conditional_write_is_no_defeat(stubbed, run_item, mo
 
         monkeypatch.setattr(store, "_raw", raw)
 
-    stored = {"pk": "runs", "sk": run_item["id"], **run_item}
+    monkeypatch.setattr(wire, "stamps", SimpleNamespace(next=lambda: 1000))
+    stored = {"pk": "runs", "sk": run_item["id"], "stamp": 1000, **run_item}
     for retries, item, won in [(1, stored, True), (0, stored, False), (1, {**stored, "owner": "other"}, False)]:
         refuse(retries, item)
         assert store.create_run(run_item) is won

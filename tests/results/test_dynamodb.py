@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 from botocore.stub import Stubber
 
 from taxidask.errors import StoreError
-from taxidask.results import open_store
+from taxidask.results import open_store, wire
+from taxidask.results.keys import Key
 
 
 @pytest.fixture
@@ -69,6 +70,44 @@ def test_numbers_are_numbers_and_both_directions_are_in_one_item(dynamodb, make_
             values = item[direction]["M"][name]["L"]
             assert len(values) == 48
             assert all(set(value) == {"N"} for value in values)
+
+
+def test_every_write_has_a_later_stamp_that_no_reader_sees(dynamodb, run_item):
+    key = Key("runs", run_item["id"])
+    dynamodb.create_run(run_item)
+    stamps = [dynamodb.stamped(key)["stamp"]]
+    dynamodb.update_run(run_item["id"], {"state": "done"})
+    stamps.append(dynamodb.stamped(key)["stamp"])
+    dynamodb._put([{**key._asdict(), **run_item}], 1)
+    stamps.append(dynamodb.stamped(key)["stamp"])
+    assert stamps == sorted(set(stamps))
+    assert dynamodb.get_run(run_item["id"]) == run_item
+    dynamodb._put([{"pk": "card#fare", "sk": "latest", "card": {}, "stamp": 7}], 1)  # a copy keeps its own
+    assert dynamodb.stamped(Key("card#fare", "latest"))["stamp"] == 7
+
+
+def test_an_item_without_stamp_is_read_and_older_than_all_others(dynamodb):
+    item = {"pk": {"S": "card#fare"}, "sk": {"S": "latest"}, "card": {"M": {"a": {"N": "1"}}}}
+    dynamodb._client.put_item(TableName=dynamodb.table, Item=item)
+    assert dynamodb.get_card("fare") == {"a": 1}
+    assert wire.stamp_of(dynamodb.stamped(Key("card#fare", "latest"))) == 0
+
+
+def test_who_reads_an_item_writes_a_newer_one_whatever_the_clock(dynamodb, monkeypatch):
+    dynamodb._put([{"pk": "card#fare", "sk": "latest", "card": {}, "stamp": 2**62}], 1)
+    monkeypatch.setattr(wire, "stamps", wire.Stamps(lambda: 5))  # a process whose clock was set back
+    dynamodb.get_card("fare")
+    dynamodb.put_card("fare", {})
+    assert dynamodb.stamped(Key("card#fare", "latest"))["stamp"] == 2**62 + 1
+
+
+def test_a_mark_of_what_is_gone_is_as_good_as_nothing(dynamodb, run_item):
+    dynamodb._put([{"pk": "runs", "sk": run_item["id"], "gone": True}], 1)
+    assert dynamodb.get_run(run_item["id"]) is None
+    assert dynamodb.list_runs() == []
+    assert not dynamodb.update_run(run_item["id"], {"state": "done"})
+    assert dynamodb.create_run(run_item)
+    assert dynamodb.get_run(run_item["id"]) == run_item
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
