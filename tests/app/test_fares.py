@@ -113,8 +113,10 @@ def test_two_clicks_are_a_ride_and_a_third_begins_anew(published: Store) -> None
 )
 def test_nonsense_is_told_at_its_field(published: Store, asked: dict, field: str, message: str) -> None:
     page = asking(published, **asked)
-    assert message in page.widgets[field].helper_text
-    assert [name for name, widget in page.widgets.items() if widget.error_state] == [field]
+    told = {name: page.widgets[name].helper_text for name in ("from", "to", "at") if page.widgets[name].error_state}
+    told |= {"passengers": page.mistaken.object} if page.mistaken.visible else {}
+    assert list(told) == [field]
+    assert message in told[field]
     assert not page.why_card.visible
     assert "No quote yet" in page.answer.object
     assert not page.notice.visible

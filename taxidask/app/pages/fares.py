@@ -28,6 +28,7 @@ from taxidask.words import command
 
 _RUN = "taxidask run --sources 'trips/*.csv'"
 _PICKER_CSS = ".MuiFormControl-root { width: 100%; } .MuiIconButton-root { color: inherit; }"
+_PASSENGERS = {str(n): str(n) for n in range(1, 10)}
 _HINT = "Choose where the ride begins and where it ends: two clicks on the map, or two zones by name."
 
 
@@ -85,9 +86,8 @@ class Fares(AppPage):
             sizing_mode="stretch_width",
             stylesheets=[_PICKER_CSS],
         )
-        self.passengers = pmui.Select(
-            label="Passengers", options=[str(n) for n in range(1, 10)], value="1", sizing_mode="stretch_width"
-        )
+        self.passengers = style.choice("Passengers", _PASSENGERS, width=120)
+        self.mistaken = style.pane(inset=True)  # of passengers, who have no place for it as Material's fields do
         self.widgets: dict[str, Any] = dict(zip(FIELDS, (self.begin, self.end, self.at, self.passengers), strict=True))
         self.next = pmui.RadioButtonGroup(
             label="The next click sets",
@@ -103,7 +103,7 @@ class Fares(AppPage):
         self.spread, self.spread_words = SpreadChart(), style.pane(inset=True)
         self.record = style.pane(inset=True)
         self.map_card = style.card("Where", self.next, self.map.plot)
-        self.form_card = style.card("Ride", *self.widgets.values())
+        self.form_card = style.card("Ride", *self.widgets.values(), self.mistaken)
         self.quote_card = style.card("Quote", self.answer)
         self.why_card = style.card("What the price is made of", self.parts.plot, self.why)
         self.spread_card = style.card("What such rides paid", self.spread_words, self.spread.plot)
@@ -149,8 +149,13 @@ class Fares(AppPage):
                 value = wall_clock(text).to_pydatetime().replace(second=0, microsecond=0)
             except (ValueError, TypeError):
                 value = None
+        elif name == "passengers":
+            value = text if text in _PASSENGERS else ""
+            self._filling = True
+            self.passengers.options = _PASSENGERS if value else {"–": "", **_PASSENGERS}  # else 1 could not be chosen
+            self._filling = False
         else:
-            value = text if name != "passengers" or text in self.passengers.options else None
+            value = text
         self._put(name, value)
 
     def _put(self, name: str, value: Any) -> None:
@@ -178,7 +183,7 @@ class Fares(AppPage):
             if name == "at":
                 if event.new is not None:  # else it is what the picker cannot show
                     self.asks[name].value = f"{event.new:%Y-%m-%dT%H:%M}"
-            elif event.new is not None or name != "passengers":
+            elif event.new or name != "passengers":
                 self.asks[name].value = str(event.new or "").strip()
 
         return chosen
@@ -239,8 +244,12 @@ class Fares(AppPage):
         self.map.mark(answer.ends)
         for name, place in answer.places.items():
             self._put(name, place)
-        for name, widget in self.widgets.items():
-            widget.param.update(error_state=name in answer.wrong, helper_text=answer.wrong.get(name, ""))
+        for name in ("from", "to", "at"):
+            wrong = {"error_state": name in answer.wrong, "helper_text": answer.wrong.get(name, "")}
+            self.widgets[name].param.update(**wrong)
+        mistaken = answer.wrong.get("passengers")
+        self.mistaken.visible = mistaken is not None
+        style.put(self.mistaken, style.notice("error", f"Passengers: {mistaken}") if mistaken else "")
         if answer.quote is None:
             style.put(self.answer, f"<p>{_WRONG if answer.wrong else _HINT}</p>")
         else:
