@@ -55,7 +55,7 @@ def up(
         cluster.adapt(minimum=adapt[0], maximum=adapt[1])
     elif workers is not None and not cluster.mine:
         cluster.scale(workers)
-    told = look.describe(cluster, settings.prices)
+    told = look.describe(cluster, settings.prices, look.ask(cluster))
     output(dumps(told) if json else look.text(told))
     return DONE
 
@@ -78,7 +78,7 @@ def status(name: str | None = None, *, namespace: Namespace = None, json: Json =
     settings = settings_of(namespace=namespace)
     kube = Kube(settings.namespace)
     found = [clusters.find(name, kube)] if name else clusters.all_clusters(kube)
-    told = [look.describe(cluster, settings.prices) for cluster in found]
+    told = [look.describe(cluster, settings.prices, look.ask(cluster)) for cluster in found]
     if json:
         print(dumps(told[0] if name else told))
     elif told:

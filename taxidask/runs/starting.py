@@ -45,12 +45,13 @@ def logs_folder() -> Path:
 
 
 def in_a_pod() -> RunError | None:
-    """Why nothing is started here, where that is so: pods of the app come and go, and have no rights to read trips."""
+    """Why nothing is started here, where that is so: pods of the app come and go, and who may make Jobs may do all."""
     if not os.environ.get("KUBERNETES_SERVICE_HOST"):
         return None
     namespace = os.environ.get("TAXIDASK_NAMESPACE", "taxidask")
     return RunError(
-        "runs of this installation are started by its CronJob, not by the app, whose pod may only read results",
+        "in this installation the CronJob starts runs, goes on with unfinished ones and builds reports, not the app: "
+        "a right to start Jobs would be one to run anything",
         f"now: {command('kubectl create job run-now --from cronjob/run', namespace=namespace)}",
     )
 

@@ -11,7 +11,7 @@ import pytest
 from app.conftest import run_item
 
 from taxidask.app.pages import cluster as pages
-from taxidask.app.pages.cluster import Cluster, Place, place_html
+from taxidask.app.pages.cluster import Cluster, Place, numbers_html, place_html
 from taxidask.app.state import AppState
 from taxidask.compute.dashboard import Scheduler
 from taxidask.errors import ComputeError
@@ -96,5 +96,20 @@ def test_nothing_that_a_scheduler_says_is_taken_for_html() -> None:
         "cost_hour": 0.0, "dashboard": EVIL, "namespace": EVIL, "name": EVIL, "problems": [EVIL],
         "pods": [{"name": EVIL, "state": EVIL, "cpus": 1.0, "memory": 1, "restarts": 0, "node": EVIL}],
     }  # fmt: skip
-    for place in (Place(EVIL, told), Place(EVIL, pods=pods), Place(EVIL, error=ComputeError(EVIL, EVIL))):
+    for place in (
+        Place(EVIL, told),
+        Place(EVIL, pods=pods),
+        Place(EVIL, told, pods),
+        Place(EVIL, error=ComputeError(EVIL, EVIL)),
+    ):
         assert "<img" not in place_html(place)
+
+
+def test_a_cluster_of_pods_is_counted_once_by_its_scheduler_where_that_answers() -> None:
+    pods = {"workers": 3, "workers_wanted": 4, "memory": 8_000_000_000, "memory_used": None}
+    text = numbers_html([Place("a", THERE, pods)])
+    for part in ("<dd>2</dd>", "4 asked for, the load would keep 4 busy", "<dd>7</dd>", "1.0 GB", "of 4.0 GB"):
+        assert part in text
+    text = numbers_html([Place("a", THERE, pods), Place("b", pods=pods)])
+    for part in ("<dd>5</dd>", "8 asked for", "of 12.0 GB"):
+        assert part in text

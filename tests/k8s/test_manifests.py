@@ -85,9 +85,9 @@ def test_every_pod_is_as_restricted_as_can_be(folder: str) -> None:
 def test_only_who_speaks_to_the_api_server_has_a_token() -> None:
     assert all(o["automountServiceAccountToken"] is False for o in documents("base") if o["kind"] == "ServiceAccount")
     with_token = {n for n, t in pod_specs(documents("base")) if t["spec"]["automountServiceAccountToken"]}
-    assert with_token == {"dask-operator", "run", "lab"}
+    assert with_token == {"dask-operator", "app", "run", "lab"}
     bound = {s["name"] for o in documents("base") if o["kind"].endswith("RoleBinding") for s in o["subjects"]}
-    assert bound == {"operator", "driver"}
+    assert bound == {"operator", "driver", "app"}
 
 
 def test_no_role_has_a_wildcard() -> None:
@@ -104,6 +104,12 @@ def test_driver_may_do_just_what_preflight_asks_for() -> None:
         for resource in rule["resources"]
     }
     assert allowed == {what: set(verbs) for what, verbs in RIGHTS.items()}
+
+
+def test_the_app_only_looks() -> None:
+    rules = one(documents("base"), "Role", "app")["rules"]
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list"}
+    assert not {"secrets", "configmaps"} & {resource for rule in rules for resource in rule["resources"]}
 
 
 def test_scheduled_run_neither_overlaps_nor_runs_for_ever() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import socket
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ ASK_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Place:
-    """Somewhere work is done: what it is, its state or what is wrong, and as what it was asked."""
+    """Somewhere work is done: what it is, what its scheduler and the API server say of it, or what is wrong."""
 
     title: str
     scheduler: Scheduler | None = None
@@ -109,30 +110,32 @@ def _pods(settings: Any) -> list[Place]:
         kube = Kube(settings.namespace)
         name = settings.cluster_name
         found = [clusters.find(name, kube)] if name else clusters.all_clusters(kube)
-        return [Place(f"the cluster {one.name}", pods=look.describe(one, settings.prices)) for one in found]
+        asked = [(one, look.ask(one, seconds=ASK_SECONDS)) for one in found]
+        return [
+            Place(f"the cluster {one.name}", told, pods=look.describe(one, settings.prices, told))
+            for one, told in asked
+        ]
     except TaxidaskError as error:
         return [Place(f"the clusters of namespace {settings.namespace}", error=error)]
 
 
 def numbers_html(places: list[Place]) -> str:
     """What all of them have together."""
-    workers = [worker for place in places if place.scheduler for worker in place.scheduler.workers]
-    tasks: dict[str, int] = {}
-    for place in places:
-        for name, count in (place.scheduler.tasks if place.scheduler else {}).items():
-            tasks[name] = tasks.get(name, 0) + count
+    told = [place.scheduler for place in places if place.scheduler]
+    workers = [worker for one in told for worker in one.workers]
+    tasks = sum((Counter(one.tasks) for one in told), Counter[str]())
     pods = [place.pods for place in places if place.pods]
-    count = len(workers) + sum(one["workers"] for one in pods)
-    wanted = sum(place.scheduler.wanted for place in places if place.scheduler) + sum(
-        one["workers_wanted"] for one in pods
-    )
+    silent = [place.pods for place in places if place.pods and not place.scheduler]  # known by their pods alone
     if not (workers or pods):
         return ""
-    used = sum(worker["memory"] for worker in workers) + sum(one["memory_used"] or 0 for one in pods)
-    limit = sum(worker["memory_limit"] for worker in workers) + sum(one["memory"] for one in pods)
+    count = len(workers) + sum(one["workers"] for one in silent)
+    used = sum(worker["memory"] for worker in workers)
+    limit = sum(worker["memory_limit"] for worker in workers) + sum(one["memory"] for one in silent)
+    scale = [f"{sum(one['workers_wanted'] for one in pods):,} asked for"] if pods else []
+    scale += [f"the load would keep {sum(one.wanted for one in told):,} busy"] if told else []
     return style.numbers(
         [
-            ("Workers", f"{count:,}", f"the load would keep {wanted:,} busy" if workers else f"{wanted:,} wanted"),
+            ("Workers", f"{count:,}", ", ".join(scale)),
             ("Threads", f"{sum(worker['threads'] for worker in workers):,}" if workers else "–", "of all workers"),
             ("Memory", volume(used), f"of {volume(limit)}"),
             ("Tasks at work", f"{tasks.get('processing', 0):,}", f"{tasks.get('waiting', 0):,} wait"),
@@ -146,21 +149,25 @@ def place_html(place: Place) -> str:
     text = f"<h3>{html.escape(place.title[0].upper() + place.title[1:])}</h3>"
     if place.error is not None:
         return text + style.notice("error", place.error.message, place.error.remedy or "")
-    if place.pods is not None:
-        return text + _pods_html(place.pods)
-    assert place.scheduler is not None  # noqa: S101 - else there is an error
     one = place.scheduler
+    if place.pods is not None:
+        return text + _pods_html(place.pods) + (_workers_html(one) if one is not None else "")
+    assert one is not None  # noqa: S101 - else there is an error
     text += (
         f"<p><code>{html.escape(one.address)}</code> · <a href='{html.escape(one.dashboard)}' target='_blank' "
         "rel='noopener noreferrer'>Dask’s dashboard</a> (opens where its address can be reached)</p>"
     )
+    return text + _workers_html(one)
+
+
+def _workers_html(one: Scheduler) -> str:
     rows = [
         [worker["name"], worker["host"], f"{worker['threads']:,}", f"{worker['executing']:,}", f"{worker['cpu']:.0f}%",
          style.Markup(_meter(worker["memory"], worker["memory_limit"])), volume(worker["spilled"])]
         for worker in one.workers[:200]
     ]  # fmt: skip
     heads = ["Worker", "Host", "Threads", "Tasks", "CPU", "Memory", "On disk"]
-    text += style.table(heads, rows, numeric=["Threads", "Tasks", "CPU", "On disk"])
+    text = style.table(heads, rows, numeric=["Threads", "Tasks", "CPU", "On disk"])
     if len(one.workers) > len(rows):
         text += f"<p>{len(one.workers) - len(rows):,} more workers are not listed here.</p>"
     return text
@@ -178,9 +185,10 @@ def _pods_html(one: dict[str, Any]) -> str:
     text = (
         f"<p>{html.escape(one['state'])}, {one['workers']:,} workers ready of {one['workers_wanted']:,} wanted, "
         f"{volume(one['memory'])} of memory{used}; {one['cost']:.4f} USD so far, {one['cost_hour']:.4f} USD an hour</p>"
-        f"<p>Dask’s dashboard: <code>{html.escape(one['dashboard'])}</code>, from outside the cluster after "
-        f"<code>kubectl -n {html.escape(one['namespace'])} port-forward service/{html.escape(one['name'])}-scheduler "
-        "8787</code></p>"
+        f"<p>Dask’s dashboard: <code>{html.escape(one['dashboard'])}</code>; from outside the cluster "
+        "<a href='http://localhost:8787/status' target='_blank' rel='noopener noreferrer'>http://localhost:8787</a> "
+        f"after <code>kubectl -n {html.escape(one['namespace'])} port-forward "
+        f"service/{html.escape(one['name'])}-scheduler 8787</code></p>"
     )
     rows = [
         [pod["name"], pod["state"], f"{pod['cpus']:g}", volume(pod["memory"]), f"{pod['restarts']:,}", pod["node"]]

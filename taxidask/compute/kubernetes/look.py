@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from taxidask.compute import dashboard
+from taxidask.compute.dashboard import Scheduler
 from taxidask.compute.kubernetes import pods as diagnosis
 from taxidask.compute.kubernetes import start as clusters
 from taxidask.compute.kubernetes.api import Kube
 from taxidask.compute.kubernetes.cluster import KubernetesCluster
 from taxidask.compute.kubernetes.preflight import requested
-from taxidask.compute.kubernetes.spec import COMM_PORT
 from taxidask.compute.kubernetes.status import Deadline, Status
 from taxidask.compute.kubernetes.watch import wait_scheduler, wait_workers
 from taxidask.errors import ComputeError
@@ -68,11 +67,24 @@ def down(
     return [cluster.name for cluster in found]
 
 
-def describe(cluster: KubernetesCluster, prices: Prices, *, now: dt.datetime | None = None) -> dict[str, Any]:
+def ask(cluster: KubernetesCluster, *, seconds: float = LOOK_SECONDS) -> Scheduler | None:
+    """What the scheduler says of its workers and tasks; None where it cannot be asked, as from outside the cluster.
+
+    It is asked over its dashboard's port: whoever looks needs no certificates, which let their holder do anything.
+    """
+    try:
+        return dashboard.ask(cluster.dashboard_link, seconds=seconds)
+    except ComputeError:
+        return None
+
+
+def describe(
+    cluster: KubernetesCluster, prices: Prices, told: Scheduler | None, *, now: dt.datetime | None = None
+) -> dict[str, Any]:
     """A cluster as it is now: state, pods, workers, memory, cost, address, and what keeps pods from running.
 
     The cost is that of the pods that are there, since each was started: cores asked for, by the price of a core hour.
-    ``memory_used`` is None where the scheduler cannot be asked: outside the cluster.
+    ``workers_joined``, ``memory_used`` and ``tasks`` are what `ask` was told, and None where it was told nothing.
     """
     now = now or dt.datetime.now(dt.UTC)
     pods, events = cluster.pods(), cluster.events()
@@ -81,7 +93,6 @@ def describe(cluster: KubernetesCluster, prices: Prices, *, now: dt.datetime | N
     rows = [_pod(pod, now) for pod in pods]
     held = [row for row in rows if row["state"] not in ("Failed", "Succeeded")]  # an evicted pod stays to be seen
     seconds = sum(row["cpus"] * row["seconds"] for row in held)
-    joined, used = _ask(cluster)
     return {
         "name": cluster.name,
         "namespace": cluster.namespace,
@@ -91,9 +102,10 @@ def describe(cluster: KubernetesCluster, prices: Prices, *, now: dt.datetime | N
         "idle_timeout": body["spec"].get("idleTimeout", 0),
         "workers": sum(map(diagnosis.ready, workers)),
         "workers_wanted": cluster.wanted(),
-        "workers_joined": joined,
+        "workers_joined": len(told.workers) if told else None,
         "memory": sum(row["memory"] for row in rows if row["component"] == "worker"),
-        "memory_used": used,
+        "memory_used": sum(worker["memory"] for worker in told.workers) if told else None,
+        "tasks": told.tasks if told else None,
         "cost": round(seconds / 3600 * prices.vcpu_hour, 4),
         "cost_hour": round(sum(row["cpus"] for row in held) * prices.vcpu_hour, 4),
         "scheduler": cluster.scheduler_address,
@@ -144,16 +156,3 @@ def _pod(pod: dict[str, Any], now: dt.datetime) -> dict[str, Any]:
         "restarts": sum(state.get("restartCount", 0) for state in status.get("containerStatuses", [])),
         "seconds": round((now - dt.datetime.fromisoformat(began)).total_seconds()) if began else 0,
     }
-
-
-def _ask(cluster: KubernetesCluster) -> tuple[int | None, int | None]:
-    """How many workers the scheduler has, and the bytes they use; None for both where it cannot be asked."""
-    from distributed import Client
-
-    with contextlib.suppress(Exception):
-        socket.create_connection((cluster.host, COMM_PORT), LOOK_SECONDS).close()
-        security = cluster.certificates().security()
-        with Client(cluster.scheduler_address, security=security, timeout=LOOK_SECONDS, set_as_default=False) as client:
-            workers: Any = client.scheduler_info(n_workers=-1)["workers"]
-            return len(workers), sum(worker["metrics"].get("memory", 0) for worker in workers.values())
-    return None, None

@@ -46,7 +46,7 @@ NEEDED = {
     "worker": {"dns"} | AWS | DASK,
     "scheduler": {"dns", "worker:8788", "worker:8789"},
     "operator": {"dns", "api", "scheduler:8787"},
-    "app": {"dns"} | AWS,
+    "app": {"dns", "api", "scheduler:8787"} | AWS,
     "stranger": set(),  # in our namespace, without our labels
     "outsider": {"dns", "api"} | AWS,  # in a namespace of its own, where nothing is forbidden
     "friend": {"dns", "api", "app:5006"} | AWS,  # that lets itself in
