@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -186,3 +187,27 @@ def test_nothing_may_talk_unless_it_is_said(overlay: str) -> None:
         for rule in (policy["spec"].get("ingress") or []) + (policy["spec"].get("egress") or []):
             assert rule.get("ports"), f"{policy['metadata']['name']} opens every port"
             assert rule.get("from") or rule.get("to"), f"{policy['metadata']['name']} opens to everybody"
+
+
+@pytest.mark.program("kubectl")
+def test_the_app_has_operators_only_where_visitors_sign_in(tmp_path: Path) -> None:
+    def arguments(objects: list[dict[str, Any]]) -> list[str]:
+        return one(objects, "Deployment", "app")["spec"]["template"]["spec"]["containers"][0]["args"]
+
+    plain = arguments(rendered("eks"))
+    assert not [argument for argument in plain if argument.startswith(("--auth", "--operator"))]
+    at = {name: os.path.relpath(K8S / name, tmp_path.resolve()) for name in ("overlays/eks", "operators")}
+    (tmp_path / "kustomization.yaml").write_text(
+        f"resources: [{at['overlays/eks']}]\ncomponents: [{at['operators']}]\n"
+    )
+    command = ["kubectl", "kustomize", str(tmp_path)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    objects = list(yaml.safe_load_all(answer.stdout))
+    users = "/run/app-users/users.json"
+    assert arguments(objects) == [*plain, "--auth=basic", f"--users={users}", "--operator=operator"]
+    spec = one(objects, "Deployment", "app")["spec"]["template"]["spec"]
+    [users_at] = [volume["mountPath"] for volume in spec["containers"][0]["volumeMounts"] if volume["name"] == "users"]
+    assert users.startswith(f"{users_at}/")
+    sizes = {volume["name"]: volume["emptyDir"]["sizeLimit"] for volume in spec["volumes"] if "emptyDir" in volume}
+    assert sizes == {"tmp": "1Gi", "home": "64Mi"}
+    assert one(objects, "CronJob", "run") == one(rendered("eks"), "CronJob", "run")
