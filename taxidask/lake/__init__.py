@@ -1,6 +1,6 @@
 """Clean trips, rejects and counts of many sources as one table that never shows half of anything.
 
-Only for itself: cube, ingest, lake, listing, parts, recount, sampling, sweeping, tally, tasks. Tests: tests/lake.
+Only for itself: cube, ingest, lake, listing, recount, sampling, sweeping, tally, tasks. Tests: tests/lake.
 """
 
 from __future__ import annotations

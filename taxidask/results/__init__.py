@@ -1,7 +1,6 @@
 """What is published: one store interface, DynamoDB for the cloud and SQLite for one machine.
 
-Only for itself: batch, changes, dynamodb, explain, given, items, opening, paths, sqlite, store, wire. Tests:
-tests/results.
+Only for itself: batch, changes, given, items, opening, paths, sqlite, store. Tests: tests/results.
 
 Examples
 --------

@@ -1,6 +1,6 @@
 """URLs to bytes: local paths, ``s3://`` and ``memory://`` behind one small interface with conditional writes.
 
-Only for itself: backends, regions, store. Tests: tests/storage.
+Only for itself: backends, store. Tests: tests/storage.
 """
 
 from __future__ import annotations

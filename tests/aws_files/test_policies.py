@@ -32,7 +32,7 @@ from botocore import xform_name
 from cloudformation import Template, lines, listed
 
 import taxidask as td
-from taxidask import doctor
+from taxidask import doctor, replicas
 from taxidask.app.snapshot import cell_names, read_curves, read_snapshot
 from taxidask.compute.executors import ThreadExecutor
 from taxidask.storage import backends, default_storage, join
@@ -154,31 +154,43 @@ def calls(aws_servers: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         for key, value in aws_servers.environment.items():
             patch.setenv(key, value)
         s3, tables = (boto3.client(name, region_name="us-east-1") for name in ("s3", "dynamodb"))
+        s3_west = boto3.client("s3", region_name="us-west-2", endpoint_url=aws_servers.s3["us-west-2"])
+        west = boto3.client("dynamodb", region_name="us-west-2", endpoint_url=aws_servers.dynamodb["us-west-2"])
         s3.create_bucket(Bucket=bucket)
+        there = bucket.replace("us-east-1", "us-west-2")
+        s3_west.create_bucket(Bucket=there, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
         # the table as home.yaml makes it
-        tables.create_table(
-            TableName=table,
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        for client in (tables, west):
+            client.create_table(
+                TableName=table,
+                KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+                AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+                BillingMode="PAY_PER_REQUEST",
+            )
         _follow_threads(patch)
         aws_calls.listeners.append(calls.note)
         try:
             _everything(
                 patch, f"s3://{bucket}", f"dynamodb://{table}?write_units=100000", tmp_path_factory.mktemp("irsa")
             )
+            _as("Regions", _compare_regions)(f"s3://{bucket}/lake", f"s3://{there}/lake", table, aws_servers)
             calls.note(_of_processes())
             calls.made = {
-                (*made, about.replace(bucket, f"taxidask-{ACCOUNT}-us-east-1").replace(table, "taxidask"))
+                (
+                    *made,
+                    about.replace(bucket, f"taxidask-{ACCOUNT}-us-east-1")
+                    .replace(there, f"taxidask-{ACCOUNT}-us-west-2")
+                    .replace(table, "taxidask"),
+                )
                 for *made, about in calls.made
             }
             yield calls
         finally:
             aws_calls.listeners.remove(calls.note)
-            tables.delete_table(TableName=table)
-            s3.close()
-            tables.close()
+            for client in (tables, west):
+                client.delete_table(TableName=table)
+            for client in (s3, s3_west, tables, west):
+                client.close()
 
 
 def _follow_threads(patch: pytest.MonkeyPatch) -> None:
@@ -279,6 +291,26 @@ def _everything(patch: pytest.MonkeyPatch, bucket: str, table: str, folder: Path
     storage.delete(join(settings.lake, "large"))
 
     _as("App", lambda: _look(settings.store))()
+
+
+def _compare_regions(lake: str, there: str, table: str, aws: Any) -> None:
+    """What `taxidask regions --repair` does."""
+    regions = [
+        {"name": name, "lake": url, "s3_endpoint": aws.s3[name], "dynamodb_endpoint": aws.dynamodb[name]}
+        for name, url in (("us-east-1", lake), ("us-west-2", there))
+    ]
+    settings = td.Settings(lake=lake, store=f"dynamodb://{table}", regions=regions)
+    places = replicas.places_of(settings)
+    assert all(state.reachable for state in replicas.look(places, settings))
+    replicas.measure_lag(places, wait=0.1)
+    assert replicas.repair(places, replicas.compare(places), young=0).left == []
+    manifest = next(stat.url for stat in places[1].storage.list(join(there, "manifests"), depth=1))
+    places[1].storage.replace(
+        manifest, places[1].storage.read(manifest) + b"\n", places[1].storage.stat(manifest).version
+    )
+    assert len(replicas.compare(places).left) == 1
+    for place in places:
+        place.table.close()
 
 
 def _stop(**_: Any) -> None:

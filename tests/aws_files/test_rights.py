@@ -63,8 +63,10 @@ def test_a_call_that_no_role_allows_is_named(poorer: Path) -> None:
     assert refused([delete, delete], poorer) == [
         "s3:DeleteObject on arn:aws:s3:::bucket/key, called in tests/test_a.py::test_b"
     ]
-    assert refused([_call("dynamodb:Scan"), _call("s3:ListAllMyBuckets", "s3:ListBuckets"), _call("s3:GetObject")]) == [
-        "dynamodb:Scan on arn:aws:s3:::bucket/key, called in tests/test_a.py::test_b",
+    assert refused(
+        [_call("dynamodb:DeleteTable"), _call("s3:ListAllMyBuckets", "s3:ListBuckets"), _call("s3:GetObject")]
+    ) == [
+        "dynamodb:DeleteTable on arn:aws:s3:::bucket/key, called in tests/test_a.py::test_b",
         "s3:ListAllMyBuckets (for s3:ListBuckets) on arn:aws:s3:::bucket/key, called in tests/test_a.py::test_b",
     ]
 

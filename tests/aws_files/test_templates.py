@@ -211,6 +211,8 @@ def test_names_are_the_same_in_all_files(folder: Path) -> None:
 
 def test_every_value_has_a_line(folder: Path) -> None:
     """The reader behind the test of wildcards misses nothing."""
-    found = [line.value for _, line in lines(folder / "roles.yaml")]
-    assert found.count("s3:PutObject") == 3
-    assert sum("/lake/*" in value for value in found) == 8
+    path = folder / "roles.yaml"
+    found = [line.value for _, line in lines(path)]
+    text = path.read_text()
+    assert found.count("s3:PutObject") == len(re.findall(r"(?m)^ +- s3:PutObject$", text)) > 1
+    assert sum("/lake/*" in value for value in found) == len(re.findall(r"(?m)^ +- !Sub .*/lake/\*", text)) > 1
