@@ -7,9 +7,13 @@ import math
 import re
 from bisect import bisect_right
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
 
 from taxidask.trips import TRIP_SCHEMA
 
@@ -49,6 +53,7 @@ AMOUNTS = [
     "total_amount",
 ]
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+RETURN = "\ue000"
 WORDS = {"cre": 1, "crd": 1, "cas": 2, "csh": 2, "dis": 4, "unk": 5}
 
 
@@ -77,6 +82,15 @@ def payment(text):
     if text.lower().startswith("no"):
         return 3
     return WORDS[text[:3].lower()] if text[:3].lower() in WORDS else whole(text, 0, 6)
+
+
+def word(text):
+    raw = text.encode("latin-1")
+    if len(raw) > 64:
+        raise UnreadableError
+    with suppress(UnicodeDecodeError):
+        text = raw.decode()
+    return re.sub(r"^(-?[0-9]+)\.0+$", r"\1", text) or None
 
 
 CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?(?:[ \t]*([AaPp])(?:[Mm]|\.[Mm]\.))?")
@@ -180,15 +194,17 @@ def judge(row, month, zones):
 
 
 def fields_of(line):
-    if b'"' not in line:
-        return line.decode("latin-1").split(",")
-    return next(csv.reader([line.decode("latin-1")], strict=True))
+    text = line.decode("latin-1")
+    if '"' not in text:
+        return text.split(",")
+    # within a line a carriage return is a character like others, which csv refuses
+    return [field.replace(RETURN, "\r") for field in next(csv.reader([text.replace("\r", RETURN)], strict=True))]
 
 
 def count_of(row):
     """How many fields a row has; of one whose quotes are out of order, by its commas."""
     try:
-        return len(next(csv.reader([row.decode("latin-1")]), []))
+        return len(next(csv.reader([row.decode("latin-1").replace("\r", RETURN)]), []))
     except csv.Error:
         return row.count(b",") + 1
 
@@ -224,9 +240,8 @@ def slow_read(raw, month):
         if reason:
             rejects.append((start, row.decode("latin-1"), reason))
             continue
-        for name in ("vendor_id", "store_and_fwd_flag"):
-            value[name] = re.sub(r"^(-?[0-9]+)\.0+$", r"\1", texts.get(name, "")) or None
-        for name, read in [("rate_code_id", whole), ("payment_type", payment), *((name, number) for name in AMOUNTS)]:
+        words = [("vendor_id", word), ("store_and_fwd_flag", word), ("rate_code_id", whole), ("payment_type", payment)]
+        for name, read in [*words, *((name, number) for name in AMOUNTS)]:
             try:
                 value[name] = read(texts.get(name, ""))
             except UnreadableError:
@@ -234,6 +249,34 @@ def slow_read(raw, month):
                 unreadable[name] += 1
         kept.append(tuple(value.get(name) for name in TRIP_SCHEMA.names))
     return kept, rejects, unreadable
+
+
+def bits(values):
+    """Floats by their bits: -0.0 is not 0.0."""
+    return [np.float64(value).tobytes() if isinstance(value, float) else value for value in values]
+
+
+def assert_same(results, expected):
+    kept, rejects, unreadable = expected
+    trips = pa.concat_tables([result.trips for result in results])
+    found = pa.concat_tables([result.rejects for result in results])
+    trips.validate(full=True)
+    found.validate(full=True)
+    assert sum(result.rows for result in results) == len(kept) + len(rejects)
+    assert sum(result.kept for result in results) == trips.num_rows
+    assert list(zip(*(found[name].to_pylist() for name in ("offset", "line", "reason")), strict=True)) == rejects
+    by_reason, by_column = Counter(), Counter()
+    for result in results:
+        by_reason.update(result.rejected)
+        by_column.update(result.unreadable)
+    assert +by_reason == Counter(reason for _, _, reason in rejects)
+    assert +by_column == unreadable
+    for position, name in enumerate(TRIP_SCHEMA.names):
+        values = [row[position] for row in kept]
+        if TRIP_SCHEMA.field(name).type == pa.float64():
+            assert bits(trips[name].to_pylist()) == bits(None if v is None else float(v) for v in values), name
+        else:
+            assert trips[name].to_pylist() == values, name
 
 
 def slow_cube(kept):

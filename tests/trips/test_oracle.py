@@ -10,38 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from oracle import COLUMN, judge, slow_cube, slow_read
+from oracle import COLUMN, assert_same, judge, slow_cube, slow_read
 
 from taxidask.space import Grid
-from taxidask.trips import REASONS, TRIP_SCHEMA, count_block, find_sources, read_block
-
-
-def bits(values):
-    """Floats by their bits: -0.0 is not 0.0."""
-    return [np.float64(value).tobytes() if isinstance(value, float) else value for value in values]
-
-
-def assert_same(results, expected):
-    kept, rejects, unreadable = expected
-    trips = pa.concat_tables([result.trips for result in results])
-    found = pa.concat_tables([result.rejects for result in results])
-    trips.validate(full=True)
-    found.validate(full=True)
-    assert sum(result.rows for result in results) == len(kept) + len(rejects)
-    assert sum(result.kept for result in results) == trips.num_rows
-    assert list(zip(*(found[name].to_pylist() for name in ("offset", "line", "reason")), strict=True)) == rejects
-    by_reason, by_column = Counter(), Counter()
-    for result in results:
-        by_reason.update(result.rejected)
-        by_column.update(result.unreadable)
-    assert +by_reason == Counter(reason for _, _, reason in rejects)
-    assert +by_column == unreadable
-    for position, name in enumerate(TRIP_SCHEMA.names):
-        values = [row[position] for row in kept]
-        if TRIP_SCHEMA.field(name).type == pa.float64():
-            assert bits(trips[name].to_pylist()) == bits(None if v is None else float(v) for v in values), name
-        else:
-            assert trips[name].to_pylist() == values, name
+from taxidask.trips import REASONS, count_block, find_sources, read_block
 
 
 def names_in(folder):
