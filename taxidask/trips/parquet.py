@@ -19,7 +19,7 @@ from .sources import Block
 from .streams import RangeReader
 from .tables import BAD_DATETIME, Rejects, sample, shortened
 from .typed import column as canonical
-from .typed import floats, is_text, text_lengths, times, values_of
+from .typed import decoded, floats, is_text, text_lengths, times, values_of
 
 ROW_BYTES = 160
 """Text bytes a row would have in CSV: what a result's size is reckoned in."""
@@ -103,8 +103,7 @@ def _judged(
     for at in np.flatnonzero(codes == BAD_DATETIME)[:1].tolist():
         end = "pickup" if judged["pickup_missing"][at] else "dropoff"
         if is_text(values_of(written[end].type)):
-            text = written[end][at].as_py() or ""
-            examples["bad_datetime"] = shortened(text if isinstance(text, str) else text.decode("latin-1"))
+            examples["bad_datetime"] = shortened(_values(written[end].slice(at, 1))[0] or "")
     kept = codes == KEPT
     rejected = np.bincount(codes[~kept], minlength=len(REASONS))
     keep = pa.array(kept)
@@ -144,11 +143,17 @@ def _slices(batch: pa.RecordBatch, numbers: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Rows as Python has them; times that it has none for as their numbers."""
+    """Rows as Python has them."""
+    columns = [_values(column) for column in batch.columns]
+    return [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Values as Python has them: texts that are no UTF-8 as Latin-1, times that it has none for as their numbers."""
+    if is_text(values_of(column.type)):
+        texts = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        return [None if raw is None else decoded(raw) for raw in texts.cast(pa.large_binary()).to_pylist()]
     try:
-        return batch.to_pylist()
+        return column.to_pylist()
     except (ValueError, OverflowError):
-        numbers = [
-            column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column for column in batch.columns
-        ]
-        return pa.RecordBatch.from_arrays(numbers, names=batch.schema.names).to_pylist()
+        return (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()

@@ -208,13 +208,14 @@ def _short_texts(array: pa.Array) -> tuple[pa.Array, int]:
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), pa.string()), 0
     distinct = _Distinct.of(_plain(array))
+    values = distinct.entries.cast(pa.large_binary()) if is_text(distinct.entries.type) else distinct.entries
     used, first = np.unique(distinct.codes, return_index=True)
     words: list[str] = []
     numbers = np.full(len(distinct.entries), -1, np.int64)  # each value's number in words; -2 for one that is not kept
     for code in used[np.argsort(first)].tolist():
         if code < 0:
             continue
-        word = _word(distinct.entries[code].as_py())
+        word = _word(values[code].as_py())
         if word is None or (word and len(words) == MOST_TEXTS):
             numbers[code] = -2
         elif word:

@@ -133,6 +133,27 @@ def test_times_that_no_clock_shows(tmp_path):
     assert result.rejects["offset"].to_pylist() == [0, 1, 2, 3]
 
 
+def test_texts_that_are_no_utf8_are_read_as_latin_1(tmp_path):
+    """A file that says it holds text need not: what one byte makes unreadable fails no source, and no run."""
+
+    def text(*words):
+        raw = pa.array(words, pa.binary())
+        return pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+
+    for wrap in (pa.array, category):
+        result = one(
+            tmp_path / "a-2016-03.parquet", VendorID=wrap(text(b"caf\xe9", "caf\u00e9".encode())),
+            trip_distance=pa.array([1.5, 0.0]), store_and_fwd_flag=wrap(text(b"\xff", b"\xff")),
+        )  # fmt: skip
+        assert result.trips["vendor_id"].to_pylist() == ["caf\u00e9"]
+        assert result.trips["store_and_fwd_flag"].to_pylist() == ["\u00ff"]
+        assert "\\u00ff" in result.rejects["line"][0].as_py()
+    bad = text(b"2016-03-07 16:\xb70:22")
+    result = one(tmp_path / "b-2016-03.parquet", tpep_pickup_datetime=bad)
+    assert result.rejects["reason"].to_pylist() == ["bad_datetime"]
+    assert result.examples == {"bad_datetime": "2016-03-07 16:\u00b70:22"}
+
+
 NUMBERS = st.sampled_from(["1", "2.5", "-3", "", "1e400", "inf", "nan", "NaN", "x", "40000", "0.1", "7", "1.0", " 4 "])
 WORDS = st.sampled_from(["1", "1.0", "1.5", "", " a\t", "v" * 64, "v" * 65, "é" * 33, "CMT", "-2.00"])
 PAYMENTS = st.sampled_from(["Cash", "no charge", "CRE", "disp", "c"])
