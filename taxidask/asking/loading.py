@@ -24,7 +24,7 @@ from taxidask.lake.totals import holder_of
 from taxidask.results import Store
 from taxidask.results.added import THERE
 from taxidask.storage import Storage, default_storage, join
-from taxidask.trips.outcome import raise_failures
+from taxidask.trips.outcome import NO_ROWS, raise_failures
 from taxidask.trips.read import add_up, read_block
 from taxidask.trips.rules import Rules
 from taxidask.trips.schema import REJECT_SCHEMA
@@ -157,7 +157,7 @@ def load_file(
             0,
             rejected,
             outcome.rejects,
-            note=f"none of its {quantity(rows, 'row')} can be kept",
+            note=f"none of its {quantity(rows, 'row')} can be kept" if rows else NO_ROWS,
         )
     about = {"name": name, "month": source.month, "who": who, "rows": rows, "rejected": rejected}
     about["bytes"], about["suffix"] = source.size, _suffix(source)
@@ -230,14 +230,6 @@ def _read(
     for block in source.blocks(RANGE_BYTES):
         for result in read_block(block, storage=storage, rules=rules):
             rows += result.rows
-            tell(
-                {
-                    "rows": result.rows,
-                    "rejected": result.rows - result.kept,
-                    "bytes": result.bytes,
-                    "total_bytes": source.size,
-                }
-            )
             if rows > MOST_ROWS:
                 return None
             tables.append(result.trips)
@@ -249,6 +241,8 @@ def _read(
     if days > MOST_DAYS or any(_too_large(column) for column in trips.columns):
         return None
     rejected = {reason: count for reason, count in rejected.items() if count}
+    # not block by block: what turns out to be too large is read again, by the lake, and counted there
+    tell({"rows": rows, "rejected": rows - trips.num_rows, "bytes": source.size, "total_bytes": source.size})
     return trips, pa.concat_tables(aside), rows, rejected, unreadable
 
 

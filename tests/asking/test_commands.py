@@ -81,6 +81,11 @@ def test_wrong_use_is_told(code, word, arguments, capsys):
     assert word in capsys.readouterr().err
 
 
+def test_a_file_of_no_rows_is_named_as_by_ingest(write, capsys):
+    assert call("trips", "load", write("b.csv", [])) == 3
+    assert "it has a header and no rows" in capsys.readouterr().out
+
+
 def test_a_file_without_a_valid_row_is_a_failure(line, write, capsys):
     path = write("a.csv", [line(fare=900)])
     assert call("trips", "load", path) == 1

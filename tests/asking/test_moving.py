@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -210,7 +211,8 @@ def test_a_larger_file_goes_into_the_lake(store, lake, line, write, monkeypatch)
     loaded = load_file(path, store=store, lake=lake, who="ann", progress=seen.append)
     assert (loaded.place, loaded.rows, loaded.kept, loaded.rejected) == ("lake", 12, 11, {"fare_out_of_range": 1})
     assert loaded.rejects["reason"].tolist() == ["fare_out_of_range"]
-    assert sum(block["rows"] for block in seen) >= 12
+    assert sum(block["rows"] for block in seen) == 12
+    assert sum(block["bytes"] for block in seen) == Path(path).stat().st_size
     assert loaded.url.startswith(f"{lake.url}/uploads/")
     assert load_file(path, store=store, lake=lake, who="ann").place == ""
     assert (count(store, lake), len(lake.trips())) == (11, 11)
