@@ -1,7 +1,7 @@
 """The app: Panel pages of what a run published, out of the store.
 
 Only for itself: adding, calendar, charts, citymap, days, farecharts, farerecord, forms, pages, quoting, reportfile,
-server, shell, snapshot, state, style, told. Tests: tests/app.
+server, shell, snapshot, spool, state, style, told. Tests: tests/app.
 """
 
 from __future__ import annotations

@@ -6,10 +6,8 @@ import asyncio
 import html
 import io
 import logging
-import tempfile
 import threading
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -17,6 +15,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from taxidask.app import style
+from taxidask.app.spool import Arrived, FileInput
 from taxidask.app.state import LOCAL_USER
 from taxidask.asking import FormError, Loaded, add_trip, load_file
 from taxidask.asking.filters import PAYMENTS
@@ -24,15 +23,15 @@ from taxidask.errors import TaxidaskError
 from taxidask.lake import Lake
 from taxidask.runs.stages import rules_of
 from taxidask.trips.schema import PLACES
-from taxidask.words import shortened
+from taxidask.words import command, shortened
 
 if TYPE_CHECKING:
     from taxidask.app.shell import AppPage
 
 log = logging.getLogger(__name__)
 
-LARGEST = 512 << 20
-"""Bytes of a file that may be uploaded; whoever has a larger one has the command."""
+LARGEST = 256 << 20
+"""Bytes of a file that may be uploaded, and that lie in the server's temporary folder meanwhile."""
 LONGEST = 200
 """Letters of a text that is typed."""
 _FIT: dict[str, Any] = {"width": 142, "margin": (6, 4)}  # two beside each other on a phone
@@ -169,10 +168,12 @@ class Upload:
 
     def __init__(self, page: AppPage) -> None:
         self.page = page
-        self.file = pmui.FileInput(
-            label="Choose a file of trips: CSV, .gz, .zst or Parquet of any TLC layout, up to 512 MB",
-            max_file_size=LARGEST,
-            chunk_size=5 << 20,
+        self.file = FileInput(
+            on_piece=self._coming,
+            on_refused=self._refused,
+            label=f"Choose a file of trips: CSV, .gz, .zst or Parquet of any TLC layout, up to {LARGEST >> 20} MiB",
+            uploaded_label="Choose another file of trips",
+            largest=LARGEST,
             sizing_mode="stretch_width",
         )
         self.doing = style.pane(inset=True)
@@ -186,21 +187,19 @@ class Upload:
         self.loaded: Loaded | None = None
         self._read = 0
         self._lock = threading.Lock()
-        self.file.param.watch(self.load, "value")
-        self.card = style.card(
-            "Add a file", self.file, self.doing, self.told, self.reasons, self.rejects
-        )  # fmt: skip
+        self.file.param.watch(self.load, "arrived")
+        self.card = style.card("Add a file", self.file, self.doing, self.told, self.reasons, self.rejects)
 
     async def load(self, *_: Any) -> None:
         """Add the file that was uploaded."""
-        data, name, page = self.file.value, self.file.filename, self.page
-        if data is None or self.file.disabled:
+        arrived, page = self.file.arrived, self.page
+        if arrived is None or self.file.disabled:
             return
         self.file.disabled = True
         self._read = 0
-        self._begin(str(name))
+        self._begin(f"Looking whether {shortened(arrived.name, 200)} is there already", 0)
         try:
-            loaded = await asyncio.to_thread(self._write, data, str(name))
+            loaded = await asyncio.to_thread(self._write, arrived)
         except TaxidaskError as error:
             page.apply(partial(self._say, "error", error.message, error.remedy or ""))
         except Exception as error:
@@ -210,34 +209,44 @@ class Upload:
             page.apply(partial(self._show, loaded))
             await page.refresh()
         finally:
-            del data
             page.apply(self._end)
 
-    def _begin(self, name: str) -> None:
+    def _coming(self, arrived: Arrived, pieces: int) -> None:
+        """Say how much of a file has arrived."""
+        words = f"Uploaded {arrived.bytes / 1e6:,.1f} MB of {shortened(arrived.name, 200)}"
+        self._begin(words, min(100, round(100 * arrived.pieces / max(pieces, 1))))
+
+    def _refused(self, why: str) -> None:
+        self._end()
+        self._say("error", f"The file was not taken: {why}", command("taxidask trips load", "FILE", **self._places()))
+
+    def _places(self) -> dict[str, str]:
+        return {"lake": str(self.page.app.settings.lake), "store": self.page.app.store.url}
+
+    def _begin(self, words: str, share: int) -> None:
         self.told.visible = self.reasons.visible = self.rejects.visible = False
         self.doing.visible = True
-        self._show_progress(0, f"Reading {shortened(name, 200)}")
+        self._show_progress(share, words)
 
     def _end(self) -> None:
         self.doing.visible = False
-        self.file.clear()  # the bytes are let go of
+        if self.file.arrived is not None:
+            self.file.arrived.file.close()  # which deletes it
+        self.file.arrived = None
         self.file.disabled = False
 
-    def _write(self, data: bytes, name: str) -> Loaded:
+    def _write(self, arrived: Arrived) -> Loaded:
         app, user = self.page.app, self.page.user
-        app.write(user, f"add the file {shortened(name, 200)} of {len(data):,} bytes")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "upload"  # what people call a file is no path of ours
-            path.write_bytes(data)
-            loaded = load_file(
-                str(path),
-                store=app.store,
-                lake=Lake(app.settings.lake),
-                name=name,
-                who=user or LOCAL_USER,
-                rules=rules_of(app.settings),
-                progress=self._tell,
-            )
+        app.write(user, f"add the file {shortened(arrived.name, 200)} of {arrived.bytes:,} bytes")
+        loaded = load_file(
+            arrived.file.name,
+            store=app.store,
+            lake=Lake(app.settings.lake),
+            name=arrived.name,
+            who=user or LOCAL_USER,
+            rules=rules_of(app.settings),
+            progress=self._tell,
+        )
         app.forget_all("trips")
         return loaded
 

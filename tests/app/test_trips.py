@@ -163,25 +163,37 @@ def test_a_trip_that_is_wrong_is_said_field_by_field(page):
     assert not any(getattr(field, "error_state", False) for field in page.form.fields.values())
 
 
-def upload(page: Trips, data: bytes, name: str) -> None:
+def upload(page: Trips, data: bytes, name: str, *, pieces: int = 3, order: tuple[int, ...] = (1, 2, 3)) -> list[str]:
+    """Send a file as the browser does, piece by piece; what the visitor is shown meanwhile."""
+    seen: list[str] = []
+    file, size = page.upload.file, -(-len(data) // pieces) or 1
+
     async def choose() -> None:
-        page.upload.file.param.update(value=data, filename=name, mime_type="text/csv")
-        while page.upload.file.value is not None:
+        file._handle_msg({"status": "initializing"})
+        for at in order if data else ():
+            part = data[(at - 1) * size : at * size]
+            about = {"name": name, "chunk": at, "total_chunks": pieces, "mime_type": "text/csv"}
+            file._handle_msg({"status": "upload_event", "data": part, **about})
+            seen.append(page.upload.doing.object)
+        file._handle_msg({"status": "finished"})
+        while file.arrived is not None:
             await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(choose(), 60))
+    return seen
 
 
 def test_a_file_is_added_once_and_tells_what_it_rejected(page, tmp_path):
     data = write(tmp_path / "b.csv", [line(1, fare=33), line(2, fare=33), line(3, fare=900)]).read_bytes()
-    upload(page, data, f"{HOSTILE}.csv")
+    seen = upload(page, data, f"{HOSTILE}.csv")
+    assert [f"value='{share}'" in text for share, text in zip((33, 67, 100), seen, strict=True)] == [True] * 3
     assert "2 trips of 3 rows added to the store" in page.upload.told.object
     assert HOSTILE not in page.upload.told.object
     assert "fare_out_of_range" in page.upload.reasons.object
     assert page.upload.rejects.visible
     rejects = pd.read_csv(page.upload._rejects())
     assert rejects["reason"].tolist() == ["fare_out_of_range"]
-    assert page.upload.file.value is None
+    assert not page.upload.doing.visible
     assert "2 added and not in the lake yet" in page.numbers.object
     upload(page, data, "again.csv")
     assert "nothing added: the same content was added at" in page.upload.told.object
@@ -190,6 +202,25 @@ def test_a_file_is_added_once_and_tells_what_it_rejected(page, tmp_path):
     upload(page, b"what is this?", "x.csv")
     assert "error" in page.upload.told.object
     assert not page.upload.file.disabled
+
+
+@pytest.mark.parametrize(
+    ("data", "order", "why"),
+    [
+        (b"x" * 31, (1, 2, 3), "it has more than 0 MiB"),
+        (b"x" * 30, (1, 3, 2), "its pieces did not arrive in order"),
+        (b"", (), "it is empty"),
+    ],
+)
+def test_a_file_that_is_not_taken_is_named_with_the_command(page, store, data, order, why):
+    page.upload.file.largest = 30
+    upload(page, data, "a.csv", order=order)
+    assert f"The file was not taken: {why}" in page.upload.told.object
+    assert "taxidask trips load" in page.upload.told.object
+    page.upload.file._handle_msg({"status": "error", "error": "the browser's <b> words"})
+    assert "the browser&#x27;s &lt;b&gt; words" in page.upload.told.object
+    assert not page.upload.doing.visible
+    assert not list(store.added_trips())
 
 
 def test_who_may_only_look_finds_no_form(state: AppState, store: Store) -> None:
