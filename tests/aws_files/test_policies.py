@@ -33,8 +33,13 @@ from cloudformation import Template, lines, listed
 
 import taxidask as td
 from taxidask import doctor, replicas
+from taxidask.app import reportfile
+from taxidask.app.quoting import load_fares
 from taxidask.app.snapshot import cell_names, read_curves, read_snapshot
+from taxidask.asking import add_trip, ask_trips, load_file, loading, question
 from taxidask.compute.executors import ThreadExecutor
+from taxidask.runs.ledger import open_run
+from taxidask.runs.look import request_cancel
 from taxidask.storage import backends, default_storage, join
 
 TEMPLATES = ["bucket.yaml", "home.yaml", "platform.yaml", "roles.yaml"]
@@ -279,6 +284,8 @@ def _everything(patch: pytest.MonkeyPatch, bucket: str, table: str, folder: Path
     _as("Worker", doctor._regions)(settings)
     _as("App", doctor._store)(settings)
 
+    _as("App", lambda: _look(settings))()
+    _as("Operator", lambda: _write(patch, settings))()
     lake = td.Lake(settings.lake)
     lake.trips(limit=10)
     lake.rejects()
@@ -289,8 +296,6 @@ def _everything(patch: pytest.MonkeyPatch, bucket: str, table: str, folder: Path
         storage.stat(join(settings.lake, "nothing"))
     storage.write(join(settings.lake, "large"), bytes(13 << 20))
     storage.delete(join(settings.lake, "large"))
-
-    _as("App", lambda: _look(settings.store))()
 
 
 def _compare_regions(lake: str, there: str, table: str, aws: Any) -> None:
@@ -329,41 +334,74 @@ def _quarters() -> dict[str, Any]:
     return {"type": "FeatureCollection", "features": [zone(n, *corner) for n, corner in enumerate(corners, 1)]}
 
 
-def _look(url: str) -> None:
+def _look(settings: td.Settings) -> None:
     """What the app's pages do."""
-    store = td.open_store(url)
+    store, lake = td.open_store(settings.store), td.Lake(settings.lake)
     store.check()
     latest = read_snapshot(store).latest
     for cell in cell_names(latest).values():
         assert len(read_curves(store, latest, cell).expected)
+    assert len(load_fares([lake.url]).names)
+    assert ask_trips(question(fare="20.."), lake=lake, store=store).count
+    assert len(lake.rejects(limit=10))
+    assert reportfile.read(store).startswith(b"%PDF")
+
+
+def _write(patch: pytest.MonkeyPatch, settings: td.Settings) -> None:
+    """What the app's operators do."""
+    store, lake = td.open_store(settings.store), td.Lake(settings.lake)
+    trip = {
+        "pickup_datetime": "2015-03-03 18:30", "dropoff_datetime": "2015-03-03 18:45", "trip_distance": "2.5",
+        "fare_amount": "12", "passenger_count": "1", "pickup_location_id": "1", "dropoff_location_id": "2",
+    }  # fmt: skip
+    assert add_trip(trip, store=store, who="ann")[1]
+    files = td.make_sample("more", start="2015-04", months=2, trips_per_month=300, faults=0.02)
+    for file, most in zip(files, (50_000, 10), strict=True):  # into the store, into the lake
+        patch.setattr(loading, "MOST_ROWS", most)
+        assert load_file(file, store=store, lake=lake, who="ann").kept
+    item, _ = open_run(store, settings.model_copy(update={"slot": "6h"}), None, lambda _: None)
+    request_cancel(store, item["id"])
+
+
+def _allows(folder: Path, pod: str, action: str, on: str) -> bool:
+    """Whether a pod's role lets it; the app's has its operators' rights where it was made with them."""
+    roles = Template(folder / "roles.yaml", OidcIssuer="oidc.example/id/1", AppWrites=str(pod == "Operator").lower())
+    return roles.allows("App" if pod == "Operator" else pod, action, on)
 
 
 def test_each_pod_may_do_what_it_does(folder: Path, calls: Calls) -> None:
-    roles = Template(folder / "roles.yaml", OidcIssuer="oidc.example/id/1")
     denied = sorted(
-        f"{pod}: {action} on {on}" for pod, action, on in calls.asked() if not roles.allows(pod, action, on)
+        f"{pod}: {action} on {on}" for pod, action, on in calls.asked() if not _allows(folder, pod, action, on)
     )
     assert not denied, "\n".join(denied)
 
 
 def test_each_pod_may_do_the_same_in_the_other_region(folder: Path, calls: Calls) -> None:
     """When the home region is out."""
-    roles = Template(folder / "roles.yaml", OidcIssuer="oidc.example/id/1")
     there = {(pod, action, about.replace("us-east-1", "us-west-2")) for pod, action, about in calls.asked()}
-    assert not [call for call in there if not roles.allows(*call)]
+    assert not [call for call in there if not _allows(folder, *call)]
 
 
 def test_no_pod_may_do_what_it_never_does(folder: Path, calls: Calls) -> None:
-    roles = Template(folder / "roles.yaml", OidcIssuer="oidc.example/id/1")
     done = {(pod, action) for pod, action, _ in calls.asked()}
+    as_app = {("App", action) for pod, action in done if pod == "Operator"}
     idle = sorted(
-        f"{role}: {allowed}"
-        for role, statement in roles.statements()
+        f"{role}: {allowed} (AppWrites={writes})"
+        for writes, may in (("false", done), ("true", done | as_app))
+        for role, statement in Template(folder / "roles.yaml", OidcIssuer="o/1", AppWrites=writes).statements()
         if "Resource" in statement
         for allowed in listed(statement["Action"])
-        if (role, allowed) not in done and allowed not in UNUSED
+        if (role, allowed) not in may and allowed not in UNUSED
     )
     assert not idle, "\n".join(idle)
+
+
+def test_the_app_writes_nothing_unless_its_operators_sign_in(folder: Path) -> None:
+    roles = Template(folder / "roles.yaml", OidcIssuer="oidc.example/id/1")
+    actions = {
+        a for name, one in roles.statements() if name == "App" and "Resource" in one for a in listed(one["Action"])
+    }
+    assert actions == {"s3:ListBucket", "s3:GetObject", "dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:Query"}
 
 
 def _in_source() -> set[str]:
