@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import time
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from kube import Kubectl, pod, until
+from browsers import ARGUMENTS, CHROMIUM, needs_chromium
+from kube import Drivers, Kubectl, pod, until
+
+from taxidask.results.summary import volume
 
 VISITOR = "visitor"
 
@@ -134,3 +141,113 @@ def test_a_pod_that_goes_under_requests_fails_no_page_but_its_own(visitor: Kubec
     else:
         assert failed == []
     until(lambda: len(ready(visitor)) >= 2, "the pod that takes its place", 120)
+
+
+WORK = """
+def figures(dask_scheduler):
+    workers = dask_scheduler.workers.values()
+    return {
+        "workers": len(workers),
+        "threads": sum(worker.nthreads for worker in workers),
+        "limit": sum(worker.memory_limit for worker in workers),
+        "processing": sum(len(worker.processing) for worker in workers),
+        "held": sum(task.state == "memory" for task in dask_scheduler.tasks.values()),
+    }
+
+with td.connect(settings(workers=2, cluster_name=NAME), timeout=150) as client:
+    held = client.submit(sum, [1, 2])
+    wait(held)
+    working = [client.submit(time.sleep, 1200, key=f"sleep-{number}", pure=False) for number in range(2)]
+    until(lambda: client.run_on_scheduler(figures)["processing"] == 2, "both workers to be at work")
+    tell(**client.run_on_scheduler(figures), pods=[pod["metadata"]["name"] for pod in client.cluster.pods()])
+    until(lambda: os.path.exists(f"{FOLDER}/scale"), "the page to be read", 120)
+    client.cluster.scale(3)
+    until(lambda: client.run_on_scheduler(figures)["workers"] == 3, "a third worker", 150)
+    tell(**client.run_on_scheduler(figures))
+    until(lambda: os.path.exists(f"{FOLDER}/end"), "the page to be read", 120)
+    del working
+"""
+
+
+@pytest.fixture
+def app_address(cluster: Kubectl) -> Iterator[str]:
+    """Host and port at which a pod of the app answers here."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    forward = cluster.start("port-forward", "service/app", f"{address.rpartition(':')[2]}:80")
+
+    def answers() -> bool:
+        try:
+            return urllib.request.urlopen(f"http://{address}/healthz", timeout=5).status == 200
+        except OSError:
+            return False
+
+    try:
+        until(answers, "the port-forward", 60)
+        yield address
+    finally:
+        forward.kill()
+        forward.communicate()
+
+
+def numbers(page: Any) -> dict[str, tuple[str, str]]:
+    """The key numbers of the page, each with the note below it."""
+    found = page.locator("dl.numbers > div").all_inner_texts()
+    parts = [[line for line in text.splitlines() if line.strip()] for text in found]
+    return {term.title(): (number, note) for term, number, note in (part for part in parts if len(part) == 3)}
+
+
+@needs_chromium
+@pytest.mark.timeout(600)
+def test_the_cluster_page_says_what_the_scheduler_says(
+    cluster: Kubectl, drive: Drivers, name: str, app_address: str, tmp_path: Path
+) -> None:
+    from playwright.sync_api import sync_playwright
+
+    complaints: list[str] = []
+    with sync_playwright() as play:
+        rules = f"--host-resolver-rules=MAP app.taxidask:80 {app_address}"
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, rules])
+        page = browser.new_page(viewport={"width": 1280, "height": 1500})
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto("http://app.taxidask/cluster", timeout=90_000)
+        page.get_by_text("No cluster is up").wait_for(timeout=60_000)
+
+        driver = drive.start(f"NAME, FOLDER = {name!r}, {str(tmp_path)!r}\n{WORK}")
+        told = drive.first(driver)
+        until(lambda: numbers(page).get("Tasks At Work", ("",))[0] == "2", "the page to show both tasks", 60)
+        shown = numbers(page)
+        assert shown["Workers"][0] == str(told["workers"]) == "2"
+        assert shown["Workers"][1].startswith("2 asked for")
+        assert shown["Threads"][0] == str(told["threads"])
+        assert shown["Memory"][1] == f"of {volume(told['limit'])}"
+        assert not shown["Memory"][0].startswith("0 ")
+        assert shown["Results Held"][0] == str(told["held"]) == "1"
+        text = page.locator("body").inner_text()
+        for one in told["pods"]:
+            assert page.get_by_role("cell", name=one, exact=True).count(), text
+        command = f"kubectl -n taxidask port-forward service/{name}-scheduler 8787"
+        assert page.get_by_text(command, exact=True).count() == 1
+        link = page.get_by_role("link", name="http://localhost:8787")
+        assert link.get_attribute("href") == "http://localhost:8787/status"
+        page.screenshot(path=tmp_path / "cluster.png", full_page=True)
+
+        # the link leads somewhere once the port is forwarded, and workers have no token of Kubernetes
+        [forwarded] = [pod for pod in told["pods"] if "scheduler" in pod]
+        look = "import urllib.request as u; print(u.urlopen('http://localhost:8787/status', timeout=20).status)"
+        assert cluster.python(forwarded, look).strip() == "200"
+        token = "import pathlib; print(pathlib.Path('/var/run/secrets/kubernetes.io/serviceaccount/token').exists())"
+        assert cluster.python(told["pods"][-1], token).strip() == "False"
+
+        (tmp_path / "scale").touch()
+        until(lambda: numbers(page)["Workers"][1].startswith("3 asked for"), "the page to show the new scale", 60)
+        assert drive.first(driver)["workers"] == 3
+        until(lambda: numbers(page)["Workers"][0] == "3", "the page to show the third worker", 60)
+
+        (tmp_path / "end").touch()
+        page.get_by_text("No cluster is up").wait_for(timeout=120_000)
+        assert driver.wait(60) == 0, driver.stderr and driver.stderr.read()
+        assert not re.search(r"Workers\s+3", page.locator("body").inner_text())
+        browser.close()
+    assert complaints == []
