@@ -151,7 +151,7 @@ def place_html(place: Place) -> str:
         return text + style.notice("error", place.error.message, place.error.remedy or "")
     one = place.scheduler
     if place.pods is not None:
-        return text + _pods_html(place.pods) + (_workers_html(one) if one is not None else "")
+        return text + _pods_html(place.pods) + (f"<p></p>{_workers_html(one)}" if one is not None else "")
     assert one is not None  # noqa: S101 - else there is an error
     text += (
         f"<p><code>{html.escape(one.address)}</code> · <a href='{html.escape(one.dashboard)}' target='_blank' "
