@@ -132,10 +132,7 @@ class SQLiteStore(Store):
             if create:
                 self._make()
             elif not self._exists():
-                raise StoreError(
-                    f"there is no store at {self.path}",
-                    f"create it: {command('taxidask store create', store=self.url)}",
-                )
+                raise self._is_missing()
             held = _Connection(self.path)
             self._verify(held.opened)
             held.opened.execute("PRAGMA synchronous = NORMAL")
@@ -187,6 +184,9 @@ class SQLiteStore(Store):
             connection.close()
 
     def _verify(self, sql: sqlite3.Connection) -> None:
+        # first the tables, then what they are: another process may be making the store
+        if not sql.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise self._is_missing()
         (application,) = sql.execute("PRAGMA application_id").fetchone()
         (version,) = sql.execute("PRAGMA user_version").fetchone()
         if application != _APPLICATION_ID:
@@ -205,6 +205,11 @@ class SQLiteStore(Store):
             yield
         except sqlite3.Error as error:
             raise self._explain(error) from error
+
+    def _is_missing(self) -> StoreError:
+        return StoreError(
+            f"there is no store at {self.path}", f"create it: {command('taxidask store create', store=self.url)}"
+        )
 
     def _is_folder(self) -> StoreError:
         return StoreError(f"{self.path} is a folder", f"name a file in it: sqlite:///{self.path}/taxidask.db")

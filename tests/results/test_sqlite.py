@@ -194,7 +194,7 @@ def test_reading_makes_no_file(tmp_path):
 def test_an_empty_file_becomes_a_store(tmp_path):
     (tmp_path / "empty.db").touch()
     with open_store(f"sqlite:///{tmp_path}/empty.db") as store:
-        with pytest.raises(StoreError, match="no store of results"):
+        with pytest.raises(StoreError, match="there is no store at"):
             store.check()
         store.create()
         store.check()
