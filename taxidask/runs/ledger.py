@@ -300,8 +300,21 @@ def _refusal(item: dict[str, Any], now: float) -> RunError:
     )
 
 
+def _beats(store: Store, item: dict[str, Any], timeout: float) -> bool:
+    """Whether a driver whose clock is ahead lives: heartbeats of tomorrow say so only by becoming others."""
+    if float(item["heartbeat"]) - time.time() <= timeout:
+        return True
+    deadline = time.monotonic() + timeout
+    while time.monotonic() <= deadline:
+        time.sleep(timeout / 10)
+        if (store.get_run(item["id"]) or item)["heartbeat"] != item["heartbeat"]:
+            return True
+    return False
+
+
 def _start_new(store: Store, settings: Settings) -> dict[str, Any]:
     key = settings_key(settings)
+    silent: set[str] = set()
 
     def rivals(but: str | None = None) -> list[dict[str, Any]]:
         now = time.time()
@@ -309,10 +322,13 @@ def _start_new(store: Store, settings: Settings) -> dict[str, Any]:
             item
             for item in store.list_runs(limit=200)
             if item["settings_key"] == key and item["id"] != but and is_alive(item, settings.heartbeat_timeout, now)
+            if item["id"] not in silent
         ]
 
     for item in rivals():
-        raise _refusal(item, time.time())
+        if _beats(store, item, settings.heartbeat_timeout):
+            raise _refusal(item, time.time())
+        silent.add(item["id"])
     item = keep_sources(store, _new_item(settings))
     if not store.create_run(item):
         raise RunError(f"a run called {item['id']} exists already", "start again")
@@ -333,10 +349,12 @@ def _start_new(store: Store, settings: Settings) -> dict[str, Any]:
 
 
 def _take_over(store: Store, item: dict[str, Any], timeout: float, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """Own `item`, waiting for its driver to be silent long enough; None when that driver finished the run."""
-    give_up = time.monotonic() + 3 * timeout
+    """Own `item`, waiting for its driver to be silent long enough, by its heartbeats or, as its clock may be ahead, by
+    this one's; None when that driver finished the run."""
+    heard = time.monotonic()
+    give_up = heard + 3 * timeout
     said = False
-    while is_alive(item, timeout, time.time()):
+    while is_alive(item, timeout, time.time()) and time.monotonic() <= heard + timeout:
         if not said:
             age = max(0.0, time.time() - float(item["heartbeat"]))
             say(
@@ -350,6 +368,8 @@ def _take_over(store: Store, item: dict[str, Any], timeout: float, say: Callable
         fresh = store.get_run(item["id"])
         if fresh is None:
             raise RunError(f"run {item['id']} is gone from the store", "start anew without --resume")
+        if fresh["heartbeat"] != item["heartbeat"]:
+            heard = time.monotonic()
         item = fresh
     if item["state"] == "done":
         return None

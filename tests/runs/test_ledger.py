@@ -218,6 +218,38 @@ def test_a_clock_that_is_set_back_does_not_lengthen_the_lease(
     assert ledger.should_stop()
 
 
+def test_a_driver_that_died_with_its_clock_ahead_holds_up_nobody(store: Any, settings: Settings) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+    store.update_run(item["id"], {"heartbeat": time.time() + 3600}, expect={})
+    new, mine = open_run(store, settings, None, quiet)
+    assert mine
+    assert new["id"] != item["id"]
+    taken, mine = open_run(store, settings, item["id"], quiet)
+    assert mine
+    assert taken["owner"] != item["owner"]
+    assert float(taken["heartbeat"]) <= time.time()
+
+
+def test_a_driver_that_lives_with_its_clock_ahead_is_left_alone(store: Any, settings: Settings) -> None:
+    item, _ = open_run(store, settings, None, quiet)
+    beating = threading.Event()
+
+    def beat() -> None:
+        while not beating.wait(0.2):
+            store.update_run(item["id"], {"heartbeat": time.time() + 3600}, expect={})
+
+    store.update_run(item["id"], {"heartbeat": time.time() + 3600}, expect={})
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        for resume in (None, item["id"]):
+            with pytest.raises(RunError, match="does this job already"):
+                open_run(store, settings, resume, quiet)
+    finally:
+        beating.set()
+        thread.join()
+
+
 def test_tables_and_descriptions_show_dead_runs(store: Any, settings: Settings) -> None:
     item, _ = open_run(store, settings, None, quiet)
     ledger = Ledger(store, item, 1.2)
