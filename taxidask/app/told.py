@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from taxidask.app import style
 from taxidask.results.summary import lasted, seconds_between, volume
 from taxidask.runs.cost import Cost
 from taxidask.runs.ledger import STAGES
+from taxidask.runs.look import is_watching
 from taxidask.runs.starting import Started
 
 LISTED = 50
@@ -24,6 +26,13 @@ _WORDS = {
     "mape": "mean absolute error, %",
     "coverage": "share in the band",
     "width": "width of the band",
+}
+_WATCH = {
+    "looking": "looks for new files",
+    "waiting": "waits for files",
+    "running": "runs",
+    "stopped": "stopped",
+    "dead": "silent: start it again with taxidask watch",
 }
 _BETTER_LOW = ("mae", "rmse", "mape", "width")
 
@@ -55,6 +64,21 @@ def runs_html(runs: pd.DataFrame, chosen: str | None = None, *, ended: Sequence[
             f"<pre tabindex='0'>{html.escape(words.strip() or 'It said nothing.')}</pre></details>"
         )
     return text
+
+
+def watches_html(watches: Sequence[dict[str, Any]]) -> str:
+    """What is watched for new files, and how far each watch is."""
+    rows = []
+    for one in watches:
+        lives = is_watching(one)
+        state = str(one["state"]) if lives or one["state"] == "stopped" else "dead"
+        waiting = [name.rpartition("/")[2] for name in one.get("waiting") or []]
+        detail = f"waiting until {', '.join(waiting)} stay as they are" if waiting else one.get("error") or ""
+        run = str(one.get("run") or "")
+        link = style.Markup(f"<a href='./runs?run={html.escape(run)}'>{html.escape(run)}</a>") if run else "none yet"
+        heard = f"{_WATCH[state]}, heard of {lasted(max(0.0, time.time() - float(one['heartbeat'])))} ago"
+        rows.append([", ".join(one.get("sources") or []), heard, f"{float(one['every']):g} s", link, detail])
+    return style.table(["Sources", "State", "A look every", "Last run", "Detail"], rows)
 
 
 def run_html(run: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """The `taxidask` command, a module a subject; each adds its commands to the app of `base`.
 
-Only for itself: __main__, ahead, base, clusters, lakes, models, regions, runs, services, trips. Tests:
-tests/test_cli.py.
+Only for itself: __main__, ahead, base, clusters, lakes, models, regions, runs, services, trips, watch.
+Tests: tests/test_cli.py.
 
 Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with something left out (named on standard error), 130 interrupted.
 Results go to standard output, everything said on the way to standard error.
@@ -24,6 +24,7 @@ from taxidask.cli import (  # noqa: F401  (each adds its commands)
     runs,
     services,
     trips,
+    watch,
 )
 from taxidask.cli.base import DONE, FAILED, INTERRUPTED, WRONG_USE, app
 from taxidask.errors import SettingsError, TaxidaskError

@@ -1,6 +1,6 @@
 """How many trips will begin and end where and when: the model that forecasts a cube.
 
-Only for itself: backtest, bands, baselines, calendar, features, forecast, gaps, model, tasks, training, weather.
+Only for itself: backtest, bands, calendar, features, forecast, gaps, model, tasks, training, weather.
 Tests: tests/demand.
 """
 

@@ -21,6 +21,7 @@ from taxidask.results.drawing.maps import DEMAND_DAYS, Maps
 from taxidask.results.keys import CITY, LATEST, Key
 from taxidask.results.paths import no_overlap, path_of, top_level
 from taxidask.results.values import plain
+from taxidask.results.watches import Watches
 from taxidask.units import is_whole
 
 LAYOUT = 3
@@ -30,7 +31,7 @@ Item = dict[str, Any]
 Progress = Callable[[int, int], None]
 
 
-class Store(AddedTrips, Maps, ABC):
+class Store(AddedTrips, Maps, Watches, ABC):
     """Published results: forecasts, counted demand, maps, model cards, metrics, ingest summaries and runs; added trips.
 
     Open one with `open_store`. Opening is cheap and touches nothing; `check` says whether the store can be used, and

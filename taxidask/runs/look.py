@@ -27,6 +27,11 @@ def find(store: Store, run_id: str) -> dict[str, Any]:
     return {**whole(store, item), "state": driver_state(item, _timeout(item), time.time())}
 
 
+def is_watching(told: dict[str, Any]) -> bool:
+    """Whether a watch for new files has been heard of lately."""
+    return told["state"] != "stopped" and time.time() - float(told["heartbeat"]) <= float(told["timeout"])
+
+
 RUN_COLUMNS = ["id", "state", "created", "took", "stage", "trips", "lake", "error"]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from taxidask.compute import connect
 from taxidask.compute.workers import repeated
@@ -17,9 +17,11 @@ from taxidask.progress import say as say_line
 from taxidask.results import Store, open_store
 from taxidask.results.notes import whole
 from taxidask.runs import cost
+from taxidask.runs.drift import hold, look_for_drift, publish_counts
+from taxidask.runs.former import Former, former_run, held, is_there, unchanged
 from taxidask.runs.ledger import STAGES, WHERE, Ledger, open_run, placed, resume_line, unknown_run
 from taxidask.runs.meter import Meter, cores_of
-from taxidask.runs.stages import PIPELINE, Job, former_run, is_there, open_job, unchanged
+from taxidask.runs.stages import PIPELINE, Job, open_job
 from taxidask.settings import Settings, resolve
 from taxidask.storage.requests import take
 from taxidask.trips import Source
@@ -126,8 +128,9 @@ def run(
     *,
     client: Client | None = None,
     resume: str | None = None,
-    refit: bool = False,
+    refit: bool | Literal["drift"] = False,
     progress: bool = True,
+    without: Collection[str] = (),
 ) -> Run:
     """The whole job: ingest, cube, fit, publish, report.
 
@@ -143,9 +146,13 @@ def run(
         are skipped, finished blocks are not read again.
     refit : bool
         Fit and publish also where lake, settings and versions are those of the run that published last. Such a run
-        with nothing new writes its own record only, and says so.
+        with nothing new writes its own record only, and says so. With ``"drift"`` models are kept over new data as long
+        as what they last forecast was about as good as in their backtest, and better than last week's counts; what was
+        counted is published before anything is fitted.
     progress : bool
         Say on standard error what is being done.
+    without : collection of str
+        URLs of sources that are left for another time.
 
     Returns
     -------
@@ -178,7 +185,7 @@ def run(
         settings = _adopt(store, settings, given, str(resume))
     take()  # what this process has asked S3 for until now is not the run's
     # Whatever can be wrong is found before there is a run: one without a driver would hold up the next attempt.
-    lake, storage, found = open_job(settings)
+    lake, storage, found = open_job(settings, without)
     sources = [one for one in found if isinstance(one, Source)]
     cells = lake.choose_space(settings.space, sources).space.cells
     if new:
@@ -211,9 +218,9 @@ def run(
         if client is not None:
             stack.enter_context(meter.follow(client))
         try:
-            refit = refit or bool(item.get("refit"))
-            former = None if refit else former_run(store, settings)
-            kept = unchanged(job, former) if former else set()
+            refit = refit or item.get("refit") or False
+            former = None if refit is True else former_run(store, settings)
+            kept = unchanged(job, former, also_held=refit == "drift") if former else set()
             head = f"run {item['id']}: {quantity(len(sources), 'source')}{beside}, {size / 1e6:,.1f} MB"
             if former and kept >= {stage.name for stage in PIPELINE}:
                 say(f"{head}; lake, settings and versions are those of run {former.id}: nothing new (--refit)")
@@ -221,6 +228,7 @@ def run(
             else:
                 say(f"{head}; estimate: {guess}")
             ledger.note(estimate=guess.to_dict(), refit=refit, dashboard=_dashboard(client))
+            holding: set[str] = set()
             for number, stage in enumerate(PIPELINE, 1):
                 ledger.check()
                 head = f"[{number}/{len(PIPELINE)}] {stage.title}"
@@ -228,8 +236,13 @@ def run(
                 if is_there(job, stage, inputs):
                     say(f"{head}: already there ({ledger.stage(stage.name).get('detail')})")
                     continue
-                if former and stage.name in kept:
-                    ledger.keep_stage(stage.name, former.stage(stage.name), former.id)
+                if former and stage.name in kept | holding:
+                    record = former.stage(stage.name)
+                    ledger.keep_stage(
+                        stage.name,
+                        {**record, "inputs": held(inputs)} if stage.name in holding else record,
+                        record.get("unchanged_since") or former.id,
+                    )
                     say(f"{head}: as in run {former.id} ({ledger.stage(stage.name).get('detail')})")
                     continue
                 if job.client is None and stage.name != "report":
@@ -247,7 +260,9 @@ def run(
                 lost = f"; {quantity(again, 'task')} ran again, as workers were lost" if again else ""
                 say(f"{head}: {result['detail']} in {time.monotonic() - begun:.1f} s{lost}")
                 if former and stage.name == "ingest":
-                    kept = unchanged(job, former)
+                    kept = unchanged(job, former, also_held=refit == "drift")
+                    if "publish" not in kept:
+                        holding = _judge(job, former, hold_models=refit == "drift")
             total = meter.cost()
             ledger.close("done", cost=total.to_dict())
             say(f"run {item['id']}: done in {time.monotonic() - started:.1f} s; cost: {total}")
@@ -261,6 +276,18 @@ def run(
             _close(ledger, "cancelled" if ledger.reason == "cancelled" else "failed", hidden(str(error)))
             raise
     return _to_run(store, ledger.item)
+
+
+def _judge(job: Job, former: Former, *, hold_models: bool) -> set[str]:
+    """Say what became of what was last forecast; the stages that are spared where the models are kept for it."""
+    if hold_models:
+        publish_counts(job)
+    drift = look_for_drift(job.store, job.cube, job.store.get_metrics(former.id, "demand"))
+    if drift is None:
+        return set()
+    job.ledger.note(drift=drift.to_dict())
+    job.say(str(drift))
+    return hold(job, former) if hold_models and drift.earns else set()
 
 
 def _close(ledger: Ledger, state: str, error: str) -> None:

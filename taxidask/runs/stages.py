@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from taxidask.errors import ReportError, RunError, TaxidaskError, TooFewError
 from taxidask.fare import FareModel, fit_and_backtest
 from taxidask.lake import Lake
 from taxidask.results import LAYOUT, Store
-from taxidask.runs.ledger import Ledger, digest, settings_key
+from taxidask.runs.ledger import Ledger, digest
 from taxidask.settings import Settings
 from taxidask.space import AUTO, Space, Zones, space_of, zone_name
 from taxidask.storage import Storage, absolute, default_storage, join
@@ -370,46 +369,6 @@ PIPELINE = (
 )
 
 
-class Former:
-    """The run that published last: what it made is another's too, where that would make the same."""
-
-    def __init__(self, item: dict[str, Any]) -> None:
-        self.id: str = item["id"]
-        self._stages: dict[str, dict[str, Any]] = item["stages"]
-
-    def stage(self, name: str) -> dict[str, Any]:
-        return dict(self._stages.get(name, {}))
-
-
-def former_run(store: Store, settings: Settings) -> Former | None:
-    """The run that published last, if it did the same job."""
-    latest = store.get_latest().get("run")
-    item = store.get_run(latest) if latest else None
-    if item is None or item["state"] != "done" or item["settings_key"] != settings_key(settings):
-        return None
-    age = datetime.now(UTC) - datetime.fromisoformat(item["created"])
-    if store.ttl_days and age.days >= store.ttl_days / 2:
-        return None  # what it published is soon forgotten
-    return Former(item)
-
-
-def is_there(job: Job, stage: Stage, inputs: str) -> bool:
-    """Whether the job's ledger has that stage as done, for these inputs, and what it made is there."""
-    record = job.ledger.stage(stage.name)
-    return (
-        record.get("state") == "done"
-        and record.get("inputs") == inputs
-        and stage.ready(job, record.get("outputs") or {})
-    )
-
-
-def unchanged(job: Job, former: Former) -> set[str]:
-    """The stages of a former run that need not be done again: models and what is published of them, all or none."""
-    past = replace(job, ledger=former)  # type: ignore[arg-type]
-    there = {stage.name for stage in PIPELINE if is_there(past, stage, stage.inputs(past))}
-    return there if there >= {"demand", "fare", "publish"} else there & {"ingest"}
-
-
 def try_report(url: str, storage: Storage) -> None:
     """Raise when the report could not be written: better now than after an hour of work. Leaves nothing behind."""
     path = absolute(url)
@@ -429,12 +388,13 @@ def try_report(url: str, storage: Storage) -> None:
     storage.delete(probe)
 
 
-def open_job(settings: Settings) -> tuple[Lake, Storage, list[Source | Unusable]]:
+def open_job(settings: Settings, without: Collection[str] = ()) -> tuple[Lake, Storage, list[Source | Unusable]]:
     """The lake and the sources of a run; raises before any work when none can be read, or the report not written."""
     storage = default_storage()
     try_report(settings.report, storage)
     lake = Lake(settings.lake, storage=storage)
     found = lake.find(settings.sources, rules=rules_of(settings), space=settings.space)
+    found = [one for one in found if one.url not in without]
     errors = [one.error for one in found if isinstance(one, Unusable)]
     if len(errors) == len(found):
         raise_unusable(errors, len(found))

@@ -105,6 +105,25 @@ def test_a_living_run_shows_its_progress_its_log_and_can_be_cancelled(app: AppSt
     assert page.cancel.disabled  # asked already
 
 
+def test_what_is_watched_is_shown_live(app: AppState) -> None:
+    assert not looked(app).watch_card.visible
+    told = {
+        "owner": "here:1", "sources": [EVIL], "lake": "lake", "every": 300.0, "timeout": 60.0, "state": "waiting",
+        "waiting": [f"trips/{EVIL}"], "run": RUN, "error": None, "heartbeat": time.time(),
+    }  # fmt: skip
+    app.store.put_watch("a", told)
+    app.store.put_watch("b", {**told, "heartbeat": time.time() - 61, "waiting": [], "run": None, "error": "busy; wait"})
+    app.forget("watches")
+    page = looked(app)
+    assert page.watch_card.visible
+    shown = page.watched.object
+    assert "waits for files, heard of" in shown
+    assert "silent: start it again with taxidask watch" in shown
+    assert f"./runs?run={RUN}" in shown
+    assert "busy; wait" in shown
+    assert "<img" not in shown
+
+
 def test_a_run_is_started_from_the_form_and_followed_to_its_item(app: AppState) -> None:
     page = looked(app)
     page._open_form(None)

@@ -86,7 +86,7 @@ def test_every_pod_is_as_restricted_as_can_be(folder: str) -> None:
 def test_only_who_speaks_to_the_api_server_has_a_token() -> None:
     assert all(o["automountServiceAccountToken"] is False for o in documents("base") if o["kind"] == "ServiceAccount")
     with_token = {n for n, t in pod_specs(documents("base")) if t["spec"]["automountServiceAccountToken"]}
-    assert with_token == {"dask-operator", "app", "run", "lab"}
+    assert with_token == {"dask-operator", "app", "run", "lab", "watch"}
     bound = {s["name"] for o in documents("base") if o["kind"].endswith("RoleBinding") for s in o["subjects"]}
     assert bound == {"operator", "driver", "app"}
 
@@ -120,6 +120,12 @@ def test_scheduled_run_neither_overlaps_nor_runs_for_ever() -> None:
     assert {"backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"} <= set(job)
     arguments = job["template"]["spec"]["containers"][0]["args"]
     assert arguments == ["taxidask", "run", "--compute", "kubernetes", "--resume", "last"]
+
+
+def test_the_watch_is_off_until_asked_for_and_alone() -> None:
+    watch = one(documents("base"), "Deployment", "watch")["spec"]
+    assert (watch["replicas"], watch["strategy"]) == (0, {"type": "Recreate"})
+    assert watch["template"]["spec"]["containers"][0]["args"][:2] == ["taxidask", "watch"]
 
 
 def test_app_survives_the_loss_of_a_pod() -> None:

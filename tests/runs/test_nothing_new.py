@@ -17,7 +17,7 @@ from taxidask.backtests import backtest
 from taxidask.cli import main
 from taxidask.report.data import open_run
 from taxidask.results import Store
-from taxidask.runs import pipeline, stages
+from taxidask.runs import former, pipeline, stages
 from taxidask.runs.ledger import placed, settings_key
 from taxidask.runs.look import describe
 from taxidask.storage import default_storage
@@ -99,11 +99,11 @@ def test_a_run_is_done_anew_for_other_settings_versions_sources_and_before_it_is
 
     def kept(job: td.Settings) -> set[str]:
         store = td.open_store(job.store)
-        former = stages.former_run(store, job)
-        if former is None:
+        last = former.former_run(store, job)
+        if last is None:
             return set()
         lake, storage, sources = stages.open_job(job)
-        return stages.unchanged(stages.Job(job, store, lake, storage, sources, None, None, False, print), former)  # type: ignore[arg-type]
+        return former.unchanged(stages.Job(job, store, lake, storage, sources, None, None, False, print), last)  # type: ignore[arg-type]
 
     assert kept(job) == set(ALL)
     assert kept(job.model_copy(update={"workers": 2})) == set(ALL)

@@ -16,7 +16,7 @@ import panel_material_ui as pmui
 from taxidask.app import style
 from taxidask.app.forms import SettingsForm
 from taxidask.app.shell import AppPage
-from taxidask.app.told import LISTED, compared_html, log_html, run_html, runs_html
+from taxidask.app.told import LISTED, compared_html, log_html, run_html, runs_html, watches_html
 from taxidask.errors import SettingsError, TaxidaskError
 from taxidask.results.notes import whole
 from taxidask.runs.ledger import LIVELY
@@ -38,6 +38,7 @@ class Found:
     compared: pd.DataFrame | None = None
     ended: list[tuple[Started, str]] = field(default_factory=list)  # those that came to no run, with their last words
     became: str | None = None  # the run of the process that was started here last
+    watches: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Runs(AppPage):
@@ -67,6 +68,9 @@ class Runs(AppPage):
         self._form_at = pn.Column(sizing_mode="stretch_width", stylesheets=[style.WHOLE])
         self.form_card = style.card("New run", self._form_at, pn.Row(self.start, self.close))
         self.form_card.visible = False
+        self.watched = style.pane(inset=True)
+        self.watch_card = style.card("Watching for new files", self.watched)
+        self.watch_card.visible = False
         self.runs_card = style.card("Runs", self.new, self.why_not, self.table)
         self.run_card = style.card(
             "One run", pn.FlexBox(self.chosen, self.cancel, self.resume, align_items="center"), self.told
@@ -89,7 +93,7 @@ class Runs(AppPage):
         self._show_only()
 
     def cards(self) -> list[Any]:
-        return [self.form_card, self.runs_card, self.run_card, self.log_card, self.compare_card]
+        return [self.form_card, self.watch_card, self.runs_card, self.run_card, self.log_card, self.compare_card]
 
     def _show_only(self, *cards: Any) -> None:
         for card in (self.run_card, self.log_card, self.compare_card):
@@ -110,16 +114,17 @@ class Runs(AppPage):
         if following is not None:
             became = next((item["id"] for item in items if item.get("log") == following.log), None)
         runs = runs_table(items)
+        watches = self.app.shared("watches", store.list_watches, seconds=2)
         run_id, other = asked
         if not run_id and runs.empty:
-            return Found(runs, ended=ended)
+            return Found(runs, ended=ended, watches=watches)
         run_id = run_id or str(runs["id"].iloc[0])
         run = self.app.shared(("run", run_id), lambda: whole(store, find(store, run_id)), seconds=1)
         compared = None
         if other and other != run_id:
             key = ("compared", run_id, other, run["state"])
             compared = self.app.shared(key, lambda: compare_metrics(store, run_id, other), seconds=60)
-        return Found(runs, run, starter.tail(run.get("log")), compared, ended, became)
+        return Found(runs, run, starter.tail(run.get("log")), compared, ended, became, watches)
 
     # -- showing -------------------------------------------------------------------------------------------------------
 
@@ -140,6 +145,8 @@ class Runs(AppPage):
         elif self._stale:
             self.say(None)
         self._stale = False
+        self.watch_card.visible = bool(found.watches)
+        style.put(self.watched, watches_html(found.watches))
         if found.runs.empty:
             self._show_only()
             style.put(self.table, "<p>There is no run yet.</p>")
