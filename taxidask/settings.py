@@ -372,6 +372,16 @@ def _from_environment(environment: dict[str, str]) -> dict[str, str]:
     return values
 
 
+def regions_are_set() -> bool:
+    """Whether a variable or the file may name regions; the other settings are not looked at."""
+    if os.environ.get(f"{PREFIX}REGIONS", "").strip():
+        return True
+    try:
+        return b"regions" in Path(FILE).read_bytes()
+    except OSError:
+        return False
+
+
 def resolve(overrides: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
     """Settings, and for each field the place its value came from."""
     for name in overrides:

@@ -16,6 +16,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from distributed import Client
+    from replica import Pair
 
 # The same examples every time, so that a test fails for who changed something. Others are drawn by hand with
 # --hypothesis-profile=default, which hypothesis's own option loads after this.
@@ -45,6 +46,7 @@ class Aws:
     s3: dict[str, str]
     dynamodb: dict[str, str]
     environment: dict[str, str]
+    root: Path  # of what they keep
 
 
 def _answers(url: str) -> bool:
@@ -59,7 +61,11 @@ def _answers(url: str) -> bool:
 @pytest.fixture(scope="session")
 def aws_servers(shared: Path) -> Aws:
     text = subprocess.run(
-        ["bash", "-c", ". ./env && env -0"], cwd=shared / "aws", check=True, capture_output=True, timeout=30
+        ["bash", "-c", ". ./env && export AWS_ROOT && env -0"],
+        cwd=shared / "aws",
+        check=True,
+        capture_output=True,
+        timeout=30,
     ).stdout.decode()
     env = dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
     servers = [env[name] for name in ("S3_EAST", "S3_WEST", "DYNAMODB_EAST", "DYNAMODB_WEST")]
@@ -71,6 +77,7 @@ def aws_servers(shared: Path) -> Aws:
         dynamodb={"us-east-1": env["DYNAMODB_EAST"], "us-west-2": env["DYNAMODB_WEST"]},
         environment={key: env[key] for key in keys}
         | {"AWS_ENDPOINT_URL_S3": env["S3_EAST"], "AWS_ENDPOINT_URL_DYNAMODB": env["DYNAMODB_EAST"]},
+        root=Path(env["AWS_ROOT"]),
     )
 
 
@@ -90,6 +97,27 @@ def bucket(aws: Aws) -> str:
     name = f"taxidask-{uuid.uuid4().hex[:12]}"
     boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=name)
     return f"s3://{name}"
+
+
+@pytest.fixture
+def pair(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
+    """A fresh bucket in each region behind a link that can be cut, in a process that has not seen a region dark."""
+    import boto3
+    from links import Link
+    from replica import Pair
+
+    from taxidask.storage import regions
+
+    monkeypatch.setattr(regions, "_process", regions.Breakers())
+    name = f"taxidask-{uuid.uuid4().hex[:12]}"
+    for region, bucket in (("us-east-1", name), ("us-west-2", f"{name}-west")):
+        where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        boto3.client("s3", endpoint_url=aws.s3[region], region_name=region).create_bucket(Bucket=bucket, **where)
+    pair = Pair(name, Link(aws.s3["us-east-1"]), Link(aws.s3["us-west-2"]), aws.root)
+    if not pair.folder("west").is_dir():
+        pytest.skip(f"needs the folder of the S3 servers' objects, which is not at {aws.root}")
+    yield pair
+    pair.close()
 
 
 @pytest.fixture

@@ -246,7 +246,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, content = 400 if fault.kind == "throttle" else fault.status, "application/x-amz-json-1.0"
         else:
             status = 503 if fault.kind == "throttle" else fault.status
-            codes = {500: "InternalError", 503: "ServiceUnavailable"}
+            codes = {403: "AccessDenied", 500: "InternalError", 503: "ServiceUnavailable"}
             code = "SlowDown" if fault.kind == "throttle" else codes.get(status, "InternalError")
             data = f"<Error><Code>{code}</Code><Message>played</Message></Error>".encode()
             content = "application/xml"

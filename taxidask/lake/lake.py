@@ -16,19 +16,19 @@ import pyarrow as pa
 from taxidask.errors import LakeError, SettingsError, TaxidaskError
 from taxidask.progress import say
 from taxidask.space import AUTO, Choice, Space, SpaceLike, choose_space
-from taxidask.storage import Storage, absolute, default_storage
+from taxidask.storage import Regions, Storage, absolute, default_storage
 from taxidask.trips.outcome import Ingest, SourceIngest, raise_failures
 from taxidask.trips.rules import Rules, check_rules
 from taxidask.trips.schema import REASONS
 from taxidask.trips.sources import Source, Unusable, survey
 from taxidask.units import is_whole, parse_bytes, slot_seconds_of
-from taxidask.words import escaped, quantity
+from taxidask.words import escaped
 
 from .cube import cube_of
 from .filters import Where
 from .ingest import Driver, OnBlock, shown
 from .layout import Layout, load_space, read_layout, save_space, set_aside, write_layout
-from .listing import known_sources, sources_table
+from .listing import described, known_sources, sources_table
 from .manifest import Manifest, Manifests
 from .parts import GoneError
 from .query import query_rejects, query_trips, to_pandas
@@ -58,6 +58,8 @@ class Lake:
         A folder, ``s3://bucket/key`` or ``memory://name``; it need not exist.
     storage : Storage, optional
         Where the URL is; this process's environment decides by default.
+    regions : Regions, optional
+        AWS regions that have copies of it; by default those of the setting.
 
     Examples
     --------
@@ -68,9 +70,11 @@ class Lake:
     Index: []
     """
 
-    def __init__(self, url: str | os.PathLike[str], *, storage: Storage | None = None) -> None:
+    def __init__(
+        self, url: str | os.PathLike[str], *, storage: Storage | None = None, regions: Regions | None = None
+    ) -> None:
         self.url = absolute(url)
-        self.storage = storage or default_storage()
+        self.storage = storage or default_storage(regions)
         self._manifests = Manifests(self.url, self.storage)
 
     # --- what it is -------------------------------------------------------------------------------------------
@@ -419,21 +423,7 @@ class Lake:
         return remove_source(self._manifests, chosen[0].url)
 
     def __repr__(self) -> str:
-        try:
-            layout = read_layout(self.url, self.storage)
-            if layout is None:
-                return f"Lake {escaped(self.url)}: empty"
-            manifests = self._manifests.counted()
-            space = load_space(self.url, layout.space_key, self.storage)
-        except TaxidaskError as error:
-            return f"Lake {escaped(self.url)}: {error}"
-        kept, rows = sum(one.kept for one in manifests), sum(one.rows for one in manifests)
-        days = [pd.Timestamp(day, unit="us") for one in manifests for day in (one.first, one.last) if day is not None]
-        span = f", {min(days):%Y-%m-%d} to {max(days):%Y-%m-%d}" if days else ""
-        return (
-            f"Lake {escaped(self.url)}: {quantity(len(manifests), 'source')}, {kept:,} trips "
-            f"of {rows:,} rows{span}, slots of {layout.slot_seconds // 60} min, {space!r}"
-        )
+        return f"Lake {escaped(self.url)}: {described(self.url, self.storage, self._manifests)}"
 
     def _repr_html_(self) -> str:
         head = f"<p>{html.escape(repr(self))}</p>"

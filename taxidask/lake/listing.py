@@ -7,14 +7,17 @@ from typing import Any
 
 import pandas as pd
 
-from taxidask.storage import Stat
+from taxidask.errors import TaxidaskError
+from taxidask.storage import Stat, Storage
 from taxidask.trips.eras import Era
 from taxidask.trips.outcome import remarks
 from taxidask.trips.rules import Rules
 from taxidask.trips.schema import REASONS
 from taxidask.trips.sources import Source, month_of
+from taxidask.words import quantity
 
-from .manifest import Manifest, counted, part_id
+from .layout import load_space, read_layout
+from .manifest import Manifest, Manifests, counted, part_id
 
 _COLUMNS: dict[str, str] = {
     "url": "str", "month": "str", "era": "str", "rows": "int64", "kept": "int64", "rejected": "int64",
@@ -73,3 +76,22 @@ def known_sources(manifests: list[Manifest], *, month: str | None, rules: Rules)
         return source if part_id(source, rules) == one.id else None
 
     return known
+
+
+def described(lake: str, storage: Storage, manifests: Manifests) -> str:
+    """What a lake holds, in a line, or why nobody knows."""
+    try:
+        layout = read_layout(lake, storage)
+        if layout is None:
+            return "empty"
+        counting = manifests.counted()
+        space = load_space(lake, layout.space_key, storage)
+    except TaxidaskError as error:
+        return str(error)
+    kept, rows = sum(one.kept for one in counting), sum(one.rows for one in counting)
+    days = [pd.Timestamp(day, unit="us") for one in counting for day in (one.first, one.last) if day is not None]
+    span = f", {min(days):%Y-%m-%d} to {max(days):%Y-%m-%d}" if days else ""
+    return (
+        f"{quantity(len(counting), 'source')}, {kept:,} trips of {rows:,} rows{span}, "
+        f"slots of {layout.slot_seconds // 60} min, {space!r}"
+    )

@@ -1,13 +1,14 @@
 """URLs to bytes: local paths, ``s3://`` and ``memory://`` behind one small interface with conditional writes.
 
-Only for itself: backends, store. Tests: tests/storage.
+Only for itself: backends, failover, store, urls. Tests: tests/storage.
 """
 
 from __future__ import annotations
 
 from taxidask.storage.errors import MissingError, told
 from taxidask.storage.regions import Regions, RegionStatus, regions_of
-from taxidask.storage.store import RangeFile, Stat, Storage, absolute, counted, default_storage, join, scheme
+from taxidask.storage.store import RangeFile, Stat, Storage, counted, default_storage
+from taxidask.storage.urls import absolute, join, scheme
 
 __all__ = [
     "MissingError",

@@ -13,31 +13,28 @@ from typing import Any, BinaryIO
 
 import xxhash
 
-from taxidask.storage.errors import WrongRegionError, service_code
+from taxidask.storage.errors import ConditionLost, WrongRegionError, service_code
 from taxidask.storage.requests import on_send
 
 MIB = 2**20
 READ_PART = 16 * MIB  # a longer range is fetched from S3 over several connections
 WRITE_PART = 64 * MIB  # a larger object goes to S3 as a multipart upload
+TIMEOUTS = 5.0, 60.0  # seconds to connect to S3, and to wait for some bytes of an answer
 
-Entries = list[tuple[str, int, str]]  # path, size and version
+Entries = list[tuple[str, int, str, float]]  # path, size, version and when it was written
 Closed = list[str] | None  # folders further down that may not be listed are added to it instead of raised
-
-
-class ConditionLost(Exception):  # noqa: N818 - not an error: the answer "no" of a conditional write
-    """The object is not in the state a conditional write asked for."""
 
 
 class Backend:
     """One kind of storage. Methods raise what the system below raises; `_call` explains it."""
 
-    def stat(self, path: str) -> tuple[int, str]:
+    def stat(self, path: str) -> tuple[int, str, float]:
         raise NotImplementedError
 
     def list(self, path: str, depth: int | None = None, closed: Closed = None) -> Entries:
         raise NotImplementedError
 
-    def read(self, path: str, start: int, stop: int | None) -> bytes:
+    def read(self, path: str, start: int, stop: int | None, version: str = "") -> bytes:
         raise NotImplementedError
 
     def put(self, path: str, data: bytes | memoryview, *, absent: bool = False, version: str | None = None) -> None:
@@ -50,14 +47,14 @@ class Backend:
 class _Local(Backend):
     """Files: durable (fsync before and after the rename), whole (temporary file and rename), one writer at a time."""
 
-    def stat(self, path: str) -> tuple[int, str]:
+    def stat(self, path: str) -> tuple[int, str, float]:
         return self._version(os.stat(path), path)  # noqa: PTH116
 
     @staticmethod
-    def _version(info: os.stat_result, path: str) -> tuple[int, str]:
+    def _version(info: os.stat_result, path: str) -> tuple[int, str, float]:
         if (info.st_mode & 0o170000) == 0o040000:
             raise IsADirectoryError(errno.EISDIR, "is a directory", path)
-        return info.st_size, f"{info.st_size}-{info.st_mtime_ns}-{info.st_ino}"
+        return info.st_size, f"{info.st_size}-{info.st_mtime_ns}-{info.st_ino}", info.st_mtime
 
     def list(self, path: str, depth: int | None = None, closed: Closed = None) -> Entries:
         found: Entries = []
@@ -90,10 +87,12 @@ class _Local(Backend):
                 except OSError as error:
                     if isinstance(error, FileNotFoundError) and not os.path.islink(file):  # noqa: PTH114
                         continue  # a temporary file that has gone since
-                    found.append((file, 0, ""))  # a link to nothing or to itself: the others are listed all the same
+                    found.append(
+                        (file, 0, "", 0.0)
+                    )  # a link to nothing or to itself: the others are listed all the same
         return found
 
-    def read(self, path: str, start: int, stop: int | None) -> bytes:
+    def read(self, path: str, start: int, stop: int | None, version: str = "") -> bytes:  # noqa: ARG002
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123
             if start:
                 file.seek(start)
@@ -163,9 +162,10 @@ class _Memory(Backend):
 
         return fsspec.filesystem("memory")
 
-    def stat(self, path: str) -> tuple[int, str]:
+    def stat(self, path: str) -> tuple[int, str, float]:
         data = self.read(path, 0, None)
-        return len(data), f"{len(data)}-{xxhash.xxh3_128_hexdigest(data)}"
+        written = self._fs.store[f"/{path}"].modified.timestamp()
+        return len(data), f"{len(data)}-{xxhash.xxh3_128_hexdigest(data)}", written
 
     def list(self, path: str, depth: int | None = None, closed: Closed = None) -> Entries:  # noqa: ARG002
         with self._lock:
@@ -174,7 +174,7 @@ class _Memory(Backend):
             names = [name for name in names if depth is None or name[len(prefix) :].count("/") < depth]
             return [(name.lstrip("/"), *self.stat(name.lstrip("/"))) for name in names]
 
-    def read(self, path: str, start: int, stop: int | None) -> bytes:
+    def read(self, path: str, start: int, stop: int | None, version: str = "") -> bytes:  # noqa: ARG002
         with self._lock:
             data = self._fs.store.get(f"/{path}")
             if data is None:
@@ -196,7 +196,7 @@ class _Memory(Backend):
 class _S3(Backend):
     """An S3 service through s3fs's session and event loop; conditional writes are If-None-Match and If-Match."""
 
-    def __init__(self, endpoint: str | None, region: str | None) -> None:
+    def __init__(self, endpoint: str | None, region: str | None, timeouts: tuple[float, float]) -> None:
         from aiobotocore.session import AioSession
         from s3fs import S3FileSystem
 
@@ -209,8 +209,8 @@ class _S3(Backend):
             # One place retries, `_call`: here a failure comes back at once.
             config_kwargs={
                 "retries": {"total_max_attempts": 1},
-                "connect_timeout": 5,
-                "read_timeout": 60,
+                "connect_timeout": timeouts[0],
+                "read_timeout": timeouts[1],
                 "max_pool_connections": 32,
             },
             skip_instance_cache=True,
@@ -227,7 +227,7 @@ class _S3(Backend):
         bucket, _, key = path.partition("/")
         return bucket, key
 
-    def stat(self, path: str) -> tuple[int, str]:
+    def stat(self, path: str) -> tuple[int, str, float]:
         bucket, key = self._split(path)
         if not key:
             raise IsADirectoryError(errno.EISDIR, "is a bucket", path)
@@ -237,7 +237,8 @@ class _S3(Backend):
             if service_code(error) in ("301", "400", "403", "404"):
                 self._ask(bucket, key, elsewhere=service_code(error) in ("301", "400"))
             raise
-        return head["ContentLength"], _s3_version(head["ContentLength"], head["ETag"])
+        size = head["ContentLength"]
+        return size, _s3_version(size, head["ETag"]), head["LastModified"].timestamp()
 
     def _ask(self, bucket: str, key: str, *, elsewhere: bool) -> None:
         """Raise what a HEAD, whose answer has no body to say it, refused an object for; its own error if nothing."""
@@ -265,26 +266,33 @@ class _S3(Backend):
             for item in page.get("Contents", ()):
                 if not item["Key"].endswith("/"):
                     version = _s3_version(item["Size"], item["ETag"])
-                    found.append((f"{bucket}/{item['Key']}", item["Size"], version))
+                    written = item["LastModified"].timestamp()
+                    found.append((f"{bucket}/{item['Key']}", item["Size"], version, written))
             if not page.get("IsTruncated"):
                 return found
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def read(self, path: str, start: int, stop: int | None) -> bytes:
-        return self._run(self._read, *self._split(path), start, stop)
+    def read(self, path: str, start: int, stop: int | None, version: str = "") -> bytes:
+        try:
+            return self._run(self._read, *self._split(path), start, stop, _matching(version))
+        except OSError as error:
+            if version and service_code(error) in ("PreconditionFailed", "412"):
+                raise ConditionLost from None
+            raise
 
-    async def _read(self, bucket: str, key: str, start: int, stop: int | None) -> bytes:
+    async def _read(self, bucket: str, key: str, start: int, stop: int | None, match: dict[str, str]) -> bytes:
         import asyncio
 
         if stop is None or stop - start <= READ_PART:
             try:
-                answer = await self._get(bucket, key, start, stop)
+                answer = await self._get(bucket, key, start, stop, **match)
             except OSError as error:
                 if service_code(error) in ("InvalidRange", "416"):
                     return b""
                 raise
-            return await answer["Body"].read()
-        first = await self._get(bucket, key, start, start + READ_PART)
+            async with answer["Body"] as body:
+                return await body.read()
+        first = await self._get(bucket, key, start, start + READ_PART, **match)
         size = int(first["ContentRange"].rpartition("/")[2])
         stop = min(stop, size)
         whole = io.BytesIO()
@@ -318,7 +326,7 @@ class _S3(Backend):
         bucket, key = self._split(path)
         match = {"IfNoneMatch": "*"} if absent else {}
         if version is not None:
-            match["IfMatch"] = f'"{version.partition("-")[2]}"'
+            match = _matching(version)
         try:
             if len(data) <= WRITE_PART or match:
                 self._fs.call_s3("put_object", Bucket=bucket, Key=key, Body=bytes(data), **match)
@@ -350,13 +358,13 @@ _AWS_VARIABLES = (
 )
 
 
-def s3(endpoint: str | None, region: str | None) -> _S3:
+def s3(endpoint: str | None, region: str | None, timeouts: tuple[float, float] = TIMEOUTS) -> _S3:
     """The connection of this process: a session and its sockets do not survive a fork."""
     # A hash, so that no secret is kept here.
-    key = (os.getpid(), endpoint, region, hash(tuple(os.environ.get(name) for name in _AWS_VARIABLES)))
+    key = (os.getpid(), endpoint, region, timeouts, hash(tuple(os.environ.get(name) for name in _AWS_VARIABLES)))
     with _S3_LOCK:
         if key not in _S3_OF_PROCESS:
-            _S3_OF_PROCESS[key] = _S3(endpoint, region)
+            _S3_OF_PROCESS[key] = _S3(endpoint, region, timeouts)
         return _S3_OF_PROCESS[key]
 
 
@@ -367,6 +375,10 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def _matching(version: str) -> dict[str, str]:
+    return {"IfMatch": f'"{version.partition("-")[2]}"'} if version else {}
 
 
 def _s3_version(size: int, etag: str) -> str:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import random
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from taxidask.errors import StorageError
+
+T = TypeVar("T")
 
 
 class MissingError(StorageError):
     """Nothing is stored at the URL."""
+
+
+class ConditionLost(Exception):  # noqa: N818 - not an error: the answer "no" of a conditional write
+    """The object is not in the state that a conditional call asked for."""
 
 
 class WrongRegionError(Exception):
@@ -147,6 +156,26 @@ def _cause(error: BaseException) -> tuple[str, str] | None:
 
 def worth_retrying(error: BaseException) -> bool:
     return _cause(error) in (_BUSY, _UNREACHABLE)
+
+
+def retried(fn: Callable[[], T], op: str, url: str, *, needs: int = 0, attempts: int, deadline: float) -> T:
+    """Do something, again where that can help, as long as attempts and seconds last; what is wrong then is explained.
+
+    `needs` is the number of bytes about to be written, for the message of a full disk.
+    """
+    started = time.monotonic()
+    for attempt in range(1, attempts + 1):
+        try:
+            return fn()
+        except (StorageError, ConditionLost):
+            raise
+        except Exception as error:
+            wait = min(0.1 * 2**attempt, 5.0) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries
+            late = time.monotonic() - started + wait > deadline
+            if attempt == attempts or late or not worth_retrying(error):
+                raise explained(error, op, url, needs=needs, attempts=attempt) from error
+            time.sleep(wait)
+    raise AssertionError("unreachable")
 
 
 def explained(error: Exception, op: str, url: str, *, needs: int, attempts: int) -> Exception:

@@ -28,6 +28,7 @@ SERVICES: tuple[Service, ...] = ("s3", "dynamodb")
 FIRST_WAIT, LONGEST_WAIT = 10.0, 120.0  # seconds that a dark region is stepped over, doubled each time it still is
 TRIAL = 10.0  # seconds after which a trial of which nothing was heard is given to another
 BETWEEN_TRIALS = 1.0  # where every region is dark, there is nowhere else to go on
+LEVEL = 30.0  # seconds for which regions that were seen to hold the same are taken to do so
 
 logger = logging.getLogger(__name__)
 
@@ -77,17 +78,22 @@ class Breakers:
     spread: Callable[[], float] = lambda: random.uniform(0.75, 1.0)  # noqa: S311 - not all processes at once
     lock: threading.RLock = field(default_factory=threading.RLock)
     of: dict[tuple[str, str, Service], _Breaker] = field(default_factory=dict)
-    changes: int = 0
-    level: dict[tuple[Any, ...], int] = field(default_factory=dict)  # number of changes when last seen caught up
+    changes: dict[Service, int] = field(default_factory=lambda: dict.fromkeys(SERVICES, 0))
+    level: dict[tuple[Any, ...], float] = field(default_factory=dict)  # until when places are taken to be caught up
 
     def get(self, key: tuple[str, str, Service]) -> _Breaker:
         return self.of.setdefault(key, _Breaker())
 
-    def turn(self, breaker: _Breaker, state: State) -> None:
+    def turn(self, service: Service, breaker: _Breaker, state: State) -> None:
         breaker.state, breaker.since = state, datetime.now(UTC)
-        self.changes += 1
+        self.look_again(service)
 
-    def allows(self, breaker: _Breaker, *, least: float = 0.0) -> bool:
+    def look_again(self, service: Service) -> None:
+        """What was seen caught up may not be any more."""
+        self.changes[service] += 1
+        self.level = {key: until for key, until in self.level.items() if key[0] != service}
+
+    def allows(self, service: Service, breaker: _Breaker, *, least: float = 0.0) -> bool:
         """Whether the caller may ask; whoever is the first to be told so after a wait makes the trial.
 
         With `least`, a trial is due that many seconds after the last one, whatever its wait.
@@ -99,7 +105,7 @@ class Breakers:
         if now < due:
             return False
         if breaker.state == "open":
-            self.turn(breaker, "half-open")
+            self.turn(service, breaker, "half-open")
         breaker.tried, breaker.until = now, now + TRIAL
         return True
 
@@ -196,17 +202,22 @@ class Regions:
         with self._breakers.lock:
             regions = sorted(self.regions, key=lambda region: region.name != self.active.name)
             before = {region.name: self._of(region, service).state for region in regions}
-            chosen = [region for region in regions if self._breakers.allows(self._of(region, service))]
+            chosen = [region for region in regions if self._breakers.allows(service, self._of(region, service))]
             if not chosen:
                 last = min(regions, key=lambda region: self._of(region, service).tried)
-                chosen = [last] if self._breakers.allows(self._of(last, service), least=BETWEEN_TRIALS) else []
+                chosen = [last] if self._breakers.allows(service, self._of(last, service), least=BETWEEN_TRIALS) else []
             return sorted(chosen, key=lambda region: before[region.name] == "closed")
 
     def allows(self, region: Region, service: Service) -> bool:
         """Whether a request may go to this region now; one that is half-open is given to one caller."""
         with self._breakers.lock:
             alone = all(self._of(one, service).state != "closed" for one in self.regions)
-            return self._breakers.allows(self._of(region, service), least=BETWEEN_TRIALS if alone else 0.0)
+            return self._breakers.allows(service, self._of(region, service), least=BETWEEN_TRIALS if alone else 0.0)
+
+    def on_trial(self, region: Region, service: Service) -> bool:
+        """Whether this region was dark and is being tried."""
+        with self._breakers.lock:
+            return self._of(region, service).state == "half-open"
 
     def failed(self, region: Region, service: Service, error: BaseException | str) -> None:
         """A region refused, timed out, or was busy beyond its retries: it is stepped over for a while."""
@@ -220,7 +231,7 @@ class Regions:
             wait = breaker.wait * self._breakers.spread()
             breaker.tried = self._breakers.clock()
             breaker.until = breaker.tried + wait
-            self._breakers.turn(breaker, "open")
+            self._breakers.turn(service, breaker, "open")
         logger.warning(
             "region %s: %s %s, stepped over for %.0f s: %s",
             region.name, service, "is still dark" if again else "is dark", wait, error,
@@ -233,7 +244,7 @@ class Regions:
             if breaker.state != "half-open":  # what was sent before it went dark says nothing of now
                 return
             breaker.error = ""
-            self._breakers.turn(breaker, "closed")
+            self._breakers.turn(service, breaker, "closed")
         logger.warning("region %s: %s answers again", region.name, service)
 
     # --- what they know ---------------------------------------------------------------------------------------
@@ -241,24 +252,30 @@ class Regions:
     def settled(self, service: Service, place: str = "") -> bool:
         """Whether the first region of `order` can be taken at its word.
 
-        That is so while all of them answer and, since the last change of that, were once seen to hold the same: what a
-        region took before it went dark, and what others took meanwhile, is copied some time after it is back. A process
-        that has not looked yet does not know. `place` is what was compared, such as a lake's URL.
+        That is so while all of them answer and, since the last change of that, were seen to hold the same not long ago:
+        what a region took before it went dark, and what others took meanwhile, is copied some time after it is back. A
+        process that has not looked yet does not know. `place` is what was compared, such as a folder's URL.
         """
         with self._breakers.lock:
-            key = self._level_key(service, place)
-            return len(self.regions) == 1 or self._breakers.level.get(key) == self.epoch(service)
+            until = self._breakers.level.get(self._level_key(service, place), -1.0)
+            return len(self.regions) == 1 or (not self._dark(service) and self._breakers.clock() < until)
 
     def epoch(self, service: Service) -> int:
         """A number that changes with any region's state: take it before comparing them, for `caught_up`."""
         with self._breakers.lock:
-            return self._breakers.changes if not self._dark(service) else -1
+            return -1 if self._dark(service) else self._breakers.changes[service]
 
     def caught_up(self, service: Service, epoch: int, place: str = "") -> None:
         """All regions were seen to hold the same of a place, with the `epoch` that was taken before looking."""
         with self._breakers.lock:
             if epoch == self.epoch(service) >= 0:
-                self._breakers.level[self._level_key(service, place)] = epoch
+                self._breakers.level[self._level_key(service, place)] = self._breakers.clock() + LEVEL
+
+    def written(self, service: Service, *places: str) -> None:
+        """Places were written to in one region, and so the others cannot hold the same yet."""
+        with self._breakers.lock:
+            for place in places:
+                self._breakers.level.pop(self._level_key(service, place), None)
 
     def _level_key(self, service: Service, place: str) -> tuple[Any, ...]:
         return service, place, *(_key(region, service) for region in self.regions)
@@ -288,6 +305,8 @@ class Regions:
             for region in (*self.regions[at + 1 :], *self.regions[:at]):
                 if all(self._of(region, service).state == "closed" for service in SERVICES):
                     self.active = region
+                    for service in SERVICES:
+                        self._breakers.look_again(service)
                     break
             else:
                 raise RegionDarkError(

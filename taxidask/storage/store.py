@@ -7,28 +7,25 @@ become :class:`~taxidask.errors.StorageError` with a remedy there, and tests cou
 from __future__ import annotations
 
 import contextlib
+import copy
 import fnmatch
+import functools
 import io
-import os
-import random
 import re
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeVar, cast
 
 from taxidask.credentials import REMEDY, credential_in
 from taxidask.errors import StorageError
-from taxidask.storage.backends import LOCAL, MEMORY, MIB, Backend, Closed, ConditionLost, s3
-from taxidask.storage.errors import MissingError, explained, told, worth_retrying
-
-__all__ = ["MissingError", "Stat", "Storage", "absolute", "counted", "default_storage", "join", "scheme"]
+from taxidask.storage.backends import LOCAL, MEMORY, MIB, Backend, Closed, s3
+from taxidask.storage.errors import ConditionLost, MissingError, retried, told
+from taxidask.storage.failover import Failover
+from taxidask.storage.regions import Regions, regions_of
+from taxidask.storage.urls import absolute, check_bucket, scheme, text_of
 
 T = TypeVar("T")
 _TEMPORARY = re.compile(r"\.tmp-\d+-[0-9a-f]+$")
-# Old buckets have capital letters, underscores and up to 255 characters; what has colons is an access point.
-_BUCKET = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{,253}[A-Za-z0-9])?|arn:aws[a-z-]*:s3[a-z-]*:[A-Za-z0-9:.-]+")
-_LOST_SLASH = re.compile(r"(file|s3[an]?|memory|https?|gs|ftp):/(?!/)", re.IGNORECASE)
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -42,95 +39,19 @@ class Stat:
     url: str
     size: int
     version: str
+    modified: float = field(default=0.0, compare=False)  # seconds since 1970
 
 
 Stats = list[Stat]
 
 
-def scheme(url: str) -> str:
-    """Protocol of a URL: ``file``, ``s3`` or ``memory``.
+def default_storage(regions: Regions | None = None) -> Storage:
+    """Storage set up from this process's environment: the AWS chain, ``AWS_ENDPOINT_URL_S3``, the setting `regions`."""
+    from taxidask.settings import regions_are_set, resolve
 
-    Examples
-    --------
-    >>> scheme("s3://bucket/lake"), scheme("/data/lake")
-    ('s3', 'file')
-    """
-    if told := credential_in(url):
-        raise StorageError(told, REMEDY)
-    match = re.match(r"([a-z][a-z0-9+.-]*)://", url, re.IGNORECASE)
-    name = match.group(1).lower() if match else "file"
-    name = {"s3a": "s3", "s3n": "s3"}.get(name, name)
-    if name not in ("file", "s3", "memory"):
-        raise StorageError(
-            f"{url} is of an unknown kind {name}://", "use a local path, s3://bucket/key or memory://name"
-        )
-    return name
-
-
-def absolute(url: str | os.PathLike[str]) -> str:
-    """One canonical name for a URL or path: an absolute path for local files, the URL itself elsewhere.
-
-    Examples
-    --------
-    >>> absolute("s3://bucket/lake/"), absolute("file:///data/lake"), absolute("/data/../lake")
-    ('s3://bucket/lake', '/data/lake', '/lake')
-    """
-    text = _text(url)
-    if _LOST_SLASH.match(text):
-        raise StorageError(f"{text!a:.100} has one slash after its colon", "write two, as text: a Path keeps one only")
-    kind = scheme(text)
-    if kind == "file":
-        path = re.sub(r"^file://", "", text, flags=re.IGNORECASE)
-        if not path.strip():  # which would be the current folder
-            raise StorageError(f"{text!r} names no file and no folder", "give a path, ./ for the current folder")
-        return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - `..` is resolved, links are not
-    rest = text.split("://", 1)[1]
-    rest = rest.strip("/") if kind == "memory" else rest.rstrip("/")
-    if kind == "s3":
-        _check_bucket(text, rest.split("/", 1)[0])
-    return f"{kind}://{rest}"
-
-
-def _text(url: str | os.PathLike[str]) -> str:
-    """A URL or path as text that a file system or S3 can be asked for."""
-    text = os.fspath(url) if isinstance(url, (str, os.PathLike)) else url
-    remedy = "give text, like trips/2015-01.csv or s3://bucket/key"
-    if not isinstance(text, str):
-        raise StorageError(f"{text!r:.100} is no path or URL", remedy)
-    try:
-        data = text.encode() if "://" in text else os.fsencode(text)
-        wrong = "a zero byte" if b"\0" in data else ""
-    except UnicodeEncodeError as error:
-        wrong = f"the character {text[error.start]!a}, which no file name has"
-    if wrong:
-        raise StorageError(f"{text!a:.100} is no path or URL: it has {wrong}", remedy)
-    return text
-
-
-def _check_bucket(text: str, bucket: str) -> None:
-    if not bucket:
-        raise StorageError(f"{text} names no bucket", "write s3://bucket/key")
-    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
-        raise StorageError(
-            f"{text!a:.100} names the bucket {bucket!a:.70}, which S3 does not allow",
-            "a bucket has 3 to 63 small letters, digits, hyphens and dots, a letter or digit at either end",
-        )
-
-
-def join(url: str, *parts: str) -> str:
-    """Append path parts to a URL.
-
-    Examples
-    --------
-    >>> join("s3://bucket/lake/", "manifests", "a.json")
-    's3://bucket/lake/manifests/a.json'
-    """
-    return "/".join([url.rstrip("/"), *(part.strip("/") for part in parts)])
-
-
-def default_storage() -> Storage:
-    """Storage set up from this process's environment (the AWS chain, ``AWS_ENDPOINT_URL_S3``)."""
-    return Storage()
+    if regions is None and regions_are_set():
+        regions = regions_of(resolve({})[0])
+    return Storage(regions=regions, moves=True)
 
 
 class Storage:
@@ -149,6 +70,12 @@ class Storage:
         How often one call is tried where a retry can help.
     deadline : float
         Seconds after which a call gives up, retries included.
+    regions : Regions, optional
+        Where each URL of home's has counterparts: a region that does not answer is stepped over. Other URLs are as
+        they are without.
+    moves : bool
+        Whether a write goes over to another region when the active one is dark; else it is a RegionDarkError. Where a
+        storage is sent, as to a worker, it stays.
 
     Examples
     --------
@@ -166,6 +93,8 @@ class Storage:
         region: str | None = None,
         attempts: int = 5,
         deadline: float = 120.0,
+        regions: Regions | None = None,
+        moves: bool = False,
     ) -> None:
         if told := credential_in(endpoint or ""):
             raise StorageError(told, REMEDY)
@@ -173,17 +102,40 @@ class Storage:
         self.region = region
         self.attempts = attempts
         self.deadline = deadline
+        self.regions = regions
+        self.moves = moves
+        self._failover = Failover(self, regions) if regions else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "moves": False}
 
     def __repr__(self) -> str:
-        return f"Storage(endpoint={self.endpoint!r}, region={self.region!r})"
+        regions = f", regions={self.regions!r}" if self.regions else ""
+        return f"Storage(endpoint={self.endpoint!r}, region={self.region!r}{regions})"
+
+    def staying(self) -> Storage:
+        """This storage, with its regions, for work that is begun anew when its active region goes dark."""
+        other = copy.copy(self)
+        other._failover = Failover(other, other.regions) if other.regions else None
+        return other
+
+    def settled(self, url: str) -> bool:
+        """Whether nothing newer than what a read of this object or folder gives can be known of in another region."""
+        over = self._over(url)
+        return over is None or over.settled(url)
+
+    def _over(self, url: str) -> Failover | None:
+        """Who sees to a URL that has counterparts in other regions."""
+        over = self._failover
+        return over if over is not None and scheme(text_of(url)) == "s3" and over.covers(url) else None
 
     def _backend(self, url: str) -> tuple[Backend, str]:
-        kind = scheme(_text(url))
+        kind = scheme(text_of(url))
         if kind == "file":
             return LOCAL, absolute(url)
         path = url.split("://", 1)[1]
         if kind == "s3":
-            _check_bucket(url, path.split("/", 1)[0])
+            check_bucket(url, path.split("/", 1)[0])
         return (MEMORY, path.strip("/")) if kind == "memory" else (s3(self.endpoint, self.region), path)
 
     def _call(self, op: str, url: str, fn: Callable[[], T], *, needs: int = 0) -> T:
@@ -191,25 +143,14 @@ class Storage:
 
         `needs` is the number of bytes about to be written, for the message of a full disk.
         """
-        started = time.monotonic()
-        for attempt in range(1, self.attempts + 1):
-            try:
-                return fn()
-            except (StorageError, ConditionLost):
-                raise
-            except Exception as error:
-                wait = min(0.1 * 2**attempt, 5.0) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries
-                late = time.monotonic() - started + wait > self.deadline
-                if attempt == self.attempts or late or not worth_retrying(error):
-                    raise explained(error, op, url, needs=needs, attempts=attempt) from error
-                time.sleep(wait)
-        raise AssertionError("unreachable")
+        return retried(fn, op, url, needs=needs, attempts=self.attempts, deadline=self.deadline)
 
     def stat(self, url: str) -> Stat:
         """Size and version of an object; MissingError where there is none."""
+        if over := self._over(url):
+            return Stat(url, *over.stat(url))
         backend, path = self._backend(url)
-        size, version = self._call("stat", url, lambda: backend.stat(path))
-        return Stat(url, size, version)
+        return Stat(url, *self._call("stat", url, lambda: backend.stat(path)))
 
     def exists(self, url: str) -> bool:
         """Whether an object is at the URL."""
@@ -225,11 +166,14 @@ class Storage:
         With a `depth`, folders further down need not be looked into: 1 is the folder alone. With `closed`, those that
         may not be listed are added to it, and no error.
         """
-        backend, path = self._backend(url)
-        entries = self._call("list", url, lambda: backend.list(path, depth, closed))
+        if over := self._over(url):
+            entries = over.listed(url, depth, closed)
+        else:
+            backend, path = self._backend(url)
+            entries = self._call("list", url, lambda: backend.list(path, depth, closed))
         return [
-            Stat(_named(url, name), size, version)
-            for name, size, version in sorted(entries)
+            Stat(_named(url, name), size, version, modified)
+            for name, size, version, modified in sorted(entries)
             if not _TEMPORARY.search(name)
         ]
 
@@ -247,14 +191,20 @@ class Storage:
         depth = None if "**" in pattern else pattern[len(fixed.rstrip("/")) :].count("/")
         return [stat for stat in self.list(fixed, depth=depth, closed=closed) if expression.fullmatch(stat.url)]
 
-    def read(self, url: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Bytes ``[start, stop)`` of an object, fewer where it ends before."""
-        backend, path = self._backend(url)
+    def read(self, url: str, start: int = 0, stop: int | None = None, *, version: str = "") -> bytes:
+        """Bytes ``[start, stop)`` of an object, fewer where it ends before.
+
+        With a `version`, what several regions have of it is not mixed: from one that has another, nothing is read.
+        """
+        over = self._over(url)
         if stop is not None and stop <= start:
             return b""
+        if over:
+            return over.read(url, start, stop, version)
+        backend, path = self._backend(url)
         return self._call("read", url, lambda: backend.read(path, start, stop))
 
-    def open(self, url: str, *, read_ahead: int = 4 * MIB, size: int | None = None) -> BinaryIO:
+    def open(self, url: str, *, read_ahead: int = 4 * MIB, size: int | None = None, version: str = "") -> BinaryIO:
         """Open an object for reading, seekable.
 
         Parameters
@@ -265,14 +215,18 @@ class Storage:
             Bytes to read at a time; 0 reads exactly the ranges asked for.
         size : int, optional
             Its size, where that is known already: it is not asked for then.
+        version : str
+            The one to read, as in `read`.
         """
-        raw = RangeFile(self, self.stat(url) if size is None else Stat(url, size, ""))
+        raw = RangeFile(self, self.stat(url) if size is None else Stat(url, size, version))
         return cast(BinaryIO, io.BufferedReader(raw, read_ahead) if read_ahead else raw)
 
     def write(self, url: str, data: bytes | memoryview) -> None:
         """Write an object whole or not at all, over whatever was there."""
+        if over := self._over(url):
+            return over.write("write", url, lambda backend, path: backend.put(path, data), len(data))
         backend, path = self._backend(url)
-        self._call("write", url, lambda: backend.put(path, data), needs=len(data))
+        return self._call("write", url, lambda: backend.put(path, data), needs=len(data))
 
     @contextlib.contextmanager
     def writing(self, url: str) -> Iterator[BinaryIO]:
@@ -291,37 +245,44 @@ class Storage:
 
     def create(self, url: str, data: bytes) -> bool:
         """Write an object only where there is none; whether this call wrote it."""
-        backend, path = self._backend(url)
-        return self._conditional("create", url, data, lambda: backend.put(path, data, absent=True))
+        if over := self._over(url):
+            return over.create(url, functools.partial(_conditional, data), len(data))
+        put, (backend, path) = _conditional(data, None, True), self._backend(url)
+        return self._call("create", url, lambda: put(backend, path), needs=len(data))
 
     def replace(self, url: str, data: bytes, version: str) -> bool:
         """Write an object only over the given version of it; whether this call wrote it."""
-        backend, path = self._backend(url)
-        return self._conditional("replace", url, data, lambda: backend.put(path, data, version=version))
-
-    def _conditional(self, op: str, url: str, data: bytes, put: Callable[[], None]) -> bool:
-        tries = 0
-
-        def attempt() -> bool:
-            nonlocal tries
-            tries += 1
-            try:
-                put()
-            except ConditionLost:
-                # An earlier try whose answer got lost may have been the one that wrote.
-                backend, path = self._backend(url)
-                try:
-                    return tries > 1 and backend.read(path, 0, None) == data
-                except FileNotFoundError:  # removed since: the condition is lost all the same
-                    return False
-            return True
-
-        return self._call(op, url, attempt, needs=len(data))
+        if over := self._over(url):
+            return over.replace(url, version, functools.partial(_conditional, data), len(data))
+        put, (backend, path) = _conditional(data, version, False), self._backend(url)
+        return self._call("replace", url, lambda: put(backend, path), needs=len(data))
 
     def delete(self, url: str) -> None:
         """Remove an object; nothing happens where there is none."""
+        if over := self._over(url):
+            return over.write("delete", url, lambda backend, path: backend.delete(path))
         backend, path = self._backend(url)
-        self._call("delete", url, lambda: backend.delete(path))
+        return self._call("delete", url, lambda: backend.delete(path))
+
+
+def _conditional(data: bytes, version: str | None, absent: bool) -> Callable[[Backend, str], bool]:
+    """A write over a version or where nothing is, which may be tried again; whether it wrote."""
+    tries = 0
+
+    def put(backend: Backend, path: str) -> bool:
+        nonlocal tries
+        tries += 1
+        try:
+            backend.put(path, data, absent=absent, version=version)
+        except ConditionLost:
+            # An earlier try whose answer got lost may have been the one that wrote.
+            try:
+                return tries > 1 and backend.read(path, 0, None) == data
+            except FileNotFoundError:  # removed since: the condition is lost all the same
+                return False
+        return True
+
+    return put
 
 
 class RangeFile(io.RawIOBase):
@@ -355,7 +316,7 @@ class RangeFile(io.RawIOBase):
 
     def range(self, start: int, stop: int) -> bytes:
         """Bytes ``[start, stop)``, wherever they come from."""
-        return self._storage.read(self._stat.url, start, stop)
+        return self._storage.read(self._stat.url, start, stop, version=self._stat.version)
 
     def readall(self) -> bytes:
         return self.read()

@@ -42,7 +42,7 @@ def read_parquet(
     schema = trip_schema(columns)
     given = False
     try:
-        with storage.open(source.url, size=source.size) as file:
+        with storage.open(source.url, size=source.size, version=source.version) as file:
             # texts as numbers of different ones: a long one that every row has is held once
             table = pq.ParquetFile(file)
             words = [field.name for field in table.schema_arrow if is_text(field.type)]

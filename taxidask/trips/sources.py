@@ -281,15 +281,15 @@ def look_at(stat: Stat, *, storage: Storage, month: str | None = None) -> Source
         stat = storage.stat(url)
     if stat.size == 0:
         raise SourceError(f"{url} is empty (0 bytes)", "download it again")
-    head = storage.read(url, 0, min(stat.size, HEAD_BYTES))
+    head = storage.read(url, 0, min(stat.size, HEAD_BYTES), version=stat.version)
     month = month or month_of(url)
     if head.startswith(b"PAR1"):
-        return Source(url, stat.size, stat.version, month, _parquet_era(url, stat.size, storage), "parquet", None, 0)
+        return Source(url, stat.size, stat.version, month, _parquet_era(stat, storage), "parquet", None, 0)
     for magic, (what, remedy) in _FOREIGN.items():
         if head.startswith(magic):
             raise SourceError(f"{url} is {what}", remedy)
     compression = compression_of(head)
-    text, ended = _beginning(_Pieces(url, stat.size, storage, head), compression)
+    text, ended = _beginning(_Pieces(stat, storage, head), compression)
     for magic, (what, _) in {b"PAR1": ("Parquet", ""), **_FOREIGN}.items():
         if compression and text.startswith(magic):
             raise SourceError(f"{url} is {what} inside {compression}", "unpack it")
@@ -300,15 +300,16 @@ def look_at(stat: Stat, *, storage: Storage, month: str | None = None) -> Source
 class _Pieces:
     """A file's bytes from its beginning, the first of which are there already; each piece larger than the last."""
 
-    def __init__(self, url: str, size: int, storage: Storage, head: bytes) -> None:
-        self.url, self.size, self.at = url, size, 0
+    def __init__(self, stat: Stat, storage: Storage, head: bytes) -> None:
+        self.url, self.size, self.version, self.at = stat.url, stat.size, stat.version, 0
         self._storage = storage
         self._piece, self._start = head, 0
 
     def read_into(self, view: memoryview) -> int:
         if self.at == self._start + len(self._piece) and self.at < self.size:
             stop = min(self.at + min(4 * len(self._piece), RANGE_BYTES), self.size)
-            self._piece, self._start = self._storage.read(self.url, self.at, stop), self.at
+            self._start = self.at
+            self._piece = self._storage.read(self.url, self.at, stop, version=self.version)
         piece = self._piece[self.at - self._start :][: len(view)]
         view[: len(piece)] = piece
         self.at += len(piece)
@@ -335,9 +336,10 @@ def _beginning(pieces: _Pieces, compression: str | None) -> tuple[bytes, bool]:
         text += bytes(min(7 * filled, LONGEST_ROW + HEAD_BYTES - filled))
 
 
-def _parquet_era(url: str, size: int, storage: Storage) -> Era:
+def _parquet_era(stat: Stat, storage: Storage) -> Era:
+    url = stat.url
     try:
-        with storage.open(url, size=size) as file:
+        with storage.open(url, size=stat.size, version=stat.version) as file:
             schema = pq.read_schema(file)
     except (OSError, ValueError) as error:
         raise SourceError(f"{url} is no readable Parquet file: {error}", "download it again") from error

@@ -40,7 +40,7 @@ class RangeReader:
     """
 
     def __init__(self, block: Block, storage: Storage, *, start: int, hashed: bool = True) -> None:
-        self.url, self.size = block.source.url, block.source.size
+        self.url, self.size, self.version = block.source.url, block.source.size, block.source.version
         self.start, self.stop, self.at = block.start, block.stop, start
         self.content: list[str] = []
         self._storage, self._hashed = storage, hashed
@@ -71,7 +71,7 @@ class RangeReader:
                 # to the next border of the hash's ranges: few requests, each of them whole
                 border = self.at - self.at % RANGE_BYTES + RANGE_BYTES
                 stop = min(border, self.size) if self.at < self.stop else min(self.at + _BEYOND_BYTES, self.size)
-                self._piece = memoryview(self._storage.read(self.url, self.at, stop))
+                self._piece = memoryview(self._storage.read(self.url, self.at, stop, version=self.version))
             count = min(want, len(self._piece))
             view[:count] = self._piece[:count]
             self._piece = self._piece[count:]

@@ -116,8 +116,8 @@ def test_a_file_deleted_while_it_is_read(tmp_path, pristine, monkeypatch):
     gone.write_bytes(Path(pristine[0]).read_bytes() * 3)
     read = Storage.read
 
-    def deleting(self, url, start=0, stop=None):
-        data = read(self, url, start, stop)
+    def deleting(self, url, start=0, stop=None, **version):
+        data = read(self, url, start, stop, **version)
         if url == str(gone):
             gone.unlink(missing_ok=True)
         return data

@@ -12,7 +12,7 @@ import pytest
 
 from taxidask.errors import StorageError
 from taxidask.storage import MissingError, Storage, absolute, counted, join, scheme
-from taxidask.storage import store as storage_module
+from taxidask.storage import errors as storage_module
 
 KINDS = ["file", "memory", "s3"]
 

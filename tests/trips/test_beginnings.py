@@ -110,7 +110,7 @@ def test_only_as_much_is_read_as_tells_the_layout():
     storage = Storage()
     asked = []
     read = storage.read
-    storage.read = lambda url, *span: asked.append(span) or read(url, *span)  # type: ignore[method-assign]
+    storage.read = lambda url, *span, version: asked.append(span) or read(url, *span, version=version)  # type: ignore[method-assign]
     text = (HEADER + ROWS * 100).encode()
     for name, raw in {"a.csv": text, "b.csv": (HEADER + "x" * 100_000 + "\n").encode() + text}.items():
         storage.write(f"memory://beginnings/{name}", raw)
@@ -130,7 +130,7 @@ def test_a_storage_that_fails_while_a_file_is_unpacked_is_said_as_that():
     storage.write(url, zstd((HEADER + ROWS).encode()))
     [source] = find_sources(url, storage=storage)
 
-    def fail(*_):
+    def fail(*_, version):
         raise FailingError
 
     storage.read = fail  # type: ignore[method-assign]
