@@ -362,6 +362,14 @@ class DynamoDBStore(Store):
         request = {"Item": wire.encode_item(item), "ConditionExpression": free}
         return self._conditional("put_item", {(name,): value for name, value in item.items()}, request)
 
+    def bring(self, item: Item, *, over: Item | None) -> bool:
+        """Put what another region has, stamp and all, over what was seen here; whether that was still so."""
+        request: dict[str, Any] = {"Item": wire.encode_item(item), "ConditionExpression": "attribute_not_exists(pk)"}
+        if over is not None:
+            request["ConditionExpression"] = f"{wire.STAMP} = :seen"
+            request["ExpressionAttributeValues"] = wire.encode_item({":seen": wire.stamp_of(over)})
+        return self._conditional("put_item", {}, request)
+
     def _conditional(self, operation: str, changes: dict[tuple[str, ...], Any], request: dict[str, Any]) -> bool:
         with self._explained(_camel(operation)):
             try:

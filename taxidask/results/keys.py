@@ -15,6 +15,7 @@ partition key (pk)                    sort key (sk)         item
 ``ingest#<lake>``                     ``<sha256 of URL>``   what ingesting one source found
 ``latest``                            ``latest``            what the Overview shows first
 ``runs``                              ``20160201T…-ab12cd`` a run; ids sort by time
+``runs#stop``                         as ``runs``           whom of its drivers a run was asked to stop
 ``trips#<day>``                       ``<time>#<digest>``   a trip that was added and is not in the lake yet
 ``added#days``                        ``2016-02-01``        a day that had added trips
 ``added#loads``                       ``<content>``         a file of added trips: who, when, how far
@@ -126,6 +127,11 @@ def ingest_key(lake_url: str, url: str) -> Key:
 def run_key(run: str) -> Key:
     """A run's row."""
     return Key(RUNS, part(run))
+
+
+def stop_key(run: str) -> Key:
+    """Of a run in several regions, that it was asked to stop."""
+    return Key(f"{RUNS}#stop", part(run))
 
 
 def trips_pk(day: str) -> str:

@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, quote, unquote
 from taxidask.credentials import REMEDY, credential_in
 from taxidask.errors import StorageError, StoreError
 from taxidask.results.store import Store
-from taxidask.storage import absolute
+from taxidask.settings import Region, regions_are_set, resolve
+from taxidask.storage import Regions, absolute, regions_of
 
 _FORMS = "write it as sqlite:///taxidask.db, sqlite:////folder/taxidask.db, or dynamodb://table?region=us-east-1"
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
@@ -25,6 +26,7 @@ def open_store(
     endpoint: str | None = None,
     region: str | None = None,
     ttl_days: float | None = None,
+    regions: Regions | None = None,
 ) -> Store:
     """Open a store of results. This is cheap and touches nothing yet: `Store.check` does.
 
@@ -37,6 +39,9 @@ def open_store(
         Of DynamoDB; by default as AWS's own tools choose them.
     ttl_days : float, optional
         Forget forecasts, metrics and runs so many days after their run began. None keeps them.
+    regions : Regions, optional
+        Where the table has replicas: a region that does not answer is stepped over. By default as the setting `regions`
+        says. A store whose URL names another region or endpoint than home's stands by itself, as does SQLite.
 
     Examples
     --------
@@ -74,11 +79,28 @@ def open_store(
         path = _sqlite_path(place, str(url))
         return SQLiteStore(path, url=f"sqlite:///{quote(str(path))}{suffix}", **options)
     from taxidask.results.dynamodb import DynamoDBStore
+    from taxidask.results.explain import in_region
 
     table = place.rstrip("/")
     if not _TABLE.fullmatch(table):
         raise StoreError(f"{table!r} in {url!r} is no name of a table", "use 3 to 255 of letters, digits, _ . and -")
-    return DynamoDBStore(table, url=f"dynamodb://{table}{suffix}", **options)
+    full = f"dynamodb://{table}{suffix}"
+    if regions is None and regions_are_set():
+        regions = regions_of(resolve({})[0])
+    if regions is None or not _is_home(regions.home, options):
+        return DynamoDBStore(table, url=full, **options)
+    from taxidask.results.regional import PATIENCE, RegionalStore
+
+    stores = {}
+    for one in regions.regions:
+        here = {**options, "region": one.name, "endpoint": one.dynamodb_endpoint}
+        stores[one.name] = DynamoDBStore(table, url=in_region(full, one.name), patience=PATIENCE, **here)
+    return RegionalStore(stores, regions, url=full)
+
+
+def _is_home(home: Region, options: dict[str, Any]) -> bool:
+    """Whether a table with these options is home's, and so has replicas."""
+    return options.get("region", home.name) == home.name and (options.get("endpoint") in (None, home.dynamodb_endpoint))
 
 
 def _number(value: Any, name: str, url: str) -> float:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ from taxidask.results.paths import no_overlap, path_of, top_level
 from taxidask.results.values import plain
 from taxidask.results.watches import Watches
 from taxidask.units import is_whole
+
+if TYPE_CHECKING:
+    from taxidask.storage import Regions
 
 LAYOUT = 3
 """Of what is published: what is there in another is not all that is read, and has to be published again."""
@@ -51,6 +54,7 @@ class Store(AddedTrips, Maps, Watches, ABC):
     """
 
     url: str
+    regions: Regions | None = None
     cost_class: str = "free of charge"
     _readers = 1
     """Queries that are worth asking at a time."""
@@ -89,6 +93,10 @@ class Store(AddedTrips, Maps, Watches, ABC):
     @abstractmethod
     def close(self) -> None:
         """Give back connections; the store may be used again afterwards."""
+
+    def staying(self) -> Store:
+        """This store for work that is begun anew in another region when its active one goes dark: no write moves."""
+        return self
 
     @property
     def usage(self) -> dict[str, float]:
@@ -343,6 +351,10 @@ class Store(AddedTrips, Maps, Watches, ABC):
         if ("id",) in paths:
             raise StoreError(f"an update of run {run} changes its id", "create a new run instead")
         return self._update(keys.run_key(run), paths, expected)
+
+    def ask_to_stop(self, run: str, item: Mapping[str, Any]) -> bool:
+        """Ask the driver of a run to stop; False where the run is not in the state any more that `item` says."""
+        return self.update_run(run, {"cancel": True}, expect={"state": item["state"]})
 
     def list_runs(self, limit: int = 50, *, before: str | None = None) -> list[dict[str, Any]]:
         """Runs, newest first: at most `limit`, older than the id `before` if one is given."""

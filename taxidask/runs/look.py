@@ -96,7 +96,7 @@ def request_cancel(store: Store, run_id: str) -> str:
     item = find(store, run_id)
     run_id = item["id"]
     if item["state"] in LIVELY:
-        if not store.update_run(run_id, {"cancel": True}, expect={"state": item["state"]}):
+        if not store.ask_to_stop(run_id, item):
             return f"run {run_id} ended at this moment"
         return f"run {run_id} will stop before its next block"
     if item["state"] == "dead":
