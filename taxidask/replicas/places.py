@@ -128,7 +128,9 @@ def _lake_in(known: Regions, region: Region, lake: str) -> str:
 def _store_in(region: Region, url: str) -> DynamoDBStore | None:
     if not url.startswith("dynamodb://"):
         return None
-    return cast(DynamoDBStore, open_store(url, region=region.name, endpoint=region.dynamodb_endpoint))
+    store = open_store(url, region=region.name, endpoint=region.dynamodb_endpoint)
+    # where the process's own settings name regions, too, it is a store of all of them
+    return cast(DynamoDBStore, getattr(store, "_stores", {region.name: store})[region.name])
 
 
 def look(places: Sequence[Place], settings: Settings) -> list[State]:

@@ -13,6 +13,9 @@ import pytest
 import yaml
 from cloudformation import Template
 
+from taxidask.settings import Region
+from taxidask.storage.regions import Regions
+
 ROOT = Path(__file__).resolve().parents[2]
 SECTION = re.search(r"(?ms)^## On EKS\n(.*?)^## ", (ROOT / "README.md").read_text())[1]  # type: ignore[index]
 COMMANDS = "\n".join(re.findall(r"(?ms)^```bash\n(.*?)^```", SECTION))
@@ -81,6 +84,10 @@ def test_the_overlay_names_what_the_templates_make() -> None:
     there = Template(ROOT / "k8s" / "aws" / "bucket.yaml", region=other["name"]).resources("AWS::S3::Bucket")
     assert home == {"name": settings["AWS_DEFAULT_REGION"]}
     assert other["lake"] == f"s3://{there['Bucket']['BucketName']}/lake"
+    regions = Regions([Region(**home, lake=settings["TAXIDASK_LAKE"]), Region(**other)])
+    for name in ("SOURCES", "LAKE", "REPORT"):  # each has a counterpart in the other bucket
+        url = settings[f"TAXIDASK_{name}"]
+        assert regions.counterpart(url, regions.regions[1]) == url.replace(bucket, there["Bucket"]["BucketName"])
 
 
 @pytest.mark.parametrize(("home", "other"), [("us-east-1", "us-west-2"), ("us-west-2", "us-east-1"), ("a", "b")])

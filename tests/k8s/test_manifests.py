@@ -139,7 +139,7 @@ def test_app_survives_the_loss_of_a_pod() -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_overlay_names_both_regions_for_doctor(overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overlay_names_both_regions(overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given = one(documents(f"overlays/{overlay}"), "ConfigMap", "taxidask")["data"]
     for key in ("TAXIDASK_LAKE", "TAXIDASK_REGIONS"):
         monkeypatch.setenv(key, given[key])
@@ -147,6 +147,8 @@ def test_overlay_names_both_regions_for_doctor(overlay: str, monkeypatch: pytest
     assert (home.name, home.lake) == (given["AWS_DEFAULT_REGION"], None), "the home region has the lake"
     assert other.name == "us-west-2"
     assert other.lake not in (None, given["TAXIDASK_LAKE"])
+    covered = [given[f"TAXIDASK_{name}"].rstrip("/") for name in ("SOURCES", "REPORT")]
+    assert all(any(f"{url}/".startswith(f"{place}/") for place in other.places) for url in covered)
 
 
 @pytest.mark.program("kubectl")
