@@ -205,10 +205,11 @@ def _identity(settings: Settings) -> str:  # noqa: ARG001 - all checks are calle
 
 def _regions(settings: Settings) -> str:
     """An object beside the lake in every region, and wherever else the lake is; all are tried, whichever fails."""
+    from taxidask.replicas import lake_in
     from taxidask.storage import Storage
 
     places = [
-        (f"{region.name}: ", Storage(endpoint=region.s3_endpoint, region=region.name), region.lake or settings.lake)
+        (f"{region.name}: ", Storage(endpoint=region.s3_endpoint, region=region.name), lake_in(settings, region))
         for region in settings.regions
     ]
     if settings.lake not in [lake for *_, lake in places]:

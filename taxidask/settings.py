@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from taxidask.counterparts import mismatch
 from taxidask.credentials import REMEDY, credential_in
 from taxidask.errors import SettingsError, TaxidaskError
 from taxidask.progress import say
@@ -216,6 +217,7 @@ class Settings(BaseModel):
         default=[],
         description="AWS regions, home first: each its name, places ({home's URL: its URL}) or lake, and endpoints.",
     )
+    active_region: str | None = Field(default=None, description="Region that is written to (default: home).")
 
     @field_validator("*")
     @classmethod
@@ -323,6 +325,8 @@ class Settings(BaseModel):
                 f"no number of passengers is kept: {given('min_passengers')} is above {given('max_passengers')}",
                 "min_passengers must be at most max_passengers",
             )
+        if wrong := mismatch(self.regions, lake=self.lake, active=self.active_region):
+            raise _refused(f"regions: {wrong[0]}", wrong[1])
         return self
 
     @model_validator(mode="wrap")

@@ -35,7 +35,7 @@ def lakes(aws: Any, bucket: str, there: str, tmp_path: Path, monkeypatch: pytest
     """The lakes of both regions; the environment is that of a pod that knows them."""
     regions = [
         {"name": "us-east-1"},
-        {"name": "us-west-2", "lake": f"{there}/lake", "s3_endpoint": aws.s3["us-west-2"]},
+        {"name": "us-west-2", "places": {bucket: there}, "s3_endpoint": aws.s3["us-west-2"]},
     ]
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "count.nbc").touch()
@@ -71,8 +71,9 @@ def test_worker_tries_both_regions_and_its_scheduler(
     assert found["scheduler"].found == f"{dask_cluster.scheduler_address} answers; 1 worker"
 
 
-def test_one_region_that_fails_hides_nothing_of_the_other(lakes: tuple[str, str]) -> None:
-    found = looked(lake="s3://no-such-bucket/lake")
+def test_one_region_that_fails_hides_nothing_of_the_other(lakes: tuple[str, str], aws: Any, there: str) -> None:
+    other = {"name": "us-west-2", "places": {"s3://no-such-bucket": there}, "s3_endpoint": aws.s3["us-west-2"]}
+    found = looked(lake="s3://no-such-bucket/lake", regions=[{"name": "us-east-1"}, other])
     for subject in ("s3", "lake"):
         assert not found[subject].ok
         assert "no-such-bucket" in found[subject].found

@@ -16,7 +16,8 @@ _spec.loader.exec_module(house)
 
 # fmt: off
 FROM_THE_GROUND = (
-    "credentials", "words", "errors", "lazy", "units", "clock", "compiled", "progress", "tariff", "settings", "storage",
+    "credentials", "words", "errors", "lazy", "units", "clock", "compiled", "progress", "tariff", "counterparts",
+    "settings", "storage",
     "space", "sample", "models", "cube", "compute", "trips", "lake", "demand", "fare", "backtests", "results",
     "replicas", "asking", "report", "runs", "doctor", "app", "cli",
 )

@@ -114,6 +114,21 @@ def test_no_call_takes_an_empty_url_for_the_current_folder() -> None:
     assert not list(Path().iterdir())
 
 
+_HOME = {"name": "a"}
+
+
+def test_regions_that_fit_are_taken() -> None:
+    other = {"name": "b", "places": {"s3://e": "s3://w"}}
+    for lake in ("s3://e/lake", "s3://e", "lake"):  # one of this machine has no copies
+        assert td.Settings(lake=lake, regions=[_HOME, other], active_region="b").regions[1].name == "b"
+    same = {"name": "b", "places": {"s3://e": "s3://e"}, "s3_endpoint": "http://127.0.0.1:9102"}
+    td.Settings(lake="s3://e/lake", regions=[_HOME, same])
+    pair = [{"name": "a", "lake": "s3://e/lake/"}, {"name": "b", "lake": "s3://w/lake"}]
+    td.Settings(lake="s3://e/lake", regions=pair)
+    with pytest.raises(td.TaxidaskError, match="b has no counterpart of the lake s3://scratch/lake"):
+        td.Settings(lake="s3://scratch/lake", regions=pair)
+
+
 def test_lists_in_variables_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAXIDASK_SOURCES", '["a.csv", "b.csv"]')
     monkeypatch.setenv("TAXIDASK_REGIONS", '[{"name": "us-east-1", "lake": "s3://east/lake"}]')
@@ -141,6 +156,23 @@ def test_lists_in_variables_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"west": -73.0}, "the wrong way round"),
         ({"idle_timeout": "soon"}, "no length of time"),
         ({"regions": "[{"}, "regions from argument"),
+        ({"regions": [{"name": "a"}, {"name": "a"}]}, "there are two regions called 'a'"),
+        ({"regions": [_HOME, {"name": "b"}], "lake": "s3://e/lake"}, "b has no counterpart of the lake s3://e/lake"),
+        (
+            {"regions": [_HOME, {"name": "b", "places": {"s3://e/la": "s3://w"}}], "lake": "s3://e/lake"},
+            "b has no counterpart of the lake s3://e/lake, only of s3://e/la",
+        ),
+        (
+            {"regions": [_HOME, {"name": "b", "places": {"s3://e": "s3://w"}}], "lake": "s3://w/lake"},
+            "the lake s3://w/lake is b's, which is not the first of regions",
+        ),
+        (
+            {"regions": [_HOME, {"name": "b", "places": {"s3://e": "s3://e"}}], "lake": "s3://e/lake"},
+            "s3://e of b is a's",
+        ),
+        ({"regions": [_HOME, {"name": "b", "lake": "s3://w/lake"}], "lake": "s3://e/lake"}, "does not say of which"),
+        ({"regions": [_HOME], "active_region": "c"}, "active_region 'c' is none of the regions, which are a"),
+        ({"active_region": "c"}, "active_region 'c' is set, and no regions are"),
         ({"worker_memory": "0"}, r"worker_memory: '0' is no size in bytes \(from argument\)"),
         ({"worker_memory": "1B"}, r"worker_memory: no process runs in '1B' of memory \(from argument\)"),
         ({"scheduler_memory": "1PiB"}, "scheduler_memory: no process runs in '1PiB'"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from taxidask.replicas.checking import Comparison, compare, repair
 from taxidask.replicas.differences import Difference
 from taxidask.replicas.marks import Lag, measure_lag
-from taxidask.replicas.places import Place, State, look, places_of
+from taxidask.replicas.places import Place, State, lake_in, look, places_of
 
 __all__ = [
     "Comparison",
@@ -19,6 +19,7 @@ __all__ = [
     "Place",
     "State",
     "compare",
+    "lake_in",
     "look",
     "measure_lag",
     "places_of",

@@ -101,7 +101,7 @@ def places_of(settings: Settings) -> list[Place]:
         Place(
             region.name,
             region.name == known.active.name,
-            _lake_in(known, region, lake) if scheme(lake) == "s3" else "",
+            lake_in(settings, region) if scheme(lake) == "s3" else "",
             Storage(endpoint=region.s3_endpoint, region=region.name, attempts=3, deadline=PATIENCE),
             _store_in(region, settings.store),
         )
@@ -112,17 +112,15 @@ def places_of(settings: Settings) -> list[Place]:
 def regions_of(settings: Settings) -> Regions:
     """The regions as storage knows them: home's `lake` is that of the settings."""
     home, *others = settings.regions
-    return Regions([home.model_copy(update={"lake": absolute(settings.lake)}), *others])
+    home = home.model_copy(update={"lake": home.lake or settings.lake})
+    return Regions([home, *others], active=settings.active_region)
 
 
-def _lake_in(known: Regions, region: Region, lake: str) -> str:
-    there = lake if region is known.home else known.counterpart(lake, region)
-    if there is None:
-        raise SettingsError(
-            f"{region.name} has no counterpart of the lake {lake}",
-            f'give it one in regions: {{"name": "{region.name}", "lake": "s3://…"}}, or places that begin as it does',
-        )
-    return absolute(there)
+def lake_in(settings: Settings, region: Region) -> str:
+    """Where a region has the lake of the settings; the lake itself where it has no counterpart."""
+    known = regions_of(settings)
+    there = known.counterpart(absolute(settings.lake), known.named(region.name))
+    return absolute(there or region.lake or settings.lake)
 
 
 def _store_in(region: Region, url: str) -> DynamoDBStore | None:

@@ -35,7 +35,7 @@ _SAME_JOB = (
 # Fields that may differ between the attempts at one run: they say where it runs, not what it computes.
 WHERE = (
     *("compute", "workers", "worker_memory", "block_size", "heartbeat_timeout", "namespace", "image", "cluster_name"),
-    *("worker_cpus", "scheduler_cpus", "scheduler_memory", "idle_timeout", "prices", "regions"),
+    *("worker_cpus", "scheduler_cpus", "scheduler_memory", "idle_timeout", "prices", "regions", "active_region"),
 )
 
 

@@ -83,8 +83,8 @@ def test_the_overlay_names_what_the_templates_make() -> None:
     home, other = json.loads(settings["TAXIDASK_REGIONS"])
     there = Template(ROOT / "k8s" / "aws" / "bucket.yaml", region=other["name"]).resources("AWS::S3::Bucket")
     assert home == {"name": settings["AWS_DEFAULT_REGION"]}
-    assert other["lake"] == f"s3://{there['Bucket']['BucketName']}/lake"
-    regions = Regions([Region(**home, lake=settings["TAXIDASK_LAKE"]), Region(**other)])
+    assert other["places"] == {f"s3://{bucket}": f"s3://{there['Bucket']['BucketName']}"}
+    regions = Regions([Region(**home), Region(**other)])
     for name in ("SOURCES", "LAKE", "REPORT"):  # each has a counterpart in the other bucket
         url = settings[f"TAXIDASK_{name}"]
         assert regions.counterpart(url, regions.regions[1]) == url.replace(bucket, there["Bucket"]["BucketName"])
@@ -101,8 +101,9 @@ def test_the_overlay_gets_the_regions_that_were_chosen(home: str, other: str, tm
     settings = yaml.safe_load((tmp_path / "k8s/overlays/eks/settings.yaml").read_text())["data"]
     assert settings["AWS_DEFAULT_REGION"] == home
     assert settings["TAXIDASK_LAKE"] == f"s3://taxidask-111122223333-{home}/lake"
-    found = {region["name"]: region.get("lake") for region in json.loads(settings["TAXIDASK_REGIONS"])}
-    assert found == {home: None, other: f"s3://taxidask-111122223333-{other}/lake"}
+    found = {region["name"]: region.get("places") for region in json.loads(settings["TAXIDASK_REGIONS"])}
+    buckets = {f"s3://taxidask-111122223333-{home}": f"s3://taxidask-111122223333-{other}"}
+    assert found == {home: None, other: buckets}
     assert yaml.safe_load((tmp_path / "k8s/aws/cluster.yaml").read_text())["metadata"]["region"] == home
 
 

@@ -78,14 +78,8 @@ def test_a_lake_of_this_machine_has_no_copies_but_its_table_has(two: Any) -> Non
     assert {state.service for state in look(places_of(settings), settings)} == {"s3"}
 
 
-def test_a_lake_without_a_counterpart_is_refused_with_what_to_set() -> None:
-    settings = td.Settings(
-        lake="s3://east/lake", regions=[{"name": "a"}, {"name": "b", "places": {"s3://other": "s3://there"}}]
-    )
-    with pytest.raises(td.TaxidaskError, match="b has no counterpart of the lake s3://east/lake") as caught:
-        places_of(settings)
-    assert '"lake": "s3://…"' in str(caught.value)
-    (_, there) = places_of(
-        td.Settings(lake="s3://east/lake", regions=[{"name": "a"}, {"name": "b", "places": {"s3://east": "s3://x/y"}}])
-    )
-    assert there.lake == "s3://x/y/lake"
+def test_places_are_counterparts_as_well() -> None:
+    regions = [{"name": "a"}, {"name": "b", "places": {"s3://east": "s3://x/y"}}]
+    settings = td.Settings(lake="s3://east/lake", regions=regions, active_region="b")
+    places = places_of(settings)
+    assert [(place.lake, place.active) for place in places] == [("s3://east/lake", False), ("s3://x/y/lake", True)]
