@@ -197,6 +197,25 @@ def _sign_in(auth: str | None, users: str | os.PathLike[str] | None) -> dict[str
     return {**told, "oauth_provider": auth}
 
 
+@cache
+def _refuse_scripts() -> None:
+    """Have the scripts that embed a page elsewhere refused to who has not signed in; Panel's handler fails on them."""
+    from bokeh.server.urls import per_app_patterns
+    from panel.io.server import AutoloadJsHandler
+
+    handler: Any = AutoloadJsHandler
+
+    class Script(handler):
+        async def prepare(self) -> None:
+            await super().prepare()
+            if self.current_user is None:
+                self.set_status(403)
+                self.finish()
+
+    patterns: Any = per_app_patterns
+    patterns[:] = [tuple(Script if part is handler else part for part in one) for one in patterns]
+
+
 def serve(
     store: Store | str | None = None,
     *,
@@ -260,6 +279,7 @@ def serve(
         store, settings, signed_in=bool(signing), operators=frozenset(operators), local=_is_loopback(address)
     )
     routes = [(HEALTH, Health, {}), (READY, Ready, {"store": state.store}), route(lambda: state)]
+    _refuse_scripts()
     try:
         _try_port(address, port)
         server = pn.serve(

@@ -70,7 +70,8 @@ def command(*arguments: str, port: int, **environment: str) -> Iterator[str]:
         yield address
     finally:
         process.kill()
-        process.communicate(timeout=30)
+        said = process.communicate(timeout=30)[0]
+    assert "Traceback" not in said
 
 
 def test_health_and_readiness_over_the_life_of_a_store(store: Store, tmp_path: Path) -> None:
@@ -243,6 +244,8 @@ def test_whoever_signs_in_sees_the_app_and_nobody_else_does(filled: Store, tmp_p
         for path in ("/", *PAGES):
             status, body = get(address + path)
             assert (status, "1,029" in body, "password" in body) == (200, False, True), "shown is where to sign in"
+            script = f"{address}{path.rstrip('/')}/autoload.js?bokeh-autoload-element=1000"
+            assert get(script) == (403, "")
         assert web_socket(port, address) in (400, 401, 403)
         for word, inside in (("wrong", False), ("s3cret", True)):
             browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
@@ -251,6 +254,8 @@ def test_whoever_signs_in_sees_the_app_and_nobody_else_does(filled: Store, tmp_p
                 browser.open(f"{address}/login", form, timeout=20).close()
             with browser.open(f"{address}/overview", timeout=20) as answer:
                 assert ("taxidask – Overview" in answer.read().decode()) is inside
+        with browser.open(f"{address}/overview/autoload.js?bokeh-autoload-element=1000", timeout=20) as answer:
+            assert b"Bokeh" in answer.read()
 
 
 @pytest.mark.parametrize(
