@@ -70,6 +70,7 @@ class DemandChart:
             )
         legend = _legend([("Observed", [seen]), ("Forecast", [mean]), ("80 %", [band])])
         plot.add_layout(legend, "above")
+        self._marks = plot.yaxis.formatter = _models.NumeralTickFormatter(format="0,0")
         plot.xaxis.formatter = _models.DatetimeTickFormatter(days="%a %-d %b", hours="%H:%M", months="%b %Y")
         style_plot(plot)
 
@@ -89,7 +90,7 @@ class DemandChart:
         self.ahead.data = {name: ahead[name].to_numpy() for name in ("time", "mean", "low", "high")}
         top = np.nanmax([1.0, *past[f"{self.direction}s"], *ahead["high"]])
         self.range.end = float(top) * 1.08
-        self.plot.yaxis.formatter = _models.NumeralTickFormatter(format="0,0" if top >= 5 else "0.0")
+        self._marks.format = "0,0" if top >= 5 else "0.0"
         self.plot.yaxis.axis_label = f"{self._word} per {slot_of(past['time'] if len(past) > 1 else ahead['time'])}"
         for mark in (self._future, self._begin):
             mark.visible = bool(len(ahead))
@@ -126,8 +127,10 @@ class DayChart:
         )
         self._hover = _models.HoverTool(renderers=[self._seen], mode="vline", formatters={"@time": "datetime"})
         plot.add_tools(self._hover)
-        self._legend = _legend([])
+        self._lines = {"trips": self._seen, "mean": self._mean, "other": self._other}
+        self._legend = _legend([(name, [line]) for name, line in {**self._lines, "80 %": self._band}.items()])
         plot.add_layout(self._legend, "above")
+        self._marks = plot.yaxis.formatter = _models.NumeralTickFormatter(format="0,0")
         plot.xaxis.formatter = _models.DatetimeTickFormatter(days="%H:%M", hours="%H:%M", minutes="%H:%M")
         style_plot(plot)
 
@@ -151,17 +154,19 @@ class DayChart:
         self.range.end = float(top) * 1.08
         colour, word = (PICKUP, "Pickups") if direction == "pickup" else (DROPOFF, "Drop-offs")
         self._band.glyph.fill_color = self._mean.glyph.line_color = colour
-        self.plot.yaxis.formatter = _models.NumeralTickFormatter(format="0,0" if top >= 5 else "0.0")
+        self._marks.format = "0,0" if top >= 5 else "0.0"
         self.plot.yaxis.axis_label = f"{word} per {unit}"
-        lines = {"trips": self._seen, "mean": self._mean, "other": self._other}
-        there = [name for name in lines if np.isfinite(data[name]).any()]
-        for name, line in lines.items():
+        there = [name for name in self._lines if np.isfinite(data[name]).any()]
+        shown = [name in there for name in self._lines] + [bool(np.isfinite(data["low"]).any())]
+        for (name, line), item in zip(self._lines.items(), self._legend.items, strict=False):
             line.visible = name in there
-        items = [_models.LegendItem(label={"value": names[name]}, renderers=[lines[name]]) for name in there]
-        if np.isfinite(data["low"]).any():
-            items.append(_models.LegendItem(label={"value": "80 %"}, renderers=[self._band]))
-        self._legend.update(items=items, ncols=2 if len(items) > 3 else "auto")  # four are too many for a phone
-        self._hover.renderers = [lines[name] for name in there[:1]]
+            item.label = {"value": names.get(name, "")}
+        for item, visible in zip(self._legend.items, shown, strict=True):
+            item.visible = visible
+        self._legend.ncols = 2 if sum(shown) > 3 else "auto"  # four are too many for a phone
+        first = [self._lines[name] for name in there[:1]]
+        if self._hover.renderers != first:
+            self._hover.renderers = first
         self._hover.tooltips = [("", "@time{%H:%M}"), *((names[name], f"@{name}{{0,0.0}}") for name in there)]
 
     def mark(self, slot: int) -> None:

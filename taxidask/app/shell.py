@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
@@ -81,6 +82,7 @@ class AppPage:
             style.nav(PAGES.items(), self.path, ""), stylesheets=[style.NAV_CSS], sizing_mode="stretch_width", margin=0
         )
         self._document: Any = pn.state.curdoc
+        self._shown_once = False
 
     # -- what a page has to say ----------------------------------------------------------------------------------------
 
@@ -122,10 +124,25 @@ class AppPage:
 
     def _show(self, found: Any) -> None:
         try:
-            self.show(found)
+            with nullcontext() if self._shown_once else self._together():
+                self.show(found)
+            self._shown_once = True
         except Exception as error:
             log.exception("%s could not be shown", self.path)
             self.say("error", f"The page cannot be shown: {type(error).__name__}: {error}", "the server's log has more")
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Count the models that the browser knows once, and not at each change.
+
+        Panel gives each pane other style sheets when its text first changes, upon which Bokeh goes through all models.
+        """
+        if self._document is None:
+            yield
+            return
+        # what is sent names the models that are new, so that they are counted before
+        with pn.io.hold(self._document), self._document.models.freeze():
+            yield
 
     def apply(self, change: Callable[[], None]) -> None:
         """Change the page while holding its lock, which an awaited read has let go of."""
