@@ -16,6 +16,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 HEALTH, READY = "/healthz", "/readyz"
 _READY_SECONDS = 5.0  # a probe must not wait for a store that hangs
+# Visitors who wait for such a store take one each; asyncio's own are 6 on two cores, and then nobody else is served
+_THREADS = 64
 
 
 class Health(RequestHandler):
@@ -306,6 +309,7 @@ def serve(
         raise TaxidaskError(
             f"the app cannot be reached by {', '.join(allow_origins)}: {error}", "give HOST or HOST:PORT"
         ) from error
+    server.io_loop.asyncio_loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="taxidask-app"))
     if start:
         _log_writes()
         host = "localhost" if _is_loopback(address) or _is_any(address) else address

@@ -172,6 +172,24 @@ def test_a_store_that_hangs_does_not_hold_up_the_readiness_probe(
     assert "did not answer within" in body
 
 
+def test_those_who_wait_for_a_store_that_hangs_do_not_hold_up_the_others(filled: Store) -> None:
+    server, release = serve(filled, port=free_port(), start=False), threading.Event()
+
+    async def asked() -> bool:
+        waiting = [asyncio.create_task(asyncio.to_thread(release.wait, 60)) for _ in range(40)]
+        try:
+            await asyncio.sleep(0)
+            return await asyncio.wait_for(asyncio.to_thread(filled.check), 30) is None
+        finally:
+            release.set()
+            await asyncio.gather(*waiting)
+
+    try:
+        assert server.io_loop.asyncio_loop.run_until_complete(asked())
+    finally:
+        server.stop()
+
+
 VISITORS = '''
 import gc, sys, time
 import panel as pn
