@@ -40,6 +40,7 @@ class DemandChart:
         colour, self._word = (PICKUP, "Pickups") if direction == "pickup" else (DROPOFF, "Drop-offs")
         self.past = ColumnDataSource({"time": [], "trips": []})
         self.ahead = ColumnDataSource({"time": [], "mean": [], "low": [], "high": []})
+        self.before = ColumnDataSource({"time": [], "mean": []})
         self.range = _models.Range1d(start=0, end=1)
         plot = self.plot = _figure(
             x_axis_type="datetime",
@@ -58,6 +59,7 @@ class DemandChart:
         band = plot.varea("time", "low", "high", source=self.ahead, fill_color=colour, fill_alpha=0.22)
         mean = plot.line("time", "mean", source=self.ahead, color=colour, line_width=2.2)
         seen = plot.line("time", "trips", source=self.past, color=OBSERVED, line_width=1.4)
+        self._earlier = plot.line("time", "mean", source=self.before, color=colour, line_width=1.8, line_dash="dashed")
         expected = [("Forecast", "@mean{0,0.0}"), ("80 %", "@low{0,0.0} – @high{0,0.0}")]
         for line, values in ((mean, expected), (seen, [("Observed", "@trips{0,0}")])):
             plot.add_tools(
@@ -68,13 +70,14 @@ class DemandChart:
                     tooltips=[("", "@time{%a %-d %b %H:%M}"), *values],
                 )
             )
-        legend = _legend([("Observed", [seen]), ("Forecast", [mean]), ("80 %", [band])])
-        plot.add_layout(legend, "above")
+        self._items = [("Observed", [seen]), ("Forecast", [mean]), ("80 %", [band])]
+        self._legend = _legend(self._items)
+        plot.add_layout(self._legend, "above")
         self._marks = plot.yaxis.formatter = _models.NumeralTickFormatter(format="0,0")
         plot.xaxis.formatter = _models.DatetimeTickFormatter(days="%a %-d %b", hours="%H:%M", months="%b %Y")
         style_plot(plot)
 
-    def update(self, observed: pd.DataFrame, expected: pd.DataFrame) -> None:
+    def update(self, observed: pd.DataFrame, expected: pd.DataFrame, before: pd.Series | None = None) -> None:
         """Show other numbers.
 
         Parameters
@@ -83,12 +86,18 @@ class DemandChart:
             time, pickups, dropoffs.
         expected : DataFrame
             time, direction, mean, low, high.
+        before : Series, optional
+            What had been expected of slots that are counted by now, by time.
         """
+        before = pd.Series(dtype="float64", index=pd.DatetimeIndex([])) if before is None else before.dropna()
+        self.before.data = {"time": before.index.to_numpy(), "mean": before.to_numpy()}
+        items = [*self._items, *([("Forecast before", [self._earlier])] if len(before) else [])]
+        self._legend.update(items=items, ncols=2 if len(items) > 3 else "auto")  # four are too many for a phone
         ahead = expected[expected["direction"] == self.direction].sort_values("time")
         past = observed.sort_values("time")
         self.past.data = {"time": past["time"].to_numpy(), "trips": past[f"{self.direction}s"].to_numpy()}
         self.ahead.data = {name: ahead[name].to_numpy() for name in ("time", "mean", "low", "high")}
-        top = np.nanmax([1.0, *past[f"{self.direction}s"], *ahead["high"]])
+        top = np.nanmax([1.0, *past[f"{self.direction}s"], *ahead["high"], *before])
         self.range.end = float(top) * 1.08
         self._marks.format = "0,0" if top >= 5 else "0.0"
         self.plot.yaxis.axis_label = f"{self._word} per {slot_of(past['time'] if len(past) > 1 else ahead['time'])}"

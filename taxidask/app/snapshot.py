@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from taxidask.app.days import Day, read_day
 from taxidask.results.summary import reasons, totals
 from taxidask.runs.look import RUN_COLUMNS, runs_table
 
@@ -38,6 +40,8 @@ class Snapshot:
         What the meters showed in all, USD; None where a source does not tell.
     health : list
         How good the run's models would have been, beside their baselines: term, figure, note.
+    published : str or None
+        When the run of `latest` had published, in UTC.
     """
 
     latest: dict[str, Any] = field(default_factory=dict)
@@ -47,6 +51,7 @@ class Snapshot:
     sources: int = 0
     fares: float | None = None
     health: list[tuple[str, str, str]] = field(default_factory=list)
+    published: str | None = None
 
     @property
     def empty(self) -> bool:
@@ -63,13 +68,16 @@ def read_snapshot(store: Store) -> Snapshot:
         When the store is missing, denies access or cannot be reached.
     """
     latest = store.get_latest()
-    runs = runs_table(store.list_runs(limit=RUNS))
+    items = store.list_runs(limit=RUNS)
     ingest = store.get_ingest(latest["lake"]) if latest.get("lake") else pd.DataFrame()
     known = "fares" in ingest and ingest["fares"].notna().all()
     fares = float(ingest["fares"].sum()) if known else None
     run = latest.get("run")
     health = model_health(store.get_metrics(run, "demand"), store.get_metrics(run, "fare")) if run else []
-    return Snapshot(latest, runs, totals(ingest), reasons(ingest), len(ingest), fares, health)
+    item = next((item for item in items if item["id"] == run), None) or (store.get_run(run) if run else None) or {}
+    published = ((item.get("stages") or {}).get("publish") or {}).get("ended") or item.get("created")
+    runs = runs_table(items)
+    return Snapshot(latest, runs, totals(ingest), reasons(ingest), len(ingest), fares, health, published)
 
 
 _BASELINES = {"last_week": "last week's same slot", "yesterday": "yesterday's same slot"}
@@ -136,6 +144,36 @@ def read_curves(store: Store, latest: dict[str, Any], cell: int | str = CITY, *,
     slot = latest.get("slot", "30min")
     observed = store.get_demand(latest["space"], cell, last - pd.Timedelta(days=days), last, slot=slot)
     return Curves(observed, store.get_forecast(latest["space"], cell, begin, end, slot=slot))
+
+
+def read_last_day(store: Store, latest: dict[str, Any]) -> Day | None:
+    """The last day that was counted, beside what was forecast of it before, or by the backtest: two Queries."""
+    last = pd.Timestamp(latest["cube_end"]) - pd.Timedelta(latest.get("slot", "30min"))
+    geometry = store.get_geometry(latest["space"])
+    if geometry is None:
+        return None
+    day = read_day(store, latest["space"], f"{last:%Y-%m-%d}", geometry.cells, slot=latest.get("slot", "30min"))
+    return day if day.backtest is not None else None
+
+
+def last_day_told(day: Day, latest: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Pickups of the last counted slot, and of its day, beside what was expected of the same slots."""
+    counted, mean = (day.curve(name, "pickup", None) for name in ("trips", "mean"))
+    both = np.flatnonzero(np.isfinite(counted) & np.isfinite(mean))
+    if not len(both):
+        return []
+    last, by = both[-1], " by the backtest" if day.backtest else ""
+    at = pd.Timestamp(day.day) + last * pd.Timedelta(latest.get("slot", "30min"))
+    total, expected = counted[both].sum(), mean[both].sum()
+    off = f", {_share(total / expected - 1)}" if expected else ""
+    return [
+        (f"Pickups at {at:%H:%M}", f"{counted[last]:,.0f}", f"{mean[last]:,.1f} expected{by}, {at:%-d %b %Y}"),
+        (f"Pickups on {at:%-d %b}", f"{total:,.0f}", f"{expected:,.0f} expected{by}{off}"),
+    ]
+
+
+def _share(share: float) -> str:
+    return "as many" if abs(share) < 0.0005 else f"{abs(share):.1%} {'more' if share > 0 else 'fewer'} counted"
 
 
 def cell_names(latest: dict[str, Any]) -> dict[str, int | str]:

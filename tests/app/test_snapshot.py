@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from app.conftest import RUN, fill
 
+import taxidask as td
 from taxidask.app import charts
-from taxidask.app.snapshot import cell_names, read_curves, read_snapshot, runs_table
+from taxidask.app.snapshot import cell_names, last_day_told, read_curves, read_last_day, read_snapshot, runs_table
 from taxidask.errors import StoreError
 from taxidask.results import Store
 
@@ -47,6 +49,27 @@ def test_the_store_is_asked_by_key_only(filled: Store, monkeypatch: pytest.Monke
     snapshot = read_snapshot(filled)
     read_curves(filled, snapshot.latest)
     assert sorted(asked) == ["_get", *["_query"] * 6]
+
+
+def test_the_last_counted_slots_stand_beside_what_was_forecast_of_them(filled: Store) -> None:
+    snapshot = read_snapshot(filled)
+    assert snapshot.published == "2016-02-01T08:17:05Z"
+    latest = snapshot.latest
+    assert read_last_day(filled, latest) is None, "nobody had forecast it"
+    cube = fill(filled)
+    mean = cube.counts[-96:].astype(np.float32) * np.float32(1.25)
+    back = td.Forecast(cube.times[-96:], mean, mean * np.float32(0.8), mean * np.float32(1.2), cube.space, cube.slot)
+    filled.put_forecast_map(back, model="demand", run=RUN, backtest=True)
+    day = read_last_day(filled, latest)
+    counted = cube.counts[-48:, :, 0].sum(axis=1)
+    assert last_day_told(day, latest) == [
+        ("Pickups at 23:30", f"{counted[-1]}", f"{counted[-1] * 1.25:,.1f} expected by the backtest, 31 Jan 2016"),
+        (
+            "Pickups on 31 Jan",
+            f"{counted.sum():,}",
+            f"{counted.sum() * 1.25:,.0f} expected by the backtest, 20.0% fewer counted",
+        ),
+    ]
 
 
 def test_curves_end_where_the_forecast_begins(filled: Store) -> None:
@@ -96,6 +119,13 @@ def test_the_demand_chart_shows_the_band_and_the_gap(filled: Store) -> None:
     chart.update(curves.observed, curves.expected)
     assert len(chart.past.data["time"]) == 7 * 48
     assert len(chart.ahead.data["low"]) == 96
+    assert not len(chart.before.data["mean"])
+    earlier = pd.Series([1.0, np.nan, 900.0], pd.date_range("2016-01-31 22:30", periods=3, freq="30min"))
+    chart.update(curves.observed, curves.expected, earlier)
+    assert chart.before.data["mean"].tolist() == [1.0, 900.0]
+    assert [one.label["value"] for one in chart._legend.items][-1] == "Forecast before"
+    assert chart.range.end > 900
+    chart.update(curves.observed, curves.expected)
     assert chart.range.end > curves.expected.loc[curves.expected["direction"] == "dropoff", "high"].max()
     assert chart.plot.yaxis.axis_label == "Drop-offs per 30 min"
 

@@ -8,9 +8,20 @@ from typing import Any
 import pandas as pd
 
 from taxidask.app import charts, style
+from taxidask.app.days import DIRECTIONS, Day
 from taxidask.app.shell import AppPage
-from taxidask.app.snapshot import CITY, Curves, Snapshot, cell_names, read_curves, read_snapshot
+from taxidask.app.snapshot import (
+    CITY,
+    Curves,
+    Snapshot,
+    cell_names,
+    last_day_told,
+    read_curves,
+    read_last_day,
+    read_snapshot,
+)
 from taxidask.app.told import runs_html
+from taxidask.results.summary import lasted
 from taxidask.words import command, quantity
 
 _RUN = "taxidask run --sources 'trips/*.csv'"
@@ -46,16 +57,19 @@ class Overview(AppPage):
     def asked(self) -> Hashable:
         return self.place.value
 
-    def read(self, asked: int | str) -> tuple[Snapshot, Curves | None]:
+    def read(self, asked: int | str) -> tuple[Snapshot, Curves | None, Day | None]:
         snapshot = self.app.shared("snapshot", lambda: read_snapshot(self.app.store), seconds=5)
         latest = snapshot.latest
         if not latest.get("forecast_start"):
-            return snapshot, None
-        key = ("curves", latest.get("run"), latest["forecast_start"], latest.get("cube_end"), asked)
-        return snapshot, self.app.shared(key, lambda: read_curves(self.app.store, latest, asked), seconds=3600)
+            return snapshot, None, None
+        run = (latest.get("run"), latest["forecast_start"], latest.get("cube_end"))
+        store, shared = self.app.store, self.app.shared
+        curves = shared(("curves", *run, asked), lambda: read_curves(store, latest, asked), seconds=3600)
+        day = shared(("last day", *run), lambda: read_last_day(store, latest), seconds=3600)
+        return snapshot, curves, day
 
-    def show(self, found: tuple[Snapshot, Curves | None]) -> None:
-        snapshot, curves = found
+    def show(self, found: tuple[Snapshot, Curves | None, Day | None]) -> None:
+        snapshot, curves, day = found
         before, self.snapshot = self.snapshot, snapshot
         if snapshot.empty:
             self._show_only()
@@ -64,7 +78,7 @@ class Overview(AppPage):
             self.say("info", f"Nothing has been published in {self.app.store.url} yet.", first)
             return
         style.put(self.runs, runs_html(snapshot.runs))
-        style.put(self.numbers, numbers_html(snapshot))
+        style.put(self.numbers, numbers_html(snapshot, day))
         if not snapshot.latest:
             self._show_only(self.runs_card)
             self.say("info", "The first run has not published its forecasts yet; they will appear here.")
@@ -82,12 +96,20 @@ class Overview(AppPage):
             self.reasons.update(snapshot.reasons, rows=snapshot.totals["rows"])
         if curves is not None and curves is not self._drawn:
             self._drawn = curves
-            for chart in (self.pickups, self.dropoffs):
-                chart.update(curves.observed, curves.expected)
+            cell = self.place.value if self.place.value != CITY else None
+            for chart, direction in zip((self.pickups, self.dropoffs), DIRECTIONS, strict=True):
+                earlier = None if day is None else _forecast_of(day, direction, cell)
+                chart.update(curves.observed, curves.expected, earlier)
 
 
-def numbers_html(snapshot: Snapshot) -> str:
-    """The key numbers as a list of terms."""
+def _forecast_of(day: Day, direction: str, cell: int | None) -> pd.Series:
+    """What was expected of a day, by time."""
+    mean = day.curve("mean", direction, cell)
+    return pd.Series(mean, pd.Timestamp(day.day) + pd.Timedelta(days=1) / len(mean) * pd.RangeIndex(len(mean)))
+
+
+def numbers_html(snapshot: Snapshot, day: Day | None = None) -> str:
+    """The key numbers as a list of terms; a day's forecast beside its counts."""
     latest, sums = snapshot.latest, snapshot.totals
     entries: list[tuple[str, str, str]] = []
     if latest:
@@ -97,12 +119,14 @@ def numbers_html(snapshot: Snapshot) -> str:
             *([("Fares", _usd(snapshot.fares), "without tips and tolls")] if snapshot.fares is not None else []),
             ("Rows kept", f"{share:.2%}", f"{sums['rejected']:,} of {sums['rows']:,} rejected"),
             ("Data from", _day(latest.get("cube_start")), f"to {_day(latest.get('cube_end'), last=True)}"),
-            ("Forecast to", _forecast_to(latest), f"in slots of {latest.get('slot', '–')}"),
+            ("Published", _ago(snapshot.published), f"{_utc(snapshot.published or '–')} UTC"),
+            *(last_day_told(day, latest) if day is not None else []),
+            ("Forecast to", _forecast_to(latest), f"in slots of {_slot(latest)}"),
             *snapshot.health,
         ]
     if not snapshot.runs.empty:
         run = snapshot.runs.iloc[0]
-        entries.append(("Last run", run["state"], f"started {_utc(run['created'])}"))
+        entries.append(("Last run", run["state"], f"started {_utc(run['created'])} UTC"))
     return style.numbers(entries)
 
 
@@ -128,6 +152,26 @@ def _day(text: str | None, *, last: bool = False) -> str:
         return "–"
     stamp = pd.Timestamp(text) - pd.Timedelta(seconds=1 if last else 0)
     return f"{stamp:%-d %b %Y}"
+
+
+def _slot(latest: dict[str, Any]) -> str:
+    return str(latest.get("slot", "–")).replace("min", " min")
+
+
+def _ago(moment: str | None) -> str:
+    """How long ago something was, for a glance.
+
+    Examples
+    --------
+    >>> _ago("2015-03-01T00:00:00Z").endswith(" days ago"), _ago(None)
+    (True, '–')
+    """
+    if not moment:
+        return "–"
+    seconds = (pd.Timestamp.now("UTC") - pd.Timestamp(moment)).total_seconds()
+    if seconds >= 2 * 86_400:
+        return f"{seconds / 86_400:,.0f} days ago"
+    return "just now" if seconds < 60 else f"{lasted(seconds // 60 * 60).removesuffix(' 0 s')} ago"
 
 
 def _usd(amount: float) -> str:
