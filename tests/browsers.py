@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -57,6 +58,13 @@ def served(folder: Path, store: str, *more: str) -> Iterator[str]:
         finally:
             process.kill()
     assert "Traceback" not in _LEFT.sub("", log.read_text())
+
+
+def photograph(page: Any, name: str, folder: Path) -> None:
+    """Keep a picture of the whole page, to be looked at: where `APP_SCREENSHOTS` says, else in the test's folder."""
+    kept = Path(os.environ.get("APP_SCREENSHOTS") or folder)
+    kept.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=kept / f"{name}.png", full_page=True)
 
 
 class Watched:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from browsers import needs_chromium, served, watched
+from browsers import needs_chromium, photograph, served, watched
 
 from taxidask.results import open_store
 
@@ -50,11 +50,11 @@ def test_the_overview_in_a_browser(tmp_path: Path) -> None:
         page.get_by_role("combobox", name="Place").select_option("Cell 4")
         page.wait_for_function(f"Math.max(...({drawn})().map(([, top]) => top)) < {highest}", timeout=30_000)
 
-        page.screenshot(path=tmp_path / "overview.png", full_page=True)
+        photograph(page, "overview-found", tmp_path)
         runs = page.get_by_role("table").bounding_box()
         assert runs is not None
         assert runs["width"] > 1000
         page.set_viewport_size({"width": 390, "height": 844})
         page.wait_for_timeout(500)
-        page.screenshot(path=tmp_path / "narrow.png")
+        photograph(page, "overview-found-phone", tmp_path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pandas as pd
 import pytest
-from browsers import Watched, needs_chromium, served, watched
+from browsers import Watched, needs_chromium, photograph, served, watched
 
 import taxidask as td
 
@@ -38,13 +37,6 @@ def store(tmp_path: Path) -> str:
 def app(tmp_path: Path, store: str) -> Iterator[Watched]:
     with served(tmp_path, store) as address, watched(address) as browser:
         yield browser
-
-
-def photograph(page: Any, name: str, tmp_path: Path) -> None:
-    """Kept where `APP_SCREENSHOTS` says, to be looked at."""
-    folder = Path(os.environ.get("APP_SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=folder / f"demand-{name}.png", full_page=True)
 
 
 def fill_zones(store: Any) -> td.Cube:
@@ -109,7 +101,7 @@ def test_the_busiest_zone_of_a_friday_night(app: Watched, store: str, tmp_path: 
         )
 
     wait_for(27, 36)
-    photograph(page, "light", tmp_path)
+    photograph(page, "demand-light", tmp_path)
     page.get_by_role("combobox", name="Day").select_option("Fri 29 Jan 2016")
     wait_for(25, 36)
     page.get_by_role("button", name="Next frame").click()
@@ -165,7 +157,7 @@ def test_forecast_error_and_another_day_in_the_dark_and_on_a_phone(app: Watched,
     page = app.page("/demand?theme=dark&day=2016-01-31&show=error&cell=131", height=1900)
     expect(page.get_by_text("The forecast is the backtest's")).to_be_visible(timeout=60_000)
     expect(page.get_by_text("expected than counted, in all")).to_be_visible()
-    photograph(page, "dark", tmp_path)
+    photograph(page, "demand-dark", tmp_path)
     page.get_by_role("button", name="Forecast").click()
     expect(page.get_by_text("pickups expected in all")).to_be_visible()
     page.get_by_role("button", name="Drop-offs").click()
@@ -178,7 +170,7 @@ def test_forecast_error_and_another_day_in_the_dark_and_on_a_phone(app: Watched,
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
     phone.set_viewport_size({"width": 390, "height": 2400})
     phone.wait_for_timeout(500)
-    photograph(phone, "phone", tmp_path)
+    photograph(phone, "demand-phone", tmp_path)
 
 
 def test_a_grid_by_keyboard_only(app: Watched, store: str, tmp_path: Path) -> None:
@@ -205,4 +197,4 @@ def test_a_grid_by_keyboard_only(app: Watched, store: str, tmp_path: Path) -> No
     expect(page.get_by_text("17:30 – 18:00")).to_be_visible(timeout=30_000)
     press_until(page.get_by_role("combobox", name="Cell"), *["ArrowDown"] * 5)
     expect(page.get_by_text("Cell 4 on Sun 31 Jan 2016")).to_be_visible(timeout=30_000)
-    photograph(page, "grid", tmp_path)
+    photograph(page, "demand-grid", tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
-from browsers import ARGUMENTS, CHROMIUM, needs_chromium
+from browsers import ARGUMENTS, CHROMIUM, needs_chromium, photograph
 from browsers import served as serving
 
 import taxidask as td
@@ -82,13 +81,6 @@ def opened(browser: Any, url: str, width: int = 1280, height: int = 2000) -> tup
     return page, complaints
 
 
-def photograph(page: Any, name: str, tmp_path: Path) -> None:
-    """Kept where `APP_SCREENSHOTS` says, to be looked at."""
-    folder = Path(os.environ.get("APP_SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=folder / f"fares-{name}.png", full_page=True)
-
-
 def serious(page: Any) -> list[str]:
     """What axe-core finds to be hard to use."""
     from axe_playwright_python.sync_playwright import Axe
@@ -127,12 +119,12 @@ def test_zones_by_keyboard_only_and_a_link_shows_the_same(
     assert query(page)["from"] == ["Midtown Center (161)"]
     assert query(page)["to"] == ["JFK Airport (132)"]
     page.wait_for_timeout(1500)  # figures that have just become visible are drawn
-    photograph(page, "light", tmp_path)
+    photograph(page, "fares-light", tmp_path)
     other, more = opened(browser, page.url + "&theme=dark")
     expect(other.locator(f"dd:text-is('{quote.price:.2f}')")).to_be_visible(timeout=PATIENCE)
     expect(other.get_by_role("combobox", name="Drop-off (B)")).to_have_value("JFK Airport (132)")
     other.wait_for_timeout(1500)
-    photograph(other, "dark", tmp_path)
+    photograph(other, "fares-dark", tmp_path)
     assert serious(page) == serious(other) == []
     assert complaints == more == []
 
@@ -177,7 +169,7 @@ def test_two_clicks_on_the_map_are_a_ride(served: tuple[str, td.FareModel], brow
         timeout=PATIENCE,
     )
     page.wait_for_timeout(1000)
-    photograph(page, "clicked", tmp_path)
+    photograph(page, "fares-clicked", tmp_path)
     assert complaints == []
 
 
@@ -192,12 +184,12 @@ def test_nonsense_is_told_at_its_field_and_a_phone_has_room_for_all(
     expect(page.get_by_text("give a number from 1 to 9")).to_be_visible()
     expect(page.get_by_role("combobox", name="Pickup (A)")).to_have_value("-73.90,40.50")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    photograph(page, "phone-wrong", tmp_path)
+    photograph(page, "fares-phone-wrong", tmp_path)
     link = f"{served[0]}/fares?from=161&to=132&at=2016-01-20T09:00&passengers=4&theme=dark"
     page, more = opened(browser, link, 390, 3000)
     expect(page.get_by_text("4 passengers")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_role("combobox", name="Pickup (A)")).to_have_value("Midtown Center (161)")
     page.wait_for_timeout(1500)
-    photograph(page, "phone", tmp_path)
+    photograph(page, "fares-phone", tmp_path)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert complaints == more == []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsers import Watched, needs_chromium, served, watched
+from browsers import Watched, needs_chromium, photograph, served, watched
 
 import taxidask as td
 from taxidask.app.shell import PAGES
@@ -40,7 +40,8 @@ def test_a_page_stands(app: Watched, path: str, theme: str, width: int, tmp_path
         expect(page.get_by_role("alert")).to_have_count(0)
         assert page.locator("h2").count(), "a page has titled parts"
         page.wait_for_timeout(1000)
-        page.screenshot(path=tmp_path / f"{path[1:]}-{theme}-{width}.png", full_page=True)
+        look = "phone" if width < 500 else "dark" if theme == "dark" else "light"
+        photograph(page, f"page-{path[1:]}-{look}", tmp_path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         found = Axe().run(page)
         serious = [

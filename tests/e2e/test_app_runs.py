@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsers import Watched, needs_chromium, served, watched
+from browsers import Watched, needs_chromium, photograph, served, watched
 
 import taxidask as td
 from taxidask.results import Store, open_store
@@ -78,7 +78,7 @@ def test_a_run_is_started_watched_cancelled_and_resumed(app: Watched, home: Path
     page.get_by_role("button", name="Start", exact=True).click()
     expect(page.get_by_text("a day is no whole number of slots of '7min'").first).to_be_visible(timeout=WAIT)
     expect(slot).to_have_attribute("aria-invalid", "true")
-    page.screenshot(path=home / "form.png", full_page=True)
+    photograph(page, "runs-form", home)
     slot.fill("30min")
     sources.fill(trips[0])
     page.get_by_label("Space", exact=True).fill("new_york")
@@ -89,19 +89,19 @@ def test_a_run_is_started_watched_cancelled_and_resumed(app: Watched, home: Path
     expect(page.locator("progress")).to_be_visible()
     (item,) = store.list_runs()
     expect(page.get_by_label("End of the log")).to_contain_text(f"run {item['id']}: 1 source", timeout=WAIT)
-    page.screenshot(path=home / "running.png", full_page=True)
+    photograph(page, "runs-running", home)
 
     other = opened(app, "/cluster")  # its workers, meanwhile
     expect(other.get_by_role("heading", name=f"Run {item['id']}")).to_be_visible(timeout=WAIT)
     expect(other.get_by_role("row")).to_have_count(2, timeout=WAIT)
-    other.screenshot(path=home / "workers.png", full_page=True)
+    photograph(other, "runs-workers", home)
     other.close()
 
     page.get_by_role("button", name="Cancel this run").click()
     expect(page.get_by_text("will stop before its next block")).to_be_visible(timeout=WAIT)
     expect(page.get_by_text("■ cancelled").first).to_be_visible(timeout=WAIT)
     assert store.get_run(item["id"])["state"] == "cancelled"
-    page.screenshot(path=home / "cancelled.png", full_page=True)
+    photograph(page, "runs-cancelled", home)
 
     page.get_by_role("button", name="Resume this run").click()
     expect(page.get_by_text(f"Started: run {item['id']} resumed")).to_be_visible(timeout=WAIT)
@@ -122,7 +122,7 @@ def test_a_run_is_started_watched_cancelled_and_resumed(app: Watched, home: Path
     expect(page.get_by_text(re.compile(r"[\d,]+ kept \+ [\d,]+ rejected"))).to_be_visible(timeout=WAIT)
     page.get_by_role("button", name="Show some").click()
     expect(page.get_by_text("In the order of the lake")).to_be_visible(timeout=WAIT)
-    page.screenshot(path=home / "data.png", full_page=True)
+    photograph(page, "runs-data", home)
     page.close()
 
     page = opened(app, "/report")
@@ -154,7 +154,7 @@ def test_with_the_keyboard_on_a_phone(app: Watched, home: Path, store: Store) ->
     expect(alert).to_contain_text("No run came of it: error:", timeout=WAIT)
     expect(alert).to_contain_text("there-is-none.csv")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.screenshot(path=home / "phone.png", full_page=True)
+    photograph(page, "runs-phone", home)
     page.close()
     for path in ("/cluster", "/data", "/report"):
         page = opened(app, path, width=390, height=844)
