@@ -216,7 +216,7 @@ class ReasonsChart:
         ordered = sorted((n, name.replace("_", " ")) for name, n in reasons.items() if n)
         counts = [n for n, _ in ordered]
         self.names.factors = [name for _, name in ordered]
-        self.range.end = max([*counts, 1]) * 1.4
+        self.range.end = max([*counts, 1]) * 1.8  # room for the labels on a phone, too
         self.plot.height = 64 + 30 * len(ordered)
         labels = [f"{n:,} ({percent(n / max(rows, 1))})" for n in counts]
         self.source.data = {"reason": list(self.names.factors), "rows": counts, "label": labels}
@@ -263,6 +263,7 @@ def style_plot(plot: Any) -> None:
     plot.ygrid.grid_line_color = LINE
     for axis in plot.axis:
         axis.axis_line_color = axis.major_tick_line_color = LINE
+        axis.major_label_policy = _models.NoOverlap(min_distance=8)  # a phone has no room for all
         axis.minor_tick_line_color = None
         axis.axis_label_text_font_style = "normal"
         axis.axis_label_text_font = axis.major_label_text_font = FONT
