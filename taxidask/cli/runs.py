@@ -108,7 +108,8 @@ def demo(
     if not json:
         print(
             f"\nreport   {settings.report}\nlake     {settings.lake}"
-            f"\napp      {command('taxidask app', store=settings.store)}   (then open the address it prints)"
+            f"\napp      {command('taxidask app', store=settings.store, lake=settings.lake)}"
+            "   (then open the address it prints)"
         )
     return code
 
