@@ -39,6 +39,7 @@ class Found:
     ended: list[tuple[Started, str]] = field(default_factory=list)  # those that came to no run, with their last words
     became: str | None = None  # the run of the process that was started here last
     watches: list[dict[str, Any]] = field(default_factory=list)
+    newest: dict[str, Any] | None = None  # settings of the newest run
 
 
 class Runs(AppPage):
@@ -124,7 +125,8 @@ class Runs(AppPage):
         if other and other != run_id:
             key = ("compared", run_id, other, run["state"])
             compared = self.app.shared(key, lambda: compare_metrics(store, run_id, other), seconds=60)
-        return Found(runs, run, starter.tail(run.get("log")), compared, ended, became, watches)
+        newest = items[0].get("settings") if items else None
+        return Found(runs, run, starter.tail(run.get("log")), compared, ended, became, watches, newest)
 
     # -- showing -------------------------------------------------------------------------------------------------------
 
@@ -186,9 +188,16 @@ class Runs(AppPage):
 
     def _open_form(self, _: Any) -> None:
         if self.form is None:
-            self.form = SettingsForm(self.app.settings, self.app.store.url)
+            self.form = SettingsForm(self._base(), self.app.store.url)
             self._form_at.append(self.form.view)
         self.form_card.visible = True
+
+    def _base(self) -> Settings:
+        """What a form begins with: the server's settings, and where these name no sources, what the last run read."""
+        settings, newest = self.app.settings, (self.found.newest if self.found else None) or {}
+        if settings.sources or not newest.get("sources"):
+            return settings
+        return settings.model_copy(update={name: newest[name] for name in ("sources", "report") if newest.get(name)})
 
     def _close_form(self, _: Any = None) -> None:
         self.form_card.visible = False
