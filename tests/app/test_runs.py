@@ -150,6 +150,18 @@ def test_a_run_is_started_from_the_form_and_followed_to_its_item(app: AppState) 
     assert page.chosen.value == "20260301T000000Z-aaaaaa"
 
 
+@pytest.mark.parametrize(("own", "begun"), [([], "/trips/old.csv"), (["/trips/mine.csv"], "/trips/mine.csv")])
+def test_the_form_begins_with_what_the_last_run_read_where_the_settings_name_nothing(
+    filled: Store, tmp_path: Path, own: list[str], begun: str
+) -> None:
+    item = run_item("20160301T081500Z-000001", created="2016-03-01T08:15:00Z")
+    filled.create_run({**item, "settings": {**item["settings"], "sources": ["/trips/old.csv"], "report": "/r.pdf"}})
+    page = looked(AppState(filled, Settings(lake=str(tmp_path / "lake"), sources=own)))
+    page._open_form(None)
+    assert page.form.widgets["sources"].value == begun
+    assert page.form.widgets["lake"].value == str(tmp_path / "lake")
+
+
 def test_a_start_that_comes_to_no_run_says_why(app: AppState) -> None:
     page = looked(app)
     page._open_form(None)
