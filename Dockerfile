@@ -69,7 +69,7 @@ FROM packages
 RUN find / -xdev \( -path '/usr/lib/python3*' -o -path '/usr/local/lib/python3*' -o -path '/usr/bin/*' -o -path '/usr/local/bin/*' \) \
         \( -name 'pip*' -o -name 'setuptools*' -o -name 'wheel*' -o -name 'pkg_resources' -o -name '_distutils_hack' \
         -o -name 'distutils-*' -o -name 'ensurepip' -o -name 'idlelib' -o -name 'lib2to3' -o -name '2to3*' \) -prune -exec rm -rf {} + \
-    && rm -rf /usr/share/python-wheels /usr/share/perl* /usr/lib/*-linux-gnu/perl* /etc/apt /var/lib/apt \
+    && rm -rf /usr/share/python-wheels /usr/share/perl* /usr/lib/*-linux-gnu/perl* /var/lib/apt \
     && rm -f /usr/bin/apt* /usr/bin/dpkg* /usr/bin/perl* /usr/bin/deb* \
     && find / -xdev -type f -perm /6000 -delete
 COPY --from=kernels /opt/taxidask /opt/taxidask
