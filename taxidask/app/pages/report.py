@@ -50,8 +50,10 @@ class Report(AppPage):
         self.build.on_click(self._build)
         self.told, self.log, self.preview = style.pane(inset=True), style.pane(inset=True), style.pane(inset=True)
         self.preview.stylesheets = [*self.preview.stylesheets, _CSS]
-        why = str(refusal) if refusal else "" if self._may_build else "Only operators build the report."
-        self.why_not = style.pane(f"<p>{html.escape(why)}</p>" if why else "", inset=True)
+        why = "" if self._may_build else "<p>Only operators build the report.</p>"
+        if refusal is not None:
+            why = style.notice("info", refusal.message, refusal.remedy or "")
+        self.why_not = style.pane(why, inset=True)
         self.card = style.card("Report", self.told, pn.Row(self.build), self.why_not, self.log)
         self.preview_card = style.card("Preview", self.preview)
         self.card.visible = self.preview_card.visible = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -88,7 +87,7 @@ class Runs(AppPage):
         refusal = in_a_pod()
         self.new.disabled = refusal is not None or not self.may_write
         if refusal is not None:
-            style.put(self.why_not, f"<p>{html.escape(str(refusal))}</p>")
+            style.put(self.why_not, style.notice("info", refusal.message, refusal.remedy or ""))
         elif not self.may_write:
             style.put(self.why_not, "<p>Only operators start, cancel and resume runs.</p>")
         self._show_only()
