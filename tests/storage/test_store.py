@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -528,3 +529,11 @@ def test_threads_share_one_connection(bucket):
     for thread in threads:
         thread.join(30)
     assert found == [b"x" * 1000] * 10
+
+
+def test_a_listing_tells_when_an_object_was_written(tmp_path):
+    for url in (str(tmp_path / "a"), "memory://modified/a"):
+        (storage := Storage()).write(url, b"x")
+        [listed] = storage.list(url.rpartition("/")[0])
+        assert abs(listed.modified - time.time()) < 60
+        assert storage.stat(url).modified == listed.modified
