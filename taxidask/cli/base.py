@@ -27,7 +27,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 runs_app = App(name="runs", help="List, show, resume and cancel runs.")
-lake_app = App(name="lake", help="What a lake was made of: list its sources, take one out.")
+lake_app = App(name="lake", help="What a lake was made of: list its sources, take one out, check and tidy it.")
 trips_app = App(name="trips", help="Ask for trips, and add some.")
 store_app = App(name="store", help="Create and check the store that results are published to.")
 cluster_app = App(name="cluster", help="Start, look at and stop clusters of worker pods on Kubernetes.")

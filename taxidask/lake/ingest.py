@@ -12,7 +12,7 @@ from taxidask.errors import LakeError, RunError, SourceError, TaxidaskError
 from taxidask.storage import join
 from taxidask.trips.outcome import NO_ROWS, SourceIngest, remarks
 from taxidask.trips.read import RESULT_BYTES
-from taxidask.trips.sources import look_at
+from taxidask.trips.sources import Source, look_at
 
 from .manifest import Manifest, Manifests
 from .sweeping import sweep
@@ -35,6 +35,14 @@ class _Progress:
     earlier: frozenset[tuple[int, int]]
     again: int = 0
     error: TaxidaskError | None = None
+
+
+def check_blocks(source: Source, size: int) -> None:
+    """Refuse a size of blocks that no source can be cut into."""
+    try:
+        source.blocks(size)
+    except ValueError as error:
+        raise LakeError(str(error), 'use "64MiB" or another multiple of 8 MiB') from error
 
 
 @contextlib.contextmanager

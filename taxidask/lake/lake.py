@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pandas as pd
@@ -21,20 +22,21 @@ from taxidask.trips.outcome import Ingest, SourceIngest, raise_failures
 from taxidask.trips.rules import Rules, check_rules
 from taxidask.trips.schema import REASONS
 from taxidask.trips.sources import Source, Unusable, survey
-from taxidask.units import is_whole, parse_bytes, slot_seconds_of
+from taxidask.units import is_whole, parse_bytes, parse_seconds, slot_seconds_of
 from taxidask.words import escaped
 
+from .checking import Check, Mending, look
 from .cube import cube_of
 from .filters import Where
-from .ingest import Driver, OnBlock, shown
-from .layout import Layout, load_space, read_layout, save_space, set_aside, write_layout
-from .listing import described, known_sources, sources_table
+from .ingest import Driver, OnBlock, check_blocks, shown
+from .layout import Layout, load_space, read_layout, save_space, set_aside, settle, write_layout
+from .listing import described, known_sources, named_sources, sources_table
 from .manifest import Manifest, Manifests
 from .parts import GoneError
 from .query import query_rejects, query_trips, to_pandas
 from .recount import recount
 from .sampling import sample_trips
-from .sweeping import Removed, clear_removed, remove_source
+from .sweeping import SAFE_AGE, Removed, Tidied, clear_removed, remove_source, tidy
 from .tasks import Job
 
 if TYPE_CHECKING:
@@ -170,8 +172,8 @@ class Lake:
             results: list[SourceIngest] = []
             choice = Choice(self.choose_space(space, []).space)
         else:
-            _check_blocks(usable[0], size)
-            layout, choice = self._settle(space, slot, usable)
+            check_blocks(usable[0], size)
+            layout, choice = settle(self.url, self.storage, lambda layout: self._choose(space, usable, layout), slot)
             if progress and choice.reason:
                 say(f"ingest: a new lake, {choice}")
             jobs = [
@@ -211,28 +213,6 @@ class Lake:
     def _choose(self, space: SpaceLike, found: Sequence[Source], layout: Layout | None) -> Choice:
         own = load_space(self.url, layout.space_key, self.storage) if layout else None
         return choose_space(space, [(one.url, one.era.locations) for one in found], own=own)
-
-    def _settle(self, space: SpaceLike, slot: Any, found: Sequence[Source]) -> tuple[Layout, Choice]:
-        """The lake's layout, written if this is its first ingest, checked against what was asked for."""
-        seconds = None if slot is None else slot_seconds_of(slot)
-        layout = read_layout(self.url, self.storage)
-        choice = self._choose(space, found, layout)
-        if layout is None:
-            layout = write_layout(self.url, self.storage, choice.space, seconds or 1800)
-        if layout is None:  # another driver was first: the lake has a space now
-            layout = self._layout()
-            choice = self._choose(space, found, layout)
-        if choice.space.key != layout.space_key:
-            raise LakeError(
-                f"the lake {self.url} counts in {self.space!r}, not in {choice.space!r}",
-                "leave space out, use another lake, or count again: lake.recount(space=…)",
-            )
-        if seconds not in (None, layout.slot_seconds):
-            raise LakeError(
-                f"the lake {self.url} has slots of {layout.slot_seconds // 60:g} min, not {slot}",
-                "leave slot out, use another lake, or count again: lake.recount(slot=…)",
-            )
-        return layout, choice
 
     def recount(
         self, *, space: SpaceLike | None = None, slot: str | pd.Timedelta | None = None, client: Client | None = None
@@ -379,19 +359,10 @@ class Lake:
                 raise LakeError(f"there is no reason {one!r:.100}", f"reasons are {', '.join(REASONS)}")
 
         def read(manifests: list[Manifest]) -> pa.Table:
-            chosen = manifests if source is None else self._named(source, manifests)
+            chosen = manifests if source is None else named_sources(source, manifests, self.url)
             return query_rejects(self.url, self.storage, chosen, reasons=reasons, limit=limit)
 
         return to_pandas(self._read(read))
-
-    def _named(self, source: str | os.PathLike[str], manifests: list[Manifest]) -> list[Manifest]:
-        """The source of that URL, else those whose URL ends in that name."""
-        url = absolute(source)
-        chosen = [one for one in manifests if one.url == url]
-        chosen = chosen or [one for one in manifests if one.url.rpartition("/")[2] == os.fspath(source)]
-        if not chosen:
-            raise LakeError(f"the lake {self.url} has no source {url}", "lake.sources() lists what it has")
-        return chosen
 
     def sources(self) -> pd.DataFrame:
         """What the lake was made of: one row per source, with its rows, kept and rejected by reason."""
@@ -416,11 +387,55 @@ class Lake:
         for one in every:
             if one.removed and one.url == absolute(source):  # its removal may have been killed
                 clear_removed(self._manifests, one.url)
-        chosen = self._named(source, [one for one in every if not one.removed])
+        chosen = named_sources(source, [one for one in every if not one.removed], self.url)
         if len(chosen) > 1:
             listed = ", ".join(one.url for one in chosen)
             raise LakeError(f"{source} may be any of {listed}", "give the whole URL")
         return remove_source(self._manifests, chosen[0].url)
+
+    def check(
+        self,
+        *,
+        sample: int | None = None,
+        mend: bool = False,
+        rules: Rules = Rules(),
+        client: Client | None = None,
+        progress: bool = False,
+    ) -> Check:
+        """Whether every file of the lake is what was written; each finding with its source and its remedy.
+
+        Parameters
+        ----------
+        sample : int, optional
+            How many parts to read, chosen anew each time; all by default. Sizes and small files are always looked at.
+        mend : bool
+            Read the sources again whose parts, rejects, counts or manifest are damaged; one that is gone is left as is.
+        rules : Rules
+            For sources of which nothing tells any more under which rules they were read.
+        client, progress
+            As of `ingest`.
+        """
+        check = look(self.url, self.storage, sample=sample, progress=progress)
+        if not mend or check.well:
+            return check
+        again = partial(self.ingest, client=client, progress=progress, errors="report")
+        mending = Mending(self._manifests, again, rules)
+        mending.mend(check.found)
+        check = look(self.url, self.storage, sample=sample, progress=progress)
+        check.mended, check.left = mending.mended, mending.left
+        return check
+
+    def tidy(self, *, older_than: str | float = SAFE_AGE, apply: bool = False) -> Tidied:
+        """Find what interrupted and former ingests left, which no manifest names and no living run can need.
+
+        Parameters
+        ----------
+        older_than : str or float
+            The least age of all such files of a source, like "1day", or seconds.
+        apply : bool
+            Remove them; by default nothing is touched.
+        """
+        return tidy(self._manifests, seconds=parse_seconds(older_than), apply=apply, now=time.time())
 
     def __repr__(self) -> str:
         return f"Lake {escaped(self.url)}: {described(self.url, self.storage, self._manifests)}"
@@ -431,10 +446,3 @@ class Lake:
             return head + self.sources()[["url", "month", "rows", "kept", "rejected", "note"]]._repr_html_()  # type: ignore[operator]
         except TaxidaskError:
             return head
-
-
-def _check_blocks(source: Source, size: int) -> None:
-    try:
-        source.blocks(size)
-    except ValueError as error:
-        raise LakeError(str(error), 'use "64MiB" or another multiple of 8 MiB') from error

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from taxidask.errors import LakeError, SpaceError
-from taxidask.space import AUTO, Grid, Space, SpaceLike, not_placed, space_from_dict, space_of
+from taxidask.space import AUTO, Choice, Grid, Space, SpaceLike, not_placed, space_from_dict, space_of
 from taxidask.storage import MissingError, Storage, join
 from taxidask.trips.sources import LAKE, Source, Unusable
-from taxidask.units import DAY, is_whole
+from taxidask.units import DAY, is_whole, slot_seconds_of
 
 from .manifest import FORMAT, json_object
 
@@ -82,8 +82,34 @@ def load_space(lake: str, key: str, storage: Storage) -> Space:
     """A space of the lake; read once in each process."""
     with _lock:
         if (lake, key) not in _spaces:
-            _spaces[lake, key] = _read_space(_space_url(lake, key), key, storage)
+            _spaces[lake, key] = read_space(lake, key, storage)
         return _spaces[lake, key]
+
+
+def settle(lake: str, storage: Storage, choose: Callable[[Layout | None], Choice], slot: Any) -> tuple[Layout, Choice]:
+    """The lake's layout, written if this is its first ingest, checked against what was asked for."""
+    seconds = None if slot is None else slot_seconds_of(slot)
+    layout = read_layout(lake, storage)
+    choice = choose(layout)
+    if layout is None:
+        layout = write_layout(lake, storage, choice.space, seconds or 1800)
+    if layout is None:  # another driver was first: the lake has a space now
+        layout = read_layout(lake, storage)
+        choice = choose(layout)
+    if layout is None:
+        raise LakeError(f"{lake} was made by another driver, and removed again", "ingest again")
+    if choice.space.key != layout.space_key:
+        own = load_space(lake, layout.space_key, storage)
+        raise LakeError(
+            f"the lake {lake} counts in {own!r}, not in {choice.space!r}",
+            "leave space out, use another lake, or count again: lake.recount(space=…)",
+        )
+    if seconds not in (None, layout.slot_seconds):
+        raise LakeError(
+            f"the lake {lake} has slots of {layout.slot_seconds // 60:g} min, not {slot}",
+            "leave slot out, use another lake, or count again: lake.recount(slot=…)",
+        )
+    return layout, choice
 
 
 def set_aside(
@@ -105,7 +131,9 @@ def set_aside(
     ]
 
 
-def _read_space(url: str, key: str, storage: Storage) -> Space:
+def read_space(lake: str, key: str, storage: Storage) -> Space:
+    """A space of the lake as it stands there."""
+    url = _space_url(lake, key)
     remedy = "restore it from a copy, or delete it and give the lake its space again: lake.recount(space=…)"
     try:
         space = space_from_dict(json_object(storage.read(url)))

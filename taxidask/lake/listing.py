@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
-from taxidask.errors import TaxidaskError
-from taxidask.storage import Stat, Storage
+from taxidask.errors import LakeError, TaxidaskError
+from taxidask.storage import Stat, Storage, absolute
 from taxidask.trips.eras import Era
 from taxidask.trips.outcome import remarks
 from taxidask.trips.rules import Rules
@@ -95,3 +96,13 @@ def described(lake: str, storage: Storage, manifests: Manifests) -> str:
         f"{quantity(len(counting), 'source')}, {kept:,} trips of {rows:,} rows{span}, "
         f"slots of {layout.slot_seconds // 60} min, {space!r}"
     )
+
+
+def named_sources(source: str | os.PathLike[str], manifests: list[Manifest], lake: str) -> list[Manifest]:
+    """The source of that URL, else those whose URL ends in that name."""
+    url = absolute(source)
+    chosen = [one for one in manifests if one.url == url]
+    chosen = chosen or [one for one in manifests if one.url.rpartition("/")[2] == os.fspath(source)]
+    if not chosen:
+        raise LakeError(f"the lake {lake} has no source {url}", "lake.sources() lists what it has")
+    return chosen

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from taxidask.errors import LakeError
-from taxidask.storage import MissingError, Storage, join
+from taxidask.storage import MissingError, Stat, Storage, join
 from taxidask.trips.rules import Rules
 from taxidask.trips.sources import Source
 
@@ -139,7 +139,7 @@ class Manifest:
             if there is None:
                 raise ValueError("it names no format")
             if there != FORMAT:
-                raise LakeError(
+                raise NewerError(
                     f"{where} is of lake format {there}, this version reads {FORMAT}",
                     "use the version of taxidask that wrote the lake",
                 )
@@ -207,6 +207,10 @@ def named(manifest: Manifest) -> set[str]:
     return {part.path for part in (*manifest.parts, *manifest.rejects)}
 
 
+class NewerError(LakeError):
+    """A manifest of another version of the layout: nothing is wrong with it, and nothing is to be written over it."""
+
+
 class OvertakenError(Exception):
     """Files of this source were cleared since its blocks were planned, and perhaps some of these."""
 
@@ -246,9 +250,10 @@ class Manifests:
 
     def at(self, url: str) -> Manifest | None:
         """What stands where the manifest of a source is, also if it was removed."""
-        return self._load(self.path(url))
+        return self.load(self.path(url))
 
-    def _load(self, path: str, version: str | None = None) -> Manifest | None:
+    def load(self, path: str, version: str | None = None) -> Manifest | None:
+        """The manifest at a path, which is read once in each of its versions; None where there is none."""
         try:
             # The version first: a manifest that changes in between then fails a conditional write, and is read again.
             version = version or self.storage.stat(path).version
@@ -263,17 +268,21 @@ class Manifests:
         """Every manifest, by URL of its source."""
         return [manifest for manifest in self.every() if not manifest.removed]
 
+    def listed(self) -> list[Stat]:
+        """The files that manifests are in."""
+        folder = join(self.lake, "manifests")
+        return [stat for stat in self.storage.list(folder, depth=1) if stat.url.rpartition("/")[0] == folder]
+
     def every(self) -> list[Manifest]:
         """Every manifest, also of sources that were removed."""
-        folder = join(self.lake, "manifests")
-        found = [stat for stat in self.storage.list(folder, depth=1) if stat.url.rpartition("/")[0] == folder]
+        found = self.listed()
         known = {(stat.url, stat.version) for stat in found}
         self._known = {key: value for key, value in self._known.items() if key in known}
         if len(found) - len(self._known) > 4:
             with ThreadPoolExecutor(8) as pool:
-                loaded = list(pool.map(lambda stat: self._load(stat.url, stat.version), found))
+                loaded = list(pool.map(lambda stat: self.load(stat.url, stat.version), found))
         else:
-            loaded = [self._load(stat.url, stat.version) for stat in found]
+            loaded = [self.load(stat.url, stat.version) for stat in found]
         return sorted((manifest for manifest in loaded if manifest is not None), key=lambda manifest: manifest.url)
 
     def counted(self) -> list[Manifest]:

@@ -38,12 +38,9 @@ class GoneError(DamagedError):
 
 
 def mend(lake: str, source: str) -> str:
-    """How a damaged part of a source is mended, in lines that work when pasted."""
-    return (
-        "restore the file from a copy, or read its source again: "
-        f"{command('taxidask lake remove', source, lake=lake)} && {command('taxidask ingest', source, lake=lake)} "
-        "(in Python, lake.remove and lake.ingest)"
-    )
+    """How a damaged part of a source is mended, in a line that works when pasted."""
+    again = command("taxidask lake check --mend", lake=lake)
+    return f"restore the file from a copy, or read {source} again: {again} (in Python, lake.check(mend=True))"
 
 
 @contextlib.contextmanager

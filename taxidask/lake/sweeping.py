@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from taxidask.errors import LakeError
-from taxidask.storage import Storage, join
+from taxidask.storage import Stat, Storage, join
+from taxidask.words import escaped, quantity
 
 from .manifest import ROUNDS, Manifest, Manifests, named, source_key, version_key
 
+SAFE_AGE = 86_400
+"""Seconds for which nothing that a manifest does not name is taken for left over."""
+WRONG_CLOCK = 300  # seconds that a file may be from the future
 _NOTHING: dict[str, Any] = {
     "removed": True, "id": "removed", "content": "removed", "rows": 0, "kept": 0, "bytes": 0, "rejected": {},
     "unreadable": {}, "outside": (0, 0), "parts": (), "rejects": (), "duplicate_of": None, "first": None, "last": None,
 }  # fmt: skip
 FOLDERS = ("trips", "rejects", "cube", "blocks")
 _NAME = re.compile(
-    r"(?P<part>(?P<source>[0-9a-f]{16})-[0-9a-f]{12})(?:-(?P<version>[0-9a-f]{8}))?(?:g\d+)?(?![0-9a-f])"
+    r"(?P<part>(?P<source>[0-9a-f]{16})-[0-9a-f]{12})(?:-(?P<version>[0-9a-f]{8}))?(?:g(?P<generation>\d+))?(?![0-9a-f])"
 )
 
 
@@ -90,6 +94,87 @@ def clear_removed(manifests: Manifests, url: str) -> None:
     if there is not None and there.removed:
         left = _files(manifests.lake, manifests.storage, [url]).get(source_key(url), [])
         delete(manifests.lake, manifests.storage, left)
+
+
+def removed_manifest(url: str, generation: int) -> Manifest:
+    """What says that a source was removed, where nobody knows what it was."""
+    return Manifest(
+        url=url, version="", size=0, month=None, era="", locations="points", rules={"max_duration_hours": 24.0},
+        count_key="", seconds=0.0, generation=generation, **_NOTHING,
+    )  # fmt: skip
+
+
+def generation_of(manifests: Manifests, url: str) -> int:
+    """The latest generation that the names of a source's files tell."""
+    paths = _files(manifests.lake, manifests.storage, [url]).get(source_key(url), [])
+    return max((int(match["generation"] or 0) for path in paths if (match := _name(path))), default=0)
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """What a lake had that no manifest names and no living run can need.
+
+    Attributes
+    ----------
+    lake : str
+    files : list of Stat
+        URL, size and time of each.
+    removed : bool
+        Whether they were removed; else nothing was touched.
+    """
+
+    lake: str
+    files: list[Stat]
+    removed: bool
+
+    @property
+    def bytes(self) -> int:
+        """How much they take."""
+        return sum(stat.size for stat in self.files)
+
+    def __repr__(self) -> str:
+        what = f"{quantity(len(self.files), 'file')}, {self.bytes:,} bytes"
+        head = f"{escaped(self.lake)}: {what} {'removed' if self.removed else 'would be removed'}"
+        return "\n".join([head, *(f"{stat.size:>15,}  {escaped(stat.url)}" for stat in self.files)])
+
+
+def tidy(manifests: Manifests, *, seconds: float, apply: bool, now: float) -> Tidied:
+    """Remove what no manifest names, of any source, once all that is left of that source has such an age.
+
+    A driver that planned with such files cannot commit any more: as in `sweep`, the manifest is written again first. Of
+    a source that never had a manifest the age says that nobody reads it; its summaries go first, so that whoever comes
+    back reads its blocks again.
+    """
+    lake, storage = manifests.lake, manifests.storage
+    with ThreadPoolExecutor(len(FOLDERS)) as pool:
+        listed = list(pool.map(lambda folder: storage.list(join(lake, folder)), FOLDERS))
+    found: dict[str, list[Stat]] = {}
+    for stat in (stat for stats in listed for stat in stats):
+        if match := _name(stat.url[len(lake) + 1 :]):
+            found.setdefault(match["source"], []).append(stat)
+    known = {
+        source_key(one.url): one for one in manifests.every()
+    }  # after the files: what was committed since is named
+    gone: list[Stat] = []
+    for key, stats in sorted(found.items()):
+        one = known.get(key)
+        if one is not None:
+            stats = [stat for stat in stats if not _needed(stat.url[len(lake) + 1 :], one, set())]
+        if any(stat.modified > now + WRONG_CLOCK or not stat.modified for stat in stats):
+            raise LakeError(
+                f"{stats[0].url} is from the future, or nobody knows when it was written: its age cannot be told",
+                "set this machine's clock right, and tidy again",
+            )
+        if not stats or max(stat.modified for stat in stats) > now - seconds:
+            continue
+        if apply and one is not None and manifests.advance(one) is None:
+            continue  # a driver is at work on it
+        if apply and one is None and any(stat.url.rpartition("/")[2].startswith(key) for stat in manifests.listed()):
+            continue  # it has a manifest by now
+        if apply:
+            delete(lake, storage, [stat.url[len(lake) + 1 :] for stat in stats])
+        gone += stats
+    return Tidied(lake, gone, apply)
 
 
 def delete(lake: str, storage: Storage, paths: Iterable[str]) -> None:

@@ -72,7 +72,7 @@ def test_a_flipped_bit_is_an_error_or_changes_nothing(written, kind, place, bit)
     if told is not None:
         assert str(path) in told.message
         assert files[0] in told.message
-        assert ("lake.recount()" if kind == "cube" else "lake remove ") in told.remedy
+        assert ("lake.recount()" if kind == "cube" else "lake check --mend ") in told.remedy
 
 
 @pytest.mark.parametrize("kind", ["trips", "rejects", "cube"])
