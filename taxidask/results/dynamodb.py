@@ -14,7 +14,7 @@ from taxidask.errors import StoreError
 from taxidask.results import wire
 from taxidask.results.added import Conditions
 from taxidask.results.batch import TABLE_UNITS, Pacer, Refusal, Write, write_all
-from taxidask.results.explain import code_of, explain, is_dark, may_go_again, missing, strange_keys
+from taxidask.results.explain import code_of, explain, is_dark, may_go_again, missing, on_answer, strange_keys
 from taxidask.results.keys import Key
 from taxidask.results.store import Item, Progress, Store, look, no_such_place
 from taxidask.results.values import same, sized, write_units
@@ -107,7 +107,10 @@ class DynamoDBStore(Store):
             parameter_validation=False,  # our own requests, of many thousand numbers
             max_pool_connections=10,
         )
-        return boto3.session.Session().client("dynamodb", region_name=region, endpoint_url=self.endpoint, config=config)
+        session = boto3.session.Session()
+        client = session.client("dynamodb", region_name=region, endpoint_url=self.endpoint, config=config)
+        client.meta.events.register("needs-retry.dynamodb", on_answer)
+        return client
 
     @property
     def _client(self) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from botocore import exceptions as aws
 
 from taxidask.errors import StoreError
+from taxidask.storage.requests import Requests, add
 from taxidask.words import command
 
 ACTIONS = (
@@ -51,6 +52,18 @@ def is_transient(error: Exception) -> bool:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return code_of(error) in TRANSIENT or status >= 500
     return isinstance(error, aws.HTTPClientError)
+
+
+def on_answer(
+    response: tuple[Any, dict[str, Any]] | None = None, caught_exception: Exception | None = None, **_: Any
+) -> None:
+    """Count what will be sent again: botocore's event ``needs-retry.dynamodb.OPERATION``, for every try."""
+    if caught_exception is not None:
+        add(Requests(lost=1))
+    elif response is not None:
+        http, parsed = response
+        if http.status_code >= 500 or parsed.get("Error", {}).get("Code") in TRANSIENT:
+            add(Requests(busy=1))
 
 
 def in_region(url: str, region: str) -> str:

@@ -41,6 +41,8 @@ class Cost:
         DynamoDB write units.
     usd : float
         Price in US dollars at `Settings.prices`; what runs on this machine's own cores and files costs nothing.
+    busy, lost : int
+        Of S3's and DynamoDB's requests those that were sent again: the service was busy, or its answer did not come.
     """
 
     core_seconds: float
@@ -49,6 +51,8 @@ class Cost:
     gets: int
     writes: int
     usd: float
+    busy: int = 0
+    lost: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,17 +60,30 @@ class Cost:
     def __str__(self) -> str:
         s3 = f", {self.puts:,} S3 puts, {self.gets:,} gets" if self.puts or self.gets else ""
         writes = f", {self.writes:,} DynamoDB write units" if self.writes else ""
-        return f"{self.core_seconds:.0f} core seconds, {self.bytes / 1e6:,.0f} MB read{s3}{writes}: {self.usd:.4f} USD"
+        again = [f"{self.busy:,} refused as busy"] * bool(self.busy) + [f"{self.lost:,} unanswered"] * bool(self.lost)
+        told = f" (requests sent again: {', '.join(again)})" if again else ""
+        used = f"{self.core_seconds:.0f} core seconds, {self.bytes / 1e6:,.0f} MB read{s3}{writes}"
+        return f"{used}: {self.usd:.4f} USD{told}"
 
 
-def price(settings: Settings, *, core_seconds: float, bytes_read: int, puts: int, gets: int, writes: int) -> Cost:
+def price(
+    settings: Settings,
+    *,
+    core_seconds: float,
+    bytes_read: int,
+    puts: int,
+    gets: int,
+    writes: int,
+    busy: int = 0,
+    lost: int = 0,
+) -> Cost:
     """Price quantities; only rented cores, S3 and DynamoDB have a price."""
     prices = settings.prices
     usd = core_seconds / 3600 * prices.vcpu_hour if settings.compute != "local" else 0.0
     usd += puts / 1000 * prices.thousand_puts + gets / 1000 * prices.thousand_gets
     if settings.store.startswith("dynamodb://"):
         usd += writes / 1e6 * prices.million_writes
-    return Cost(core_seconds, bytes_read, puts, gets, writes, round(usd, 6))
+    return Cost(core_seconds, bytes_read, puts, gets, writes, round(usd, 6), busy, lost)
 
 
 def requests(*, blocks: int, sources: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from taxidask.compute import executor
 from taxidask.compute.kubernetes.spec import Shape
 from taxidask.runs.cost import Cost, price
 from taxidask.settings import Settings
-from taxidask.storage.requests import take
+from taxidask.storage.requests import Requests, take
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -58,7 +59,7 @@ class Meter:
         self._since = time.monotonic()
         self._cores = 1.0 if settings.compute == "local" else 0.0  # a driver without workers
         self._core_seconds = 0.0
-        self._puts = self._gets = 0
+        self._sent = Requests()
 
     def hold(self, cores: float) -> None:
         """From now on that many cores are held."""
@@ -95,14 +96,11 @@ class Meter:
         """What the run has cost so far."""
         with self._lock:
             self._core_seconds += self._until_now()
-            sent = take()
-            self._puts += sent.puts
-            self._gets += sent.gets
+            self._sent = Requests(*map(operator.add, self._sent, take()))
             return price(
                 self._settings,
                 core_seconds=round(self._core_seconds + self._earlier.get("core_seconds", 0.0), 1),
                 bytes_read=self.read["bytes"] + self._earlier.get("bytes", 0),
-                puts=self._puts + self._earlier.get("puts", 0),
-                gets=self._gets + self._earlier.get("gets", 0),
+                **{name: number + self._earlier.get(name, 0) for name, number in self._sent._asdict().items()},
                 writes=round(self._store.usage["write_units"]) + self._earlier.get("writes", 0),
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from taxidask.errors import StorageError
+from taxidask.storage.requests import Requests, add
 
 T = TypeVar("T")
 
@@ -174,6 +175,7 @@ def retried(fn: Callable[[], T], op: str, url: str, *, needs: int = 0, attempts:
             late = time.monotonic() - started + wait > deadline
             if attempt == attempts or late or not worth_retrying(error):
                 raise explained(error, op, url, needs=needs, attempts=attempt) from error
+            add(Requests(busy=1) if _cause(error) is _BUSY else Requests(lost=1))
             time.sleep(wait)
     raise AssertionError("unreachable")
 

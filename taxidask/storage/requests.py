@@ -1,4 +1,4 @@
-"""Requests to S3, counted in the process that sends them.
+"""Requests to S3, and what of all services' requests failed and was survived, counted in the process that sends them.
 
 A count lies in one place only: where the request was sent, until `take` fetches it from there. A task on a worker takes
 what its process has sent since the last one did, other threads' requests among them, and its result brings that to the
@@ -9,16 +9,22 @@ more; of two runs at once on the same workers, or in one process, one may be tol
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from typing import Any, NamedTuple
 
 
 class Requests(NamedTuple):
-    """Requests by what S3 charges: a put is a PUT, a POST or a list, a get is a GET or a HEAD; deletes are free."""
+    """Requests by what S3 charges: a put is a PUT, a POST or a list, a get is a GET or a HEAD; deletes are free.
+
+    And those, of S3 and of DynamoDB, that had to be sent again: the service was busy, or its answer did not come whole.
+    """
 
     puts: int = 0
     gets: int = 0
+    busy: int = 0
+    lost: int = 0
 
 
 _sent = Requests()
@@ -37,7 +43,7 @@ def add(more: Requests) -> None:
     """Count these as well."""
     global _sent
     with _lock:
-        _sent = Requests(_sent.puts + more.puts, _sent.gets + more.gets)
+        _sent = Requests(*map(operator.add, _sent, more))
 
 
 def on_send(request: Any, event_name: str, **_: Any) -> None:

@@ -15,12 +15,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from links import Fault, Link
 
 import taxidask as td
 from taxidask.demand import DemandModel
 from taxidask.fare import FareModel
 from taxidask.runs import meter
+from taxidask.runs.cost import price
 from taxidask.runs.meter import Meter
+from taxidask.settings import Settings
 from taxidask.storage import Storage, absolute, backends
 from taxidask.storage.requests import Requests, take
 
@@ -92,23 +95,23 @@ def test_every_part_page_and_thread_counts(bucket: str, server: Server, monkeypa
     take()
     large = b"x" * (18 << 20)
     storage.write(f"{bucket}/large", large)  # begun, three parts, completed
-    assert take() == server.requests == (5, 0)
+    assert take()[:2] == server.requests[:2] == (5, 0)
     assert storage.read(f"{bucket}/large", 0, len(large)) == large  # two ranges
     assert not storage.exists(f"{bucket}/none")  # and whether the bucket is there
     storage.delete(f"{bucket}/large")
-    assert take() == (0, 4)
+    assert take()[:2] == (0, 4)
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda n: storage.write(f"{bucket}/many/{n}", b""), range(1001)))
-    assert take() == (1001, 0)
+    assert take()[:2] == (1001, 0)
     assert len(storage.list(f"{bucket}/many")) == 1001  # two pages
-    assert take() == (2, 0)
+    assert take()[:2] == (2, 0)
     assert server.requests == (5 + 1001 + 2, 4)
 
 
 def test_files_cost_no_requests(tmp_path: Path) -> None:
     take()
     Storage().write(str(tmp_path / "a"), b"one")
-    assert take() == (0, 0)
+    assert take()[:2] == (0, 0)
 
 
 def ask(url: str) -> None:
@@ -153,9 +156,9 @@ def test_a_task_that_fails_on_a_worker_leaves_its_requests_to_the_next(bucket: s
         take()
         with pytest.raises(ValueError, match="/3"):
             runs.submit(ask, f"{bucket}/3").result()
-        assert take() == (0, 0)
+        assert take()[:2] == (0, 0)
         assert len(list(runs.map_unordered(ask, [f"{bucket}/{n}" for n in (4, 5)]))) == 2
-    assert take() == server.requests == (3, 3)
+    assert take()[:2] == server.requests[:2] == (3, 3)
 
 
 def test_core_seconds_follow_the_size_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,3 +214,24 @@ def test_nothing_is_paid_for_a_run_on_files() -> None:
     local = td.Settings(sources=[absolute("trips.csv")])
     guess = td.runs.cost.estimate(local, bytes_to_read=10**9, blocks=15, sources=1, months=1, cells=100, cores=4)
     assert (guess.puts, guess.gets, guess.usd) == (0, 0, 0)
+
+
+def test_requests_that_are_sent_again_are_counted_and_told(
+    aws: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take()
+    with Link(aws.s3["us-east-1"]) as link:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", link.url)
+        link.play(Fault("error", times=2), Fault("cut", times=1, only="GET"))
+        Storage().write(f"{bucket}/object", b"content")
+        assert Storage().read(f"{bucket}/object") == b"content"
+    assert take()[2:] == (2, 1)
+    with Link(aws.dynamodb["us-east-1"]) as link:
+        store = td.open_store(f"dynamodb://{bucket.removeprefix('s3://')}", endpoint=link.url)
+        store.create()
+        link.play(Fault("throttle", times=1), Fault("reset", times=1))
+        store.put_latest({"run": "1"})
+        assert store.get_latest() == {"run": "1"}
+    assert take()[2:] == (1, 1)
+    used = price(Settings(), core_seconds=1, bytes_read=0, puts=0, gets=0, writes=0, busy=3, lost=1)
+    assert str(used).endswith("USD (requests sent again: 3 refused as busy, 1 unanswered)")
