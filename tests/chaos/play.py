@@ -29,6 +29,9 @@ from taxidask.errors import TaxidaskError
 from taxidask.runs.ledger import LIVELY, UNFINISHED
 
 NOTHING_YET = re.compile(r"there is no (lake|store) at")
+RUN = re.compile(r"^run (\S+): \d+ source", re.MULTILINE)
+MANY = 5
+"""Faults of requests of which one at least is met while there is a run to tell of it."""
 PATIENCE = 90.0
 """Seconds that a driver may take once it is quiet, on a machine that does much else."""
 
@@ -129,6 +132,7 @@ class _Playing:
                 self.wrong("the reader does not come back")
                 reader.kill()
         self._reader(reader)
+        self._named(reader)
         self._compare()
 
     def _reader_order(self, stop: Path) -> dict[str, Any]:
@@ -139,8 +143,7 @@ class _Playing:
             "expected": str(self.player.folder / "expected.json"),
             "found": str(self.home / "found.jsonl"),
             "stop": str(stop),
-            "environment": self.stage.environment("reader")
-            | ({"TAXIDASK_REGIONS": json.dumps(regions)} if (regions := self.stage.regions("reader")) else {}),
+            "environment": self.stage.environment("reader"),
         }
 
     # -- while it goes wrong -------------------------------------------------------------------------------------------
@@ -284,6 +287,7 @@ class _Playing:
         child = Child(0, self.home, self.home)
         for _ in range(3):
             order = self.stage.order(Driver(0.0, resume, sources), time.time(), "finish")
+            order["settings"]["heartbeat_timeout"] = 15  # to be finished it must not be refused for the machine's load
             if resume not in (None, "last"):
                 order["settings"] = {key: order["settings"][key] for key in ("store", "heartbeat_timeout")}
             child = self.player.nursery.fork(order, self.home / f"finish-{uuid.uuid4().hex[:6]}")
@@ -302,7 +306,7 @@ class _Playing:
     def _compare(self) -> None:
         for side in self.stage.sides if self.schedule.kind != "files" else ("",):
             try:
-                mine = world.answers(*self.stage.opened(side or "east"))
+                mine = world.answers(*self.stage.opened(side or "east"), name=self.stage.lake)
             except TaxidaskError as error:
                 self.wrong(f"at the end nothing can be read {side}: {type(error).__name__}: {error}")
                 continue
@@ -328,12 +332,34 @@ class _Playing:
             elif known - months and self.schedule.kind != "regions":
                 self.wrong(f"the reader does not see {sorted(known - months)} any more")
             known |= months
+        looks = [line for line in _lines(self.home / "found.jsonl") if "error" not in line]
         for at in self.off:
-            ends = [line["at"] + line["took"] for line in _lines(self.home / "found.jsonl") if "error" not in line]
-            self.outcome.went_on += [round(min(after) - at, 2)] if (after := [end for end in ends if end > at]) else []
+            ends = [line["at"] + line["took"] - at for line in looks if line["at"] > at]  # begun when it was dark
+            self.outcome.went_on += [round(min(ends), 2)] if ends else []
         for (_, service, _), link in self.stage.links.items():
             for name, times in link.played.items():
                 self.outcome.faults[f"{service} {name}"] += times
+
+    def _named(self, reader: Child) -> None:
+        """Every fault that was survived is named, in the ledger or by who survived it."""
+        said = "\n".join(path.read_text() for path in self.home.glob("*.log"))
+        runs = self.stage.opened()[1].list_runs(limit=200)
+        for number, child in enumerate(self.drivers):
+            for run in RUN.findall(child.said) if child.killed else ():
+                if f"run {run}: done" not in child.said and f"resuming run {run}" not in said:
+                    self.wrong(f"driver {number} was killed in run {run}, and nobody says that it was resumed")
+        met = sum(
+            times
+            for (who, _, _), link in self.stage.links.items()
+            for name, times in link.played.items()
+            if who != "reader" and name != "slow"
+        )
+        told = sum(int((run.get("cost") or {}).get(name, 0)) for run in runs for name in ("busy", "lost"))
+        if met >= MANY and not told and not any(child.killed for child in self.drivers):
+            self.wrong(f"drivers met {met} faults of requests, and no run's ledger tells of one")
+        home = any(one.what == "region off" and one.side == "east" for one in self.schedule.faults)  # it is asked first
+        if home and "is dark" not in reader.said:
+            self.wrong("the home region was off, and the reader's log does not say so")
 
     def _excused(self, at: float, took: float) -> bool:
         if self.schedule.kind == "regions":  # what one region does not give the other does

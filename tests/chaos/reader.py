@@ -71,5 +71,5 @@ def read(order: dict[str, Any]) -> dict[str, Any]:
             file.write(json.dumps(line) + "\n")
             file.flush()
             looks += 1
-            time.sleep(0.1)
+            time.sleep(0.25)
     return {"looks": looks}

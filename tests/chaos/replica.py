@@ -1,8 +1,9 @@
 """Stands in for what AWS does between two regions: copies come late, in any order, and per key the last write wins.
 
 Objects are copied in the servers' own folders, with the time of their last write, as S3's replication keeps it and
-none of its requests can set it. Items are copied by the stamp they carry. While a region is off, nothing is copied
-from or to it, and what it took before is copied once it is on again.
+none of its requests can set it. Of items the time of the last write is when it was seen here, as DynamoDB heeds its own
+clock and not the writers'. While a region is off, nothing is copied from or to it, and what it took before is copied
+once it is on again.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Replica:
         self._random = random.Random(f"replica {self.seed}")
         self._objects: dict[str, dict[str, int]] = {side: {} for side in SIDES}
         self._items: dict[str, dict[tuple[str, str], Any]] = {side: {} for side in SIDES}
+        self._written: dict[str, dict[tuple[str, str], float]] = {side: {} for side in SIDES}  # items, by side
         self._due: dict[tuple[str, ...], float] = {}  # what is to be copied, and when
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
@@ -92,12 +94,10 @@ class Replica:
     # -- what is new ---------------------------------------------------------------------------------------------------
 
     def _folder(self, side: str) -> Path:
-        return self.root / f"s3-{side}" / "objects" / self.bucket
+        return self.root / f"s3-{side}" / "objects" / (self.bucket if side == "east" else f"{self.bucket}-{side}")
 
     def _look(self) -> None:
         for side in SIDES:
-            if side in self.off:
-                continue
             found = self._files(side)
             known = self._objects[side]
             for key in found.keys() - known.keys() | {
@@ -112,9 +112,8 @@ class Replica:
             before = self._items[side]
             for key, item in items.items():
                 if key not in before or before[key] != item:
+                    self._written[side][key] = time.monotonic()
                     self._plan("item", side, *key)
-            for key in before.keys() - items.keys():
-                self._plan("lost item", side, *key)
             self._items[side] = items
 
     def _plan(self, *what: str) -> None:
@@ -185,23 +184,23 @@ class Replica:
                 self.copied["removals"] += 1
 
     def _copy_item(self, side: str, other: str, key: tuple[str, str]) -> None:
-        item = self._items[side].get(key)
-        if item is None:
+        item, there = self._items[side].get(key), self._items[other].get(key)
+        written = self._written[side].get(key, 0.0)
+        if item is None or item == there or self._written[other].get(key, 0.0) >= written:
             return
-        stamp = item.get(STAMP)
         request: dict[str, Any] = {"TableName": self.bucket, "Item": item}
-        if stamp is not None:
-            request |= {
-                "ConditionExpression": "attribute_not_exists(pk) OR attribute_not_exists(#s) OR #s < :s",
-                "ExpressionAttributeNames": {"#s": STAMP},
-                "ExpressionAttributeValues": {":s": stamp},
-            }
+        if there is None:
+            request["ConditionExpression"] = "attribute_not_exists(pk)"
+        elif STAMP in there:  # nothing was written there since it was looked at
+            names, values = {"#s": STAMP}, {":s": there[STAMP]}
+            request |= {"ExpressionAttributeNames": names, "ExpressionAttributeValues": values}
+            request["ConditionExpression"] = "#s = :s"
         client = self.clients[other]
         try:
             client.put_item(**request)
         except client.exceptions.ConditionalCheckFailedException:
             return
-        self._items[other][key] = item
+        self._items[other][key], self._written[other][key] = item, written
         self.copied["items"] += 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import uuid
@@ -68,9 +69,9 @@ class Stage:
         self.lake, self.store = f"s3://{self.name}/lake", f"dynamodb://{self.name}"
         for side in self.sides:
             s3 = self.client("s3", side)
-            s3.create_bucket(Bucket=self.name)
+            s3.create_bucket(Bucket=self.bucket(side))
             for name in world.names(self.folder):
-                s3.upload_file(str(self.folder / "trips" / name), self.name, f"trips/{name}")
+                s3.upload_file(str(self.folder / "trips" / name), self.bucket(side), f"trips/{name}")
             self.opened(side)[1].create()
         if len(self.sides) > 1:
             clients = {side: self.client("dynamodb", side) for side in self.sides}
@@ -78,6 +79,9 @@ class Stage:
             self.replica = Replica(
                 self.aws["root"], self.name, clients, self.schedule.seed, delays, self.schedule.removals
             )
+
+    def bucket(self, side: str) -> str:
+        return self.name if side == "east" else f"{self.name}-{side}"
 
     def client(self, service: str, side: str) -> Any:
         import boto3
@@ -89,11 +93,11 @@ class Stage:
         if self.schedule.kind == "files":
             return td.Lake(self.lake), td.open_store(self.store)
         storage = Storage(endpoint=self.aws[side]["s3"])
-        return td.Lake(self.lake, storage=storage), td.open_store(self.store, endpoint=self.aws[side]["dynamodb"])
+        lake = td.Lake(f"s3://{self.bucket(side)}/lake", storage=storage)
+        return lake, td.open_store(self.store, endpoint=self.aws[side]["dynamodb"])
 
     def link(self, who: str, service: str, side: str) -> Link:
-        """A line to a server: with regions everybody has lines of their own, so that one alone can be cut off."""
-        who = who if self.schedule.kind == "regions" else "all"
+        """A line to a server: everybody has lines of their own, so that one alone can be cut off."""
         if (who, service, side) not in self.links:
             self.links[who, service, side] = Link(self.aws[side][service])
         return self.links[who, service, side]
@@ -101,8 +105,10 @@ class Stage:
     def environment(self, who: str) -> dict[str, str]:
         if self.schedule.kind == "files":
             return {}
+        regions = self.regions(who)
         return {
             **self.aws["environment"],
+            **({"TAXIDASK_REGIONS": json.dumps(regions)} if regions else {}),
             "AWS_ENDPOINT_URL_S3": self.link(who, "s3", "east").url,
             "AWS_ENDPOINT_URL_DYNAMODB": self.link(who, "dynamodb", "east").url,
         }
@@ -111,13 +117,13 @@ class Stage:
         """The setting `regions` as somebody has it."""
         if self.schedule.kind != "regions":
             return []
-        bucket = f"s3://{self.name}"
+        home = f"s3://{self.name}"
         return [
             {
                 "name": NAMES[side],
                 "s3_endpoint": self.link(who, "s3", side).url,
                 "dynamodb_endpoint": self.link(who, "dynamodb", side).url,
-                **({"places": {bucket: bucket}} if side != "east" else {}),
+                **({"places": {home: f"s3://{self.bucket(side)}"}} if side != "east" else {}),
             }
             for side in self.sides
         ]
@@ -162,10 +168,10 @@ class Stage:
 
     def _remove(self, side: str) -> None:
         s3 = self.client("s3", side)
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.name):
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket(side)):
             keys = [{"Key": item["Key"]} for item in page.get("Contents", ())]
             if keys:
-                s3.delete_objects(Bucket=self.name, Delete={"Objects": keys, "Quiet": True})
+                s3.delete_objects(Bucket=self.bucket(side), Delete={"Objects": keys, "Quiet": True})
         with contextlib.suppress(Exception):
-            s3.delete_bucket(Bucket=self.name)
+            s3.delete_bucket(Bucket=self.bucket(side))
         self.client("dynamodb", side).delete_table(TableName=self.name)

@@ -106,10 +106,11 @@ def _digest(frame: pd.DataFrame) -> str:
     return hashlib.sha256(hashes.tobytes()).hexdigest()[:16]
 
 
-def answers(lake: td.Lake, store: Any) -> dict[str, Any]:
+def answers(lake: td.Lake, store: Any, *, name: str | None = None) -> dict[str, Any]:
     """Everything that a run left but for what names it: lake rows, cube, sources, published items.
 
-    Files go by the last part of their names: which of two names of a content counts is decided by who comes first.
+    `name` is what the lake is called where it was written, if that is another region than this one. Files go by the
+    last part of their names: which of two names of a content counts is decided by who comes first.
     """
     rejects = lake.rejects()
     rejects["source"] = _last_part(rejects["source"])
@@ -133,7 +134,7 @@ def answers(lake: td.Lake, store: Any) -> dict[str, Any]:
         for kind in ("demand", "fare"):
             card = store.get_card(kind) or {}
             found[f"card of {kind}"] = {name: value for name, value in card.items() if name != "created"}
-        found["ingest"] = _by_file(store.get_ingest(lake.url))
+        found["ingest"] = _by_file(store.get_ingest(name or lake.url))
     return found
 
 
