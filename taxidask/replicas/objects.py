@@ -132,7 +132,7 @@ def _part(
 
 
 def _there(path: str, stats: dict[str, Stat | None], places: Sequence[Place]) -> dict[str, There | None]:
-    """What each region has at a path; bytes are read where versions differ, times asked for where bytes do."""
+    """What each region has at a path; bytes are read where versions differ."""
     if len({stat.version for stat in stats.values() if stat is not None}) <= 1:
         return {
             region: None if one is None else There(one.version, version=one.version) for region, one in stats.items()
@@ -142,14 +142,13 @@ def _there(path: str, stats: dict[str, Stat | None], places: Sequence[Place]) ->
         if stats[place.name] is not None:
             with contextlib.suppress(MissingError):  # removed since it was listed
                 bodies[place.name] = place.storage.read(join(place.lake, path))
-    same = len(set(bodies.values())) <= 1
     found: dict[str, There | None] = {}
     for place in places:
         body, stat = bodies.get(place.name), stats[place.name]
         found[place.name] = None
         if body is not None and stat is not None:
-            at = None if same else written_at(place, path)
-            found[place.name] = There(xxhash.xxh3_128_hexdigest(body), at, version=stat.version, body=body)
+            seal = xxhash.xxh3_128_hexdigest(body)
+            found[place.name] = There(seal, stat.modified, version=stat.version, body=body)
     return found
 
 
@@ -182,15 +181,6 @@ def _newest(there: dict[str, There | None], told: dict[str, Manifest]) -> Manife
     if not told:
         return None
     return told[max(told, key=lambda region: (there[region] or There("")).at or 0.0)]
-
-
-def written_at(place: Place, path: str) -> float:
-    """When an object was written, by its service's clock: seconds since 1970. Copies that S3 makes keep it."""
-    url = join(place.lake, path)
-    backend, name = place.storage._backend(url)
-    bucket, _, key = name.partition("/")
-    head = place.storage._call("stat", url, lambda: backend._fs.call_s3("head_object", Bucket=bucket, Key=key))  # type: ignore[attr-defined]
-    return float(head["LastModified"].timestamp())
 
 
 def copy_object(source: Place, target: Place, one: Difference) -> Difference:

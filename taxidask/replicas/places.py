@@ -12,14 +12,13 @@ from taxidask.errors import SettingsError, StoreError, TaxidaskError
 from taxidask.results import open_store
 from taxidask.results.dynamodb import DynamoDBStore
 from taxidask.settings import Region, Settings
-from taxidask.storage import Storage, absolute, join, scheme
-from taxidask.storage.regions import Regions
+from taxidask.storage import Storage, absolute, join, regions_of, scheme
 from taxidask.words import escaped
 
 PATIENCE = 15.0  # seconds that a region has for an answer, tries included
 _HOW = (
     'name two or more, home first: TAXIDASK_REGIONS=\'[{"name": "us-east-1"}, '
-    '{"name": "us-west-2", "lake": "s3://my-lake-west/lake"}]\''
+    '{"name": "us-west-2", "places": {"s3://my-lake": "s3://my-lake-west"}}]\''
 )
 
 
@@ -87,7 +86,8 @@ def places_of(settings: Settings) -> list[Place]:
     SettingsError
         Without two regions, or with neither a lake nor a table that could have copies.
     """
-    if len(settings.regions) < 2:
+    known = regions_of(settings)
+    if known is None or len(known.regions) < 2:
         named = f"only the region {settings.regions[0].name} is set" if settings.regions else "no regions are set"
         raise SettingsError(f"{named}: there is nothing to compare", _HOW)
     lake = absolute(settings.lake)
@@ -96,7 +96,6 @@ def places_of(settings: Settings) -> list[Place]:
             f"the lake {lake} and the store {settings.store} are of this machine and have no copies",
             "name a lake in S3 or a table: --lake s3://…, --store dynamodb://…",
         )
-    known = regions_of(settings)
     return [
         Place(
             region.name,
@@ -109,17 +108,10 @@ def places_of(settings: Settings) -> list[Place]:
     ]
 
 
-def regions_of(settings: Settings) -> Regions:
-    """The regions as storage knows them: home's `lake` is that of the settings."""
-    home, *others = settings.regions
-    home = home.model_copy(update={"lake": home.lake or settings.lake})
-    return Regions([home, *others], active=settings.active_region)
-
-
 def lake_in(settings: Settings, region: Region) -> str:
     """Where a region has the lake of the settings; the lake itself where it has no counterpart."""
     known = regions_of(settings)
-    there = known.counterpart(absolute(settings.lake), known.named(region.name))
+    there = known and known.counterpart(absolute(settings.lake), known.named(region.name))
     return absolute(there or region.lake or settings.lake)
 
 
@@ -133,7 +125,8 @@ def _store_in(region: Region, url: str) -> DynamoDBStore | None:
 
 def look(places: Sequence[Place], settings: Settings) -> list[State]:
     """Ask every service of every region, all at once and whatever this process thinks of them."""
-    breakers = {(one.region, str(one.service)): str(one.state) for one in regions_of(settings).status()}
+    known = regions_of(settings)
+    breakers = {(one.region, str(one.service)): str(one.state) for one in (known.status() if known else ())}
 
     def ask(place: Place, service: str, where: str, question: Callable[[], object]) -> State:
         error, remedy = "", ""

@@ -348,11 +348,15 @@ class Regions:
 
 
 def regions_of(settings: Settings, *, active: str | None = None) -> Regions | None:
-    """The regions of some settings, None where they name none; home's lake is that of the settings."""
+    """The regions of some settings, None where they name none; home's lake is that of the settings.
+
+    `active` is by default the setting `active_region`, and home without it.
+    """
     if not settings.regions:
         return None
     home, *others = settings.regions
-    return Regions([home.model_copy(update={"lake": home.lake or settings.lake}), *others], active=active)
+    home = home.model_copy(update={"lake": home.lake or settings.lake})
+    return Regions([home, *others], active=active or settings.active_region)
 
 
 def _key(region: Region, service: Service) -> tuple[str, str, Service]:
