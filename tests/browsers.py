@@ -64,7 +64,13 @@ def photograph(page: Any, name: str, folder: Path) -> None:
     """Keep a picture of the whole page, to be looked at: where `APP_SCREENSHOTS` says, else in the test's folder."""
     kept = Path(os.environ.get("APP_SCREENSHOTS") or folder)
     kept.mkdir(parents=True, exist_ok=True)
+    size, content = page.viewport_size, page.locator(".main-content")
+    if content.count():  # it scrolls within the window, which full_page does not know
+        tall = min(6000, 80 + content.first.evaluate("content => content.scrollHeight"))
+        page.set_viewport_size({**size, "height": max(size["height"], tall)})
+        page.wait_for_timeout(500)
     page.screenshot(path=kept / f"{name}.png", full_page=True)
+    page.set_viewport_size(size)
 
 
 class Watched:
