@@ -82,7 +82,7 @@ def lab(gateway: tuple[str, str], tmp_path: Path) -> Iterator[tuple[str, Path]]:
     environment |= {"JUPYTER_GATEWAY_AUTH_TOKEN": token, "JUPYTER_CONFIG_DIR": str(tmp_path / ".jupyter")}
     with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log, env=environment) as run:
         try:
-            until(lambda: answers(f"http://127.0.0.1:{port}/api"), "JupyterLab on this machine", 60)
+            until(lambda: answers(f"http://127.0.0.1:{port}/api"), "JupyterLab on this machine", 180)
             yield f"http://127.0.0.1:{port}", tmp_path
         finally:
             run.terminate()
