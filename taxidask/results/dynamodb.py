@@ -258,7 +258,7 @@ class DynamoDBStore(Store):
     def _elsewhere(self) -> str | None:
         """Another region where a table of this name is; only asked on AWS itself."""
         meta = self._client.meta
-        if not _on_aws(meta.endpoint_url):
+        if not any(name in meta.endpoint_url for name in (".amazonaws.com", ".api.aws")):
             return None
         named = [os.environ.get("AWS_REGION"), os.environ.get("AWS_DEFAULT_REGION"), *_NEIGHBOURS]
         for region in dict.fromkeys(name for name in named if name and name != meta.region_name):
@@ -440,10 +440,6 @@ def _written_before(error: Any, changes: dict[tuple[str, ...], Any]) -> bool:
 
 def _camel(operation: str) -> str:
     return "".join(word.capitalize() for word in operation.split("_"))
-
-
-def _on_aws(endpoint: str) -> bool:
-    return ".amazonaws.com" in endpoint or ".api.aws" in endpoint
 
 
 def _key_of(request: dict[str, Any]) -> Key:
