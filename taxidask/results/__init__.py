@@ -1,6 +1,6 @@
 """What is published: one store interface, DynamoDB for the cloud and SQLite for one machine.
 
-Only for itself: batch, changes, given, items, opening, paths, regional, sqlite, store, watches. Tests: tests/results.
+Only for itself: batch, changes, given, items, opening, regional, sqlite, store, watches. Tests: tests/results.
 
 Examples
 --------

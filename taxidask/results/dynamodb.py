@@ -14,7 +14,7 @@ from taxidask.errors import StoreError
 from taxidask.results import wire
 from taxidask.results.added import Conditions
 from taxidask.results.batch import TABLE_UNITS, Pacer, Refusal, Write, write_all
-from taxidask.results.explain import code_of, explain, is_dark, may_go_again, missing, on_answer, strange_keys
+from taxidask.results.explain import code_of, explain, is_dark, may_go_again, missing, on_answer, on_aws, strange_keys
 from taxidask.results.keys import Key
 from taxidask.results.store import Item, Progress, Store, look, no_such_place
 from taxidask.results.values import same, sized, write_units
@@ -258,7 +258,7 @@ class DynamoDBStore(Store):
     def _elsewhere(self) -> str | None:
         """Another region where a table of this name is; only asked on AWS itself."""
         meta = self._client.meta
-        if not any(name in meta.endpoint_url for name in (".amazonaws.com", ".api.aws")):
+        if not on_aws(meta.endpoint_url):
             return None
         named = [os.environ.get("AWS_REGION"), os.environ.get("AWS_DEFAULT_REGION"), *_NEIGHBOURS]
         for region in dict.fromkeys(name for name in named if name and name != meta.region_name):

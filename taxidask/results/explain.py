@@ -198,3 +198,8 @@ def strange_keys(table: str, region: str, url: str, found: Any = None) -> StoreE
         f"table {table!r} in {region} was not made for results: it has no text keys pk and sk{keys}",
         f"choose another name, and create it: {command('taxidask store create', store=url)}",
     )
+
+
+def on_aws(endpoint: str) -> bool:
+    """Whether an endpoint is one of AWS's own."""
+    return ".amazonaws.com" in endpoint or ".api.aws" in endpoint

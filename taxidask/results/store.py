@@ -19,7 +19,6 @@ from taxidask.results.added import AddedTrips, Conditions
 from taxidask.results.changes import seal, there
 from taxidask.results.drawing.maps import DEMAND_DAYS, Maps
 from taxidask.results.keys import CITY, LATEST, Key
-from taxidask.results.paths import no_overlap, path_of, top_level
 from taxidask.results.values import plain
 from taxidask.results.watches import Watches
 from taxidask.units import is_whole
@@ -317,7 +316,7 @@ class Store(AddedTrips, Maps, Watches, ABC):
         if not isinstance(body.get("id"), str) or not body["id"]:
             raise StoreError("a run has no id", "give it one like 20261123T081500Z-ab12cd: ids sort by time")
         for name in body:
-            top_level(name)
+            given.top_level(name)
         item = self._finish({**keys.run_key(body["id"])._asdict(), **body}, body["id"])
         return self._insert(item)
 
@@ -344,10 +343,12 @@ class Store(AddedTrips, Maps, Watches, ABC):
         bool
             False, with nothing changed, when there is no such run or it is not as expected.
         """
-        paths = {path_of(name): plain(value, name) for name, value in given.mapping_of(changes, "changes").items()}
-        no_overlap(list(paths))
+        paths = {
+            given.path_of(name): plain(value, name) for name, value in given.mapping_of(changes, "changes").items()
+        }
+        given.no_overlap(list(paths))
         known = {} if expect is None else given.mapping_of(expect, "expect")
-        expected = {path_of(name): plain(value, name) for name, value in known.items()}
+        expected = {given.path_of(name): plain(value, name) for name, value in known.items()}
         if ("id",) in paths:
             raise StoreError(f"an update of run {run} changes its id", "create a new run instead")
         return self._update(keys.run_key(run), paths, expected)

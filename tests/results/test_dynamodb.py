@@ -127,7 +127,7 @@ def test_table_in_another_region(table, aws, monkeypatch):
     with open_store(f"dynamodb://{table}?region=us-west-2&endpoint={aws.dynamodb['us-west-2']}") as there:
         there.create()
     store = open_store(f"dynamodb://{table}?region=us-east-1")
-    monkeypatch.setattr("taxidask.results.dynamodb._on_aws", lambda endpoint: True)
+    monkeypatch.setattr("taxidask.results.dynamodb.on_aws", lambda endpoint: True)
     quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
     monkeypatch.setattr(
         store,

@@ -155,7 +155,7 @@ def test_counterparts_by_the_longest_beginning_at_a_slash():
 
 def test_the_lake_of_the_settings_is_home_s():
     west = {"name": "us-west-2", "lake": "s3://west/lake"}
-    found, _ = resolve({"lake": "s3://east/lake", "regions": [{"name": "us-east-1"}, west]})
+    found, _ = resolve({"lake": "s3://east/lake", "regions": [{"name": "us-east-1", "lake": "s3://east/lake"}, west]})
     regions = regions_of(found, active="us-west-2")
     assert regions.counterpart("s3://east/lake/lake.json", regions.active) == "s3://west/lake/lake.json"
     assert regions_of(resolve({"lake": "s3://east/lake"})[0]) is None
