@@ -215,17 +215,18 @@ def slow_read(raw, month):
     if raw.startswith(b"\xef\xbb\xbf"):
         raw, offset = raw[3:], 3
     lines = raw.split(b"\n")
-    rows = [line.removesuffix(b"\r") for line in lines[1:]]
-    filled = [row for row in rows if row]
-    for line in lines:
+    for number_, line in enumerate(lines):
         row = line.removesuffix(b"\r")
         start, offset = offset, offset + len(line) + 1
         if row == b"":
             continue
         if names is None:
-            names = [COLUMN.get(name.strip().lower(), "") for name in fields_of(row)]
+            header = row.decode("utf-8", "replace")
+            names = next(csv.reader([header]), []) if '"' in header else header.split(",")
+            names = [COLUMN.get(name.strip().lower(), "") for name in names]
             zones = "pickup_location_id" in names
             # what most rows do that have either number of fields is the file's layout
+            filled = filter(None, (row.removesuffix(b"\r") for row in lines[number_ + 1 :]))
             told = [count for count in map(count_of, filled) if count in (len(names), len(names) + 2)]
             extra = 2 if 2 * told.count(len(names) + 2) > len(told) else 0
             continue
