@@ -22,7 +22,7 @@ from taxidask.errors import LakeError, SourceError
 from taxidask.lake import Lake
 from taxidask.lake.totals import holder_of
 from taxidask.results import Store
-from taxidask.results.added import THERE
+from taxidask.results.added import MOST_BYTES, THERE
 from taxidask.storage import Storage, default_storage, join
 from taxidask.trips.outcome import NO_ROWS, raise_failures
 from taxidask.trips.read import add_up, read_block
@@ -35,8 +35,6 @@ from .form import FIRST, latest
 
 MOST_ROWS = 50_000
 """Rows of a file that a store takes."""
-MOST_BYTES = 32 << 20
-"""Bytes of a file that a store keeps until a lake has them."""
 MOST_DAYS = 5_000
 _LARGEST = 1e125  # what a store's numbers reach to
 OnProgress = Callable[[dict[str, Any]], object]

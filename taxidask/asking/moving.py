@@ -59,7 +59,7 @@ def bring(store: Store, lake: Lake, space: Space) -> tuple[list[Source | Unusabl
                 data = store.load_bytes(content)
                 if data is None:
                     if (store.get_load(content) or load)["state"] == THERE:  # and not moved by another driver meanwhile
-                        left.append(f"{load['name']}: its bytes are not in the store: its trips stay there")
+                        left.append(f"{load['name']}: its bytes are not whole in the store: its trips stay there")
                     continue
                 lake.storage.create(url, data)
             urls.append(url)

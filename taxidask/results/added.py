@@ -39,6 +39,8 @@ Conditions = Sequence[tuple[str, str, Any]]
 Progress = Callable[[int, int], None]
 
 LOADING, THERE, MOVED = "loading", "there", "lake"
+MOST_BYTES = 32 << 20
+"""Bytes of a file that a store keeps until a lake has them."""
 _FILE_PART = 300 * 1024  # letters of an item
 
 
@@ -162,11 +164,16 @@ class AddedTrips:
             self._delete([Key(item["pk"], item["sk"]) for item in found if but is None or item.get("attempt") != but])
 
     def load_bytes(self, content: str) -> bytes | None:
-        """The bytes of a file that was added and not moved yet."""
+        """The bytes of a file that was added and not moved yet; None where they are not whole."""
         parts = list(self._query(keys.file_pk(content)))
         if not parts or len(parts) != parts[0]["parts"]:
             return None
-        return zlib.decompress(base64.b85decode("".join(part["text"] for part in parts)))
+        unpacker = zlib.decompressobj()
+        try:  # as many at most as were ever written: an item is not to fill the memory
+            data = unpacker.decompress(base64.b85decode("".join(part["text"] for part in parts)), MOST_BYTES + 1)
+        except (ValueError, zlib.error):
+            return None
+        return data if unpacker.eof and len(data) <= MOST_BYTES else None
 
     def end_load(self, load: Item) -> None:
         """Forget the rows and bytes of a file that a lake has; what it was stays known."""
