@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,12 @@ import pandas as pd
 
 from taxidask.cube import MAX_COUNT
 from taxidask.errors import CubeError, LakeError
+from taxidask.progress import say
 from taxidask.space import Space
 from taxidask.storage import Storage
 from taxidask.trips.rules import month_bounds
 from taxidask.units import DAY, LONGEST_SPAN
+from taxidask.words import quantity
 
 from .filters import naive
 from .manifest import Manifest, added_url, cube_url
@@ -56,6 +58,20 @@ def cube_of(
     useful = [manifest for manifest in manifests if manifest.kept]
     telling = [one for one in useful if not one.url.startswith(added_url(lake))] or useful
     every, spans = ([covered(manifest) for manifest in some] for some in (useful, telling))
+
+    def load(manifest: Manifest, **slots: int) -> Tally:
+        try:
+            url = cube_url(lake, f"{space.key}-{slot_seconds}s", manifest.id)
+            return read_tally(
+                storage, url, manifest.url, kept=manifest.kept, slot_seconds=slot_seconds, cells=space.cells, **slots
+            )
+        except GoneError:  # committed while the lake was recounted
+            parts = list(manifest.parts)
+            return count_parts(lake, storage, parts, space, slot_seconds, manifest.locations, manifest.url)
+
+    whole = (start is None or end is None) and bool(spans)
+    if whole and max(stop for _, stop in spans) - min(begin for begin, _ in spans) > LONGEST_SPAN:
+        spans = _without_strays(telling, load)
     if not spans and (start is None or end is None):
         raise LakeError(f"the lake {lake} has no trips yet", "ingest some: lake.ingest(sources)")
     low = min(span[0] for span in spans) if start is None else _slot_start("start", start, slot_seconds)
@@ -80,18 +96,6 @@ def cube_of(
         missing[max(begin // slot_seconds - first, 0) : max(stop // slot_seconds - first, 0)] = False
     counts = np.zeros((slots, space.cells, 2), np.int32)
 
-    def load(manifest: Manifest) -> Tally:
-        count_key = f"{space.key}-{slot_seconds}s"
-        try:
-            url = cube_url(lake, count_key, manifest.id)
-            return read_tally(
-                storage, url, manifest.url, kept=manifest.kept, slot_seconds=slot_seconds, cells=space.cells,
-                first=first, last=first + slots - 1,
-            )  # fmt: skip
-        except GoneError:  # committed while the lake was recounted
-            parts = list(manifest.parts)
-            return count_parts(lake, storage, parts, space, slot_seconds, manifest.locations, manifest.url)
-
     # A trip ends at most as long after it begins as its rules allow, so other sources have nothing in these slots.
     longest = [int(one.rules["max_duration_hours"] * 3600) + 1 for one in useful]
     near = [
@@ -99,11 +103,54 @@ def cube_of(
     ]
     with ThreadPoolExecutor(READERS) as pool:
         for at in range(0, len(near), READERS):
-            for part in pool.map(load, near[at : at + READERS]):
+            for part in pool.map(lambda one: load(one, first=first, last=first + slots - 1), near[at : at + READERS]):
                 _add(counts, part, first, missing)
     return Cube(
         counts, start=pd.Timestamp(low, unit="s"), slot=pd.Timedelta(seconds=slot_seconds), space=space, missing=missing
     )
+
+
+def _without_strays(telling: Sequence[Manifest], load: Callable[[Manifest], Tally]) -> list[tuple[int, int]]:
+    """What sources cover where they reach over longer than any cube: without single trips years from all others.
+
+    Such are typing errors in files of no month. Days are taken together that lie within a year of each other; those
+    together that have less than a hundredth of all trips are strays, unless a source of that month is among them.
+    """
+    days: list[tuple[int, int, int, Manifest]] = []
+    for one in telling:
+        if one.month is not None:
+            days.append((*covered(one), one.kept, one))
+            continue
+        tally = load(one)
+        keys, pickups, _ = tally.entries()
+        day, at = np.unique(keys // tally.cells * tally.slot_seconds // DAY, return_inverse=True)
+        sums = np.bincount(at, pickups).astype(np.int64)
+        days += [(DAY * d, DAY * d + DAY, n, one) for d, n in zip(day.tolist(), sums.tolist(), strict=True) if n]
+    days.sort(key=lambda one: one[:2])
+    together: list[list[tuple[int, int, int, Manifest]]] = []
+    for one_day in days:
+        if not together or one_day[0] - max(day[1] for day in together[-1]) > 366 * DAY:
+            together.append([])
+        together[-1].append(one_day)
+    total = sum(count for _, _, count, _ in days)
+    spans: dict[str, tuple[int, int]] = {}
+    strays: list[tuple[int, int, int, Manifest]] = []
+    for some in together:
+        if 100 * sum(count for _, _, count, _ in some) < total and all(one.month is None for *_, one in some):
+            strays += some
+            continue
+        for begin, stop, _, one in some:
+            before = spans.get(one.url, (begin, stop))
+            spans[one.url] = min(before[0], begin), max(before[1], stop)
+    if strays:
+        listed = ", ".join(sorted({one.url for *_, one in strays})[:3])
+        dates = sorted({f"{pd.Timestamp(begin, unit='s'):%Y-%m-%d}" for begin, *_ in strays})
+        say(
+            f"cube: {quantity(sum(count for _, _, count, _ in strays), 'trip')} of {listed} began years from all "
+            f"others, on {', '.join(dates[:5])}{' …' if len(dates) > 5 else ''}: they are outside of the cube's span "
+            "(to count them give start and end; to reject them ingest the file with its month)"
+        )
+    return list(spans.values())
 
 
 def _add(counts: np.ndarray, part: Tally, first: int, missing: np.ndarray) -> None:
