@@ -22,7 +22,8 @@ import pytest
 from rich.console import Console
 
 import taxidask as td
-from taxidask.cli import app, main
+from taxidask.cli import main
+from taxidask.cli.command import app
 from taxidask.compute.executors import ThreadExecutor
 from taxidask.lake.ingest import Driver
 from taxidask.storage import default_storage
@@ -356,6 +357,22 @@ def test_the_message_of_a_full_disk_names_it(sample, small_disk, capsys) -> None
         assert f"cannot write {disk}/{file}: the disk is full, or was with a part of this file: " in said
         assert f"free some space on {disk} or choose another disk" in said
         assert list(disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_while_the_command_is_imported_is_a_line(name) -> None:
+    script = f"""
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, module, *_):
+        if module == "cyclopts":
+            os.kill(os.getpid(), signal.{name})
+sys.meta_path.insert(0, Interrupting())
+from taxidask.cli import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "interrupted\n")
 
 
 def test_a_full_standard_output_is_an_error_in_words(sample) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from taxidask.cli import app
+from taxidask.cli.command import app
 from taxidask.compute.kubernetes import look, start
 from taxidask.errors import ComputeError, SettingsError
 
