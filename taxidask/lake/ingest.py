@@ -168,10 +168,14 @@ class Driver:
                 self._second_names.setdefault(one.duplicate_of or "", {})[one.url] = one
         states: list[_Progress] = []
         plans: list[tuple[_Progress, list[tuple[int, int]]]] = []
+        lacking = manifests.copies.lacking(there.values())
+        same = Counter(one.content for one in there.values() if not one.duplicate_of)
         for job in jobs:
             manifest = there.get(job.source.url)
-            if manifest is not None and self._is_current(manifest, job, manifests):
-                self.results[job.source.url] = outcome(manifest, skipped=True)
+            current = manifest is not None and self._is_current(manifest, job, manifests)
+            if manifest is not None and current and manifest.url not in lacking:
+                seen = manifests.as_counted(manifest) if same[manifest.content] > 1 else manifest
+                self.results[job.source.url] = outcome(seen, skipped=True)
                 continue
             job = replace(job, generation=generations.get(job.source.url, 0))
             if not job.source.era.columns:  # it was in the lake when it was found

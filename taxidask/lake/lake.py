@@ -176,17 +176,21 @@ class Lake:
             layout, choice = settle(self.url, self.storage, lambda layout: self._choose(space, usable, layout), slot)
             if progress and choice.reason:
                 say(f"ingest: a new lake, {choice}")
-            jobs = [
-                Job(self.url, self.storage, source, rules, layout.space_key, layout.slot_seconds) for source in usable
-            ]
+            storage = self.storage.staying()
+            jobs = [Job(self.url, storage, source, rules, layout.space_key, layout.slot_seconds) for source in usable]
             from taxidask.compute import executor
 
             with shown(progress, on_block) as hook:
-                driver = Driver(
-                    jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop,
-                    manifests=self._manifests,
-                )  # fmt: skip
-                results = driver.run()
+
+                def work(anew: bool) -> list[SourceIngest]:
+                    if anew:  # in another region, to which not even the layout may have been copied
+                        self._settle(choice.space, pd.Timedelta(seconds=layout.slot_seconds), usable)
+                    return Driver(
+                        jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop,
+                        manifests=self._manifests,
+                    ).run()  # fmt: skip
+
+                results = self.storage.going_over(work)
         read = iter(results)
         rows = [next(read) if isinstance(one, Source) else SourceIngest(one.url, error=one.error) for one in found]
         result = Ingest(rows, time.monotonic() - began, choice)
@@ -366,7 +370,8 @@ class Lake:
 
     def sources(self) -> pd.DataFrame:
         """What the lake was made of: one row per source, with its rows, kept and rejected by reason."""
-        return sources_table(self._manifests.all(), self._manifests.claimant)
+        there = self._manifests.all()
+        return sources_table(there, self._manifests.claimant, self._manifests.copies.lacking(there))
 
     def remove(self, source: str | os.PathLike[str]) -> Removed:
         """Take a source out again: its trips, rejects and counts; what remains is as if it had never been read.

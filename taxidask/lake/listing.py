@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from taxidask.trips.schema import REASONS
 from taxidask.trips.sources import Source, month_of
 from taxidask.words import quantity
 
+from .copies import lacks
 from .layout import load_space, read_layout
 from .manifest import Manifest, Manifests, counted, part_id
 
@@ -28,11 +30,24 @@ _COLUMNS: dict[str, str] = {
 }  # fmt: skip
 
 
-def sources_table(manifests: list[Manifest], claimant: Callable[[str], str | None]) -> pd.DataFrame:
+def sources_table(
+    manifests: list[Manifest], claimant: Callable[[str], str | None], lacking: dict[str, int]
+) -> pd.DataFrame:
     """One row per source: its rows, kept and rejected by reason, the kept trips' fares (USD, without tips and tolls;
-    NaN in lakes of before), and what is worth knowing of it."""
+    NaN in lakes of before), and what is worth knowing of it; no rows of one that is not whole."""
+    whole = [one for one in manifests if one.url not in lacking]
+    rows: list[dict[str, Any]] = [
+        _row(replace(one.duplicate(""), duplicate_of=None), f"left out: {lacks(lacking[one.url])}")
+        for one in manifests
+        if one.url in lacking
+    ]
+    rows += _rows(whole, {one.url for one in manifests}, claimant)
+    rows.sort(key=lambda row: str(row["url"]))
+    return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+
+
+def _rows(manifests: list[Manifest], there: set[str], claimant: Callable[[str], str | None]) -> list[dict[str, Any]]:
     visible = {one.url: one.content for one in counted(manifests, claimant)}
-    there = {one.url for one in manifests}
     rows = []
     for one in manifests:
         if one.url not in visible and one.duplicate_of is None:
@@ -44,7 +59,7 @@ def sources_table(manifests: list[Manifest], claimant: Callable[[str], str | Non
                 gone = "has other content" if one.duplicate_of in there else "was removed"
                 note = f"counts nowhere since {one.duplicate_of} {gone}: ingest it again"
         rows.append(_row(one, note))
-    return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+    return rows
 
 
 def _row(one: Manifest, note: str) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from typing import Annotated, Any
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from taxidask.errors import LakeError
-from taxidask.storage import MissingError, Stat, Storage, join
+from taxidask.storage import ChangedError, MissingError, Stat, Storage, join
 from taxidask.trips.rules import Rules
 from taxidask.trips.sources import Source
+
+from .copies import Copies
 
 FORMAT = 1
 """Version of the lake's layout; parts written under another are not mixed with these."""
@@ -233,6 +235,7 @@ class Manifests:
     def __init__(self, lake: str, storage: Storage) -> None:
         self.lake = lake
         self.storage = storage
+        self.copies = Copies(lake, storage)
         self._known: dict[tuple[str, str], Manifest] = {}
 
     def path(self, url: str) -> str:
@@ -254,15 +257,20 @@ class Manifests:
 
     def load(self, path: str, version: str | None = None) -> Manifest | None:
         """The manifest at a path, which is read once in each of its versions; None where there is none."""
-        try:
-            # The version first: a manifest that changes in between then fails a conditional write, and is read again.
-            version = version or self.storage.stat(path).version
-            if (path, version) not in self._known:
-                data = self.storage.read(path)
-                self._known[path, version] = Manifest.from_json(data, where=path, storage_version=version)
-            return self._known[path, version]
-        except MissingError:
-            return None
+        for _ in range(ROUNDS):
+            try:
+                # The version first: a manifest that changes in between then fails a conditional write, and is read
+                # again.
+                version = version or self.storage.stat(path).version
+                if (path, version) not in self._known:
+                    data = self.storage.read(path, version=version)
+                    self._known[path, version] = Manifest.from_json(data, where=path, storage_version=version)
+                return self._known[path, version]
+            except MissingError:
+                return None
+            except ChangedError:
+                version = None
+        raise LakeError(f"{path} is written by others again and again", "try again")
 
     def all(self) -> list[Manifest]:
         """Every manifest, by URL of its source."""
@@ -286,8 +294,10 @@ class Manifests:
         return sorted((manifest for manifest in loaded if manifest is not None), key=lambda manifest: manifest.url)
 
     def counted(self) -> list[Manifest]:
-        """The manifests whose rows count: each content once, by URL of its source."""
-        return counted(self.all(), self.claimant)
+        """The manifests whose rows count: of sources that are whole, each content once, by URL of its source."""
+        there = self.all()
+        lacking = self.copies.lacking(there)
+        return counted([one for one in there if one.url not in lacking], self.claimant)
 
     def claimant(self, content: str) -> str | None:
         """URL of the source that claims a content."""
@@ -342,8 +352,26 @@ class Manifests:
             return None
         return there
 
+    def _may_stand_behind(self, url: str, original: str) -> bool:
+        """Whether a source may become a second name of another.
+
+        With several regions, of one that comes first by name alone: else each of two may become the other's, on either
+        side of a cut, and count nowhere. Where it may not, both keep their rows, and readers count the claimant's.
+        """
+        return original < url or not self.storage.spread(self.lake)
+
+    def as_counted(self, manifest: Manifest) -> Manifest:
+        """A manifest as readers take it: a second name's, where another that claims its content counts it."""
+        if manifest.duplicate_of or not manifest.kept or not self.storage.spread(self.lake):
+            return manifest
+        holder = self.claimant(manifest.content)
+        another = holder not in (None, manifest.url) and self._counts(holder or "", manifest.content)
+        return manifest.duplicate(holder or "") if another else manifest
+
     def _demote(self, url: str, content: str, original: str) -> None:
         """Make a source that counts a content a second name of another that claims it."""
+        if not self._may_stand_behind(url, original):
+            return
         if there := self._counts(url, content):
             self.storage.replace(self.path(url), there.duplicate(original).to_json(), there.storage_version)
 
@@ -382,8 +410,9 @@ class Manifests:
                 there is not None
                 and there.id == manifest.id
                 and (not there.duplicate_of or self.duplicate_holds(there))
+                and not self.copies.lacking([there])
             ):
-                return there, False
+                return self.as_counted(there), False
             generation = 0 if there is None else there.generation
             if generation != manifest.generation:
                 raise OvertakenError(generation)
@@ -391,7 +420,8 @@ class Manifests:
                 check()
             holder, taken_from = self.claim(manifest.url, manifest.content)
             former = taken_from or former
-            new = manifest if holder == manifest.url else manifest.duplicate(holder)
+            behind = holder != manifest.url and self._may_stand_behind(manifest.url, holder)
+            new = manifest.duplicate(holder) if behind else manifest
             if there is None:
                 won = self.storage.create(path, new.to_json())
             else:
@@ -405,7 +435,7 @@ class Manifests:
                 holder = self.claimant(manifest.content) or manifest.url
                 if holder != manifest.url:
                     self._demote(manifest.url, manifest.content, holder)
-                    return self.get(manifest.url) or new, True
+                    return self.as_counted(self.get(manifest.url) or new), True
                 if former is not None:
                     self._demote(former, manifest.content, manifest.url)
             return new, True

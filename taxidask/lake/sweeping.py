@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +36,9 @@ def sweep(manifests: Manifests, wanted: dict[str, str]) -> None:
     written again, over the one that was looked at, with the next generation: whoever planned with the one before cannot
     commit any more, and reads its blocks again, into files of other names.
 
+    With several regions nothing is cleared unless all answer and have the same manifests, and no file of the last day:
+    what a manifest that is still to be copied names is left alone.
+
     Parameters
     ----------
     manifests : Manifests
@@ -41,6 +46,8 @@ def sweep(manifests: Manifests, wanted: dict[str, str]) -> None:
     wanted : dict
         Of each source by URL the id of the manifest it has as the caller knows it; another's is left alone.
     """
+    if not _may_clear(manifests):
+        return
     found = _files(manifests.lake, manifests.storage, wanted)
     unnamed: list[str] = []
     for manifest in manifests.every():
@@ -74,7 +81,7 @@ class Removed:
 
 
 def remove_source(manifests: Manifests, url: str) -> Removed:
-    """Make a source invisible at once, then clear its files."""
+    """Make a source invisible at once, then clear its files; with several regions those that `sweep` would."""
     for _ in range(ROUNDS):
         there = manifests.get(url)
         if there is None:
@@ -91,7 +98,7 @@ def remove_source(manifests: Manifests, url: str) -> Removed:
 def clear_removed(manifests: Manifests, url: str) -> None:
     """Clear the files of a source that was removed, also of one whose removal was killed; of no other."""
     there = manifests.at(url)
-    if there is not None and there.removed:
+    if there is not None and there.removed and _may_clear(manifests):
         left = _files(manifests.lake, manifests.storage, [url]).get(source_key(url), [])
         delete(manifests.lake, manifests.storage, left)
 
@@ -106,7 +113,7 @@ def removed_manifest(url: str, generation: int) -> Manifest:
 
 def generation_of(manifests: Manifests, url: str) -> int:
     """The latest generation that the names of a source's files tell."""
-    paths = _files(manifests.lake, manifests.storage, [url]).get(source_key(url), [])
+    paths = _files(manifests.lake, manifests.storage, [url], young=True).get(source_key(url), [])
     return max((int(match["generation"] or 0) for path in paths if (match := _name(path))), default=0)
 
 
@@ -146,6 +153,13 @@ def tidy(manifests: Manifests, *, seconds: float, apply: bool, now: float) -> Ti
     back reads its blocks again.
     """
     lake, storage = manifests.lake, manifests.storage
+    if storage.spread(lake):
+        if apply and not _may_clear(manifests):
+            raise LakeError(
+                f"the regions of {lake} do not all answer, or their manifests differ: what to remove cannot be told",
+                "see taxidask regions --check; tidy once they are the same again",
+            )
+        seconds = max(seconds, SAFE_AGE)
     with ThreadPoolExecutor(len(FOLDERS)) as pool:
         listed = list(pool.map(lambda folder: storage.list(join(lake, folder)), FOLDERS))
     found: dict[str, list[Stat]] = {}
@@ -177,6 +191,10 @@ def tidy(manifests: Manifests, *, seconds: float, apply: bool, now: float) -> Ti
     return Tidied(lake, gone, apply)
 
 
+def _may_clear(manifests: Manifests) -> bool:
+    return manifests.storage.level(join(manifests.lake, "manifests"))
+
+
 def delete(lake: str, storage: Storage, paths: Iterable[str]) -> None:
     """Delete files; summaries first, as they vouch for the others."""
     with ThreadPoolExecutor(8) as pool:
@@ -185,16 +203,20 @@ def delete(lake: str, storage: Storage, paths: Iterable[str]) -> None:
             list(pool.map(storage.delete, chosen))
 
 
-def _files(lake: str, storage: Storage, urls: Iterable[str]) -> dict[str, list[str]]:
-    """Paths below the lake of all files of some sources, by the key of the source."""
+def _files(lake: str, storage: Storage, urls: Iterable[str], *, young: bool = False) -> dict[str, list[str]]:
+    """Paths below the lake of all files of some sources, by the key of the source.
+
+    With several regions a file may wait for the copy of its manifest: those of the last day only if asked for.
+    """
     keys = {source_key(url) for url in urls}
     found: dict[str, list[str]] = {}
+    latest = time.time() - SAFE_AGE if storage.spread(lake) and not young else math.inf
     with ThreadPoolExecutor(len(FOLDERS)) as pool:
         listed = list(pool.map(lambda folder: storage.list(join(lake, folder)), FOLDERS))
     for stats in listed:
         for stat in stats:
             path = stat.url[len(lake) + 1 :]
-            if (match := _name(path)) and match["source"] in keys:
+            if (match := _name(path)) and match["source"] in keys and stat.modified < latest:
                 found.setdefault(match["source"], []).append(path)
     return found
 

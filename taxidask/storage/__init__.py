@@ -5,12 +5,13 @@ Only for itself: backends, failover, regions, store, urls. Tests: tests/storage.
 
 from __future__ import annotations
 
-from taxidask.storage.errors import MissingError, told
+from taxidask.storage.errors import ChangedError, MissingError, told
 from taxidask.storage.regions import Regions, RegionStatus, regions_of
 from taxidask.storage.store import RangeFile, Stat, Storage, counted, default_storage
 from taxidask.storage.urls import absolute, join, scheme
 
 __all__ = [
+    "ChangedError",
     "MissingError",
     "RangeFile",
     "RegionStatus",

@@ -21,6 +21,10 @@ class MissingError(StorageError):
     """Nothing is stored at the URL."""
 
 
+class ChangedError(StorageError):
+    """What is stored at the URL is not of the version that was asked for."""
+
+
 class ConditionLost(Exception):  # noqa: N818 - not an error: the answer "no" of a conditional write
     """The object is not in the state that a conditional call asked for."""
 

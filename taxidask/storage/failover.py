@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from taxidask.errors import StorageError
 from taxidask.storage.backends import Backend, Closed, Entries, s3
-from taxidask.storage.errors import ConditionLost, MissingError, retried, service_code, worth_retrying
+from taxidask.storage.errors import ChangedError, ConditionLost, MissingError, retried, service_code, worth_retrying
 from taxidask.storage.regions import Regions
 
 if TYPE_CHECKING:
@@ -61,6 +61,12 @@ class Failover:
         """
         folder = url.rpartition("/")[0]
         return any(self.regions.settled("s3", place) for place in (url, f"{url}/", f"{folder}/"))
+
+    def level(self, folder: str) -> bool:
+        """Whether all regions answer and hold the same objects in a folder, looked at now."""
+        self.regions.written("s3", *_lists_of(folder))
+        self.listed(folder, 1, None)
+        return self.regions.settled("s3", f"{folder}/")
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -173,7 +179,7 @@ class Failover:
             except _DarkError:
                 continue
         if other:
-            raise StorageError(
+            raise ChangedError(
                 f"cannot {op} {url}: it is of another version now, or not copied yet{self._unasked(url)}", "try again"
             )
         if missing:
@@ -200,7 +206,7 @@ class Failover:
         every = [region for region in self.regions.regions if self.regions.counterpart(url, region) is not None]
         while True:
             yield from (region for region in self.regions.order("s3") if region in every)
-            if len(self._dark(url)) < len(every) or time.monotonic() > until:
+            if len(self.dark(url)) < len(every) or time.monotonic() > until:
                 return
             time.sleep(PAUSE)
 
@@ -238,12 +244,13 @@ class Failover:
         asked = [region for region in self.regions.regions if self.regions.counterpart(url, region) is not None]
         return len(found) == len(asked)
 
-    def _dark(self, url: str) -> list[str]:
+    def dark(self, url: str) -> list[str]:
+        """Names of the regions that have a counterpart of a URL, and do not answer."""
         states = {one.region: one for one in self.regions.status() if one.service == "s3" and one.state != "closed"}
         return [name for name in states if self.regions.counterpart(url, self.regions.named(name)) is not None]
 
     def _unasked(self, url: str) -> str:
-        dark = self._dark(url)
+        dark = self.dark(url)
         return f"; {', '.join(dark)}, which may have it, is dark" if dark else ""
 
     def _all_dark(self, op: str, url: str) -> StorageError:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeVar, cast
 
 from taxidask.credentials import REMEDY, credential_in
-from taxidask.errors import StorageError
+from taxidask.errors import RegionDarkError, StorageError
 from taxidask.storage.backends import LOCAL, MEMORY, MIB, Backend, Closed, s3
 from taxidask.storage.errors import ConditionLost, MissingError, retried, told
 from taxidask.storage.failover import Failover
@@ -119,10 +119,36 @@ class Storage:
         other._failover = Failover(other, other.regions) if other.regions else None
         return other
 
+    def going_over(self, work: Callable[[bool], T]) -> T:
+        """Do work; anew, which it is told, in the next region when the active one goes dark, if this storage moves."""
+        anew = False
+        while True:
+            try:
+                return work(anew)
+            except RegionDarkError as error:
+                if not (self.moves and self.regions):
+                    raise
+                self.regions.go_over(error)
+                anew = True
+
     def settled(self, url: str) -> bool:
         """Whether nothing newer than what a read of this object or folder gives can be known of in another region."""
         over = self._over(url)
         return over is None or over.settled(url)
+
+    def spread(self, url: str) -> bool:
+        """Whether other regions have counterparts of a URL."""
+        return self._over(url) is not None
+
+    def level(self, folder: str) -> bool:
+        """Whether all regions answer and hold the same objects in a folder, looked at now."""
+        over = self._over(folder)
+        return over is None or over.level(folder)
+
+    def dark(self, url: str) -> list[str]:
+        """Names of the regions that may have a URL, and do not answer."""
+        over = self._over(url)
+        return [] if over is None else over.dark(url)
 
     def _over(self, url: str) -> Failover | None:
         """Who sees to a URL that has counterparts in other regions."""
