@@ -106,6 +106,21 @@ def test_neither_of_two_visitors_sees_what_the_other_has_chosen(app: Watched) ->
     assert "direction=dropoff" not in bob.url
     leave(ann, bob)
 
+    ann, bob = both("/fares")
+    for page, begin, end in ((ann, "Midtown Center", "JFK Airport"), (bob, "East Village", "LaGuardia Airport")):
+        for label, words in (("Pickup (A)", begin), ("Drop-off (B)", end)):
+            page.get_by_role("combobox", name=label).fill(words)
+            page.get_by_role("option").first.click(timeout=WAIT)
+    for page, begin, end in ((ann, "Midtown Center", "JFK Airport"), (bob, "East Village", "LaGuardia Airport")):
+        expect(page.get_by_text(re.compile(rf"^{begin}.* to {end}"))).to_be_visible(timeout=WAIT)
+    leave(ann, bob)
+
+    ann, bob = both("/data")
+    ann.get_by_role("combobox", name="Reason").select_option(index=1)
+    ann.wait_for_url(re.compile("reason=[a-z]"), timeout=WAIT)
+    assert chosen(bob, "Reason") == "Any reason"
+    leave(ann, bob)
+
 
 def leave(*pages: Any) -> None:
     for page in pages:
@@ -138,4 +153,25 @@ def test_a_trip_that_one_visitor_adds_is_there_for_both(app: Watched) -> None:
     assert "passengers" not in ann.url
     assert ann.get_by_label("Passengers", exact=True).first.input_value() == ""
     assert bob.get_by_label("Fare, USD", exact=True).last.input_value() == "", "what one types in a form stays there"
+    leave(ann, bob)
+
+
+@pytest.mark.timeout(900)
+def test_a_run_that_one_visitor_starts_is_cancelled_by_another(app: Watched, home: Path) -> None:
+    from playwright.sync_api import expect
+
+    trips = td.make_sample(str(home / "more"), start="2015-04", trips_per_month=2 * TRIPS, seed=6)
+    ann, bob = opened(app, "/runs"), opened(app, "/runs")
+    ann.get_by_role("button", name="New run").click()
+    ann.get_by_label("Sources").fill(trips[0])
+    expect(bob.get_by_label("Sources")).to_have_count(0)
+    ann.get_by_role("button", name="Start", exact=True).click()
+    expect(ann.get_by_text("Started: a new run")).to_be_visible(timeout=WAIT)
+    expect(bob.get_by_role("table").first.get_by_text("● running")).to_be_visible(timeout=WAIT)
+    expect(bob.get_by_text("Started: a new run")).to_have_count(0)
+    bob.get_by_role("button", name="Cancel this run").click()
+    expect(bob.get_by_text("will stop before its next block")).to_be_visible(timeout=WAIT)
+    for page in (ann, bob):
+        expect(page.get_by_role("table").first.get_by_text("■ cancelled")).to_be_visible(timeout=WAIT)
+    expect(ann.get_by_text("will stop before its next block")).to_have_count(0)
     leave(ann, bob)
