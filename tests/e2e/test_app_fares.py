@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
-from browsers import ARGUMENTS, CHROMIUM, needs_chromium, photograph
+from browsers import Watched, needs_chromium, photograph, watched
 from browsers import served as serving
 
 import taxidask as td
@@ -62,23 +62,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, td.F
 
 
 @pytest.fixture
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+def app(served: tuple[str, td.FareModel]) -> Iterator[Watched]:
+    with watched(served[0]) as browser:
         yield browser
-        browser.close()
 
 
-def opened(browser: Any, url: str, width: int = 1280, height: int = 2000) -> tuple[Any, list[str]]:
-    """A page that shows the form, and what its console complains of."""
-    page, complaints = browser.new_page(viewport={"width": width, "height": height}), []
-    page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(url, timeout=PATIENCE)
+def opened(app: Watched, path: str, width: int = 1280, height: int = 2000) -> Any:
+    """A page that shows the form."""
+    page = app.page(path, width=width, height=height)
     page.get_by_role("heading", name="Where").wait_for(timeout=PATIENCE)
-    return page, complaints
+    return page
 
 
 def serious(page: Any) -> list[str]:
@@ -96,12 +89,12 @@ def query(page: Any) -> dict[str, list[str]]:
 
 
 def test_zones_by_keyboard_only_and_a_link_shows_the_same(
-    served: tuple[str, td.FareModel], browser: Any, tmp_path: Path
+    served: tuple[str, td.FareModel], app: Watched, tmp_path: Path
 ) -> None:
     from playwright.sync_api import expect
 
-    address, model = served
-    page, complaints = opened(browser, f"{address}/fares?at=2016-01-20T09:00")
+    model = served[1]
+    page = opened(app, "/fares?at=2016-01-20T09:00")
     page.get_by_role("combobox", name="Pickup (A)").focus()
     for words in ("midtown cent", "jfk"):
         page.keyboard.type(words, delay=30)
@@ -120,24 +113,23 @@ def test_zones_by_keyboard_only_and_a_link_shows_the_same(
     assert query(page)["to"] == ["JFK Airport (132)"]
     page.wait_for_timeout(1500)  # figures that have just become visible are drawn
     photograph(page, "fares-light", tmp_path)
-    other, more = opened(browser, page.url + "&theme=dark")
+    other = opened(app, page.url.removeprefix(app.address) + "&theme=dark")
     expect(other.locator(f"dd:text-is('{quote.price:.2f}')")).to_be_visible(timeout=PATIENCE)
     expect(other.get_by_role("combobox", name="Drop-off (B)")).to_have_value("JFK Airport (132)")
     other.wait_for_timeout(1500)
     photograph(other, "fares-dark", tmp_path)
     assert serious(page) == serious(other) == []
-    assert complaints == more == []
 
 
 def at_drop_off(page: Any) -> bool:
     return page.get_by_role("combobox", name="Drop-off (B)").evaluate("box => box.getRootNode().activeElement === box")
 
 
-def test_two_clicks_on_the_map_are_a_ride(served: tuple[str, td.FareModel], browser: Any, tmp_path: Path) -> None:
+def test_two_clicks_on_the_map_are_a_ride(served: tuple[str, td.FareModel], app: Watched, tmp_path: Path) -> None:
     from playwright.sync_api import TimeoutError as Late
     from playwright.sync_api import expect
 
-    page, complaints = opened(browser, f"{served[0]}/fares?at=2016-01-20T09:00")
+    page = opened(app, "/fares?at=2016-01-20T09:00")
     expect(page.get_by_text("two clicks on the map")).to_be_visible()
     plot = page.locator(".bk-Figure").first
     plot.wait_for(timeout=PATIENCE)
@@ -170,26 +162,24 @@ def test_two_clicks_on_the_map_are_a_ride(served: tuple[str, td.FareModel], brow
     )
     page.wait_for_timeout(1000)
     photograph(page, "fares-clicked", tmp_path)
-    assert complaints == []
 
 
 def test_nonsense_is_told_at_its_field_and_a_phone_has_room_for_all(
-    served: tuple[str, td.FareModel], browser: Any, tmp_path: Path
+    served: tuple[str, td.FareModel], app: Watched, tmp_path: Path
 ) -> None:
     from playwright.sync_api import expect
 
     sea = "from=-73.90,40.50&to=Midtown Center (161)&at=1900-01-01&passengers=50"
-    page, complaints = opened(browser, f"{served[0]}/fares?{sea}", 390, 844)
+    page = opened(app, f"/fares?{sea}", 390, 844)
     expect(page.get_by_text("lies in no taxi zone: the nearest is")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("give a number from 1 to 9")).to_be_visible()
     expect(page.get_by_role("combobox", name="Pickup (A)")).to_have_value("-73.90,40.50")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     photograph(page, "fares-phone-wrong", tmp_path)
-    link = f"{served[0]}/fares?from=161&to=132&at=2016-01-20T09:00&passengers=4&theme=dark"
-    page, more = opened(browser, link, 390, 3000)
+    link = "/fares?from=161&to=132&at=2016-01-20T09:00&passengers=4&theme=dark"
+    page = opened(app, link, 390, 3000)
     expect(page.get_by_text("4 passengers")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_role("combobox", name="Pickup (A)")).to_have_value("Midtown Center (161)")
     page.wait_for_timeout(1500)
     photograph(page, "fares-phone", tmp_path)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert complaints == more == []
