@@ -169,6 +169,7 @@ class Upload:
     def __init__(self, page: AppPage) -> None:
         self.page = page
         self.file = FileInput(
+            on_begin=partial(self._begin, "The file is on its way", 0),
             on_piece=self._coming,
             on_refused=self._refused,
             label=f"Choose a file of trips: CSV, .gz, .zst or Parquet of any TLC layout, up to {LARGEST >> 20} MiB",
@@ -266,10 +267,14 @@ class Upload:
 
     def _show(self, loaded: Loaded) -> None:
         self.loaded = loaded
-        self._say("done" if loaded.kept else "error", loaded.summary, "")
         rejected = {reason: count for reason, count in loaded.rejected.items() if count}
+        text = loaded.summary.partition(f", {sum(rejected.values()):,} rejected (")[0]  # of which there is a table
+        text += f"; {loaded.note}" if rejected and loaded.place and loaded.note else ""
+        later = "they are in answers at once, and in counts and forecasts with the next run" if loaded.place else ""
+        self._say("done" if loaded.kept else "error", text, later)
         self.reasons.visible = self.rejects.visible = bool(rejected)
-        rows = [[reason, f"{count:,}"] for reason, count in sorted(rejected.items(), key=lambda one: -one[1])]
+        ordered = sorted(rejected.items(), key=lambda one: -one[1])
+        rows = [[reason.replace("_", " "), f"{count:,}"] for reason, count in ordered]
         caption = f"{sum(rejected.values()):,} of {loaded.rows:,} rows were rejected"
         if len(loaded.rejects) < sum(rejected.values()):
             caption += f"; the file of them has a sample of {len(loaded.rejects):,}"

@@ -39,6 +39,8 @@ class FileInput(pmui.FileInput):
 
     Parameters
     ----------
+    on_begin : callable
+        Called when a file is on its way.
     on_piece : callable
         Called with an `Arrived` and the pieces it will have.
     on_refused : callable
@@ -54,6 +56,7 @@ class FileInput(pmui.FileInput):
     def __init__(
         self,
         *,
+        on_begin: Callable[[], None],
         on_piece: Callable[[Arrived, int], None],
         on_refused: Callable[[str], None],
         largest: int,
@@ -61,7 +64,7 @@ class FileInput(pmui.FileInput):
     ) -> None:
         super().__init__(chunk_size=PIECE, max_file_size=largest, **params)
         self.largest = largest
-        self._on_piece, self._on_refused = on_piece, on_refused
+        self._on_begin, self._on_piece, self._on_refused = on_begin, on_piece, on_refused
         self._coming: Arrived | None = None
         self._refused = False
 
@@ -69,6 +72,7 @@ class FileInput(pmui.FileInput):
         if msg["status"] == "initializing":
             self._drop()
             self._refused = False
+            self._on_begin()
         elif msg["status"] == "error":  # the browser refused it
             self._refuse(str(msg.get("error"))[:500])
         elif not self._refused:

@@ -189,7 +189,7 @@ def test_a_file_is_added_once_and_tells_what_it_rejected(page, tmp_path):
     assert [f"value='{share}'" in text for share, text in zip((33, 67, 100), seen, strict=True)] == [True] * 3
     assert "2 trips of 3 rows added to the store" in page.upload.told.object
     assert HOSTILE not in page.upload.told.object
-    assert "fare_out_of_range" in page.upload.reasons.object
+    assert "fare out of range" in page.upload.reasons.object
     assert page.upload.rejects.visible
     rejects = pd.read_csv(page.upload._rejects())
     assert rejects["reason"].tolist() == ["fare_out_of_range"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from browsers import needs_chromium, served, watched
+from browsers import needs_chromium, photograph, served, watched
 
 import taxidask as td
+from taxidask.trips.rules import REASONS
 
 pytestmark = needs_chromium
 
@@ -37,10 +39,6 @@ def counted(page: Any) -> int:
     return int(text.split("Trips that match")[1].split()[0].replace(",", ""))
 
 
-def shoot(page: Any, name: str, tmp_path: Path) -> None:
-    page.screenshot(path=tmp_path / f"trips-{name}.png")
-
-
 def test_asking_adding_and_a_file(place: tuple[str, str], tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
@@ -56,7 +54,7 @@ def _walk(page: Any, trips: pd.DataFrame, tmp_path: Path, expect: Any) -> None:
     want = trips[(trips["passenger_count"] == 2) & (trips["fare_amount"] >= 10)]
     expect(page.get_by_label("Passengers").first).to_have_value("2", timeout=60_000)
     expect(page.get_by_text(f"Trips 1 to 25 of {len(want):,}, in order of pickup")).to_be_visible(timeout=60_000)
-    shoot(page, "light", tmp_path)
+    photograph(page, "trips-asked-light", tmp_path)
 
     # by keyboard alone: another filter, which stands in the address, and the second page
     page.get_by_label("Distance, miles").first.focus()
@@ -117,7 +115,7 @@ def _walk(page: Any, trips: pd.DataFrame, tmp_path: Path, expect: Any) -> None:
     path.write_text("\n".join([HEADER, *rows]) + "\n")
     page.locator("input[type=file]").set_input_files(path)
     expect(page.get_by_text("30 trips of 40 rows added to the store")).to_be_visible(timeout=60_000)
-    expect(page.get_by_role("cell", name="fare_out_of_range")).to_be_visible()
+    expect(page.get_by_role("cell", name="fare out of range")).to_be_visible()
     with page.expect_download(timeout=60_000) as download:
         page.get_by_role("button", name="Download the rejected rows").click()
     rejects = pd.read_csv(download.value.path())
@@ -127,12 +125,39 @@ def _walk(page: Any, trips: pd.DataFrame, tmp_path: Path, expect: Any) -> None:
     page.get_by_label("Fare, USD", exact=True).first.fill("488")
     page.keyboard.press("Enter")
     expect(page.get_by_text("Trips 1 to 25 of 30, in order of pickup")).to_be_visible(timeout=30_000)
-    shoot(page, "added", tmp_path)
+    photograph(page, "trips-asked-added", tmp_path)
 
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_timeout(500)
-    shoot(page, "phone", tmp_path)
+    photograph(page, "trips-asked-phone", tmp_path)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.timeout(900)
+def test_a_large_file_goes_into_the_lake_and_says_how_far_it_is(place: tuple[str, str], tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    store, lake = place
+    (path,) = td.make_sample(str(tmp_path / "large"), start="2015-05", trips_per_month=380_000, faults=0.01)
+    assert Path(path).stat().st_size > 55_000_000
+    with served(tmp_path, store, "--lake", lake) as address, watched(address) as browser:
+        page = browser.page("/trips")
+        expect(page.get_by_text("Trips that match")).to_be_visible(timeout=60_000)
+        before = counted(page)
+        page.locator("input[type=file]").set_input_files(path)
+        expect(page.get_by_text(re.compile(r"Uploaded [\d.]+ MB of yellow"))).to_be_visible(timeout=120_000)
+        expect(page.get_by_role("progressbar", name="How much of the file is added")).to_be_visible()
+        photograph(page, "trips-uploading", tmp_path)
+        expect(page.get_by_text("376,200 trips of 380,000 rows added to the lake")).to_be_visible(timeout=300_000)
+        expect(page.get_by_text("3,800 of 380,000 rows were rejected")).to_be_visible()
+        with page.expect_download(timeout=60_000) as download:
+            page.get_by_role("button", name="Download the rejected rows").click()
+        assert pd.read_csv(download.value.path())["reason"].value_counts().to_dict() == dict.fromkeys(REASONS, 380)
+        expect(page.get_by_text(f"of {before + 376_200:,}, in order of pickup")).to_be_visible(timeout=60_000)
+        page.locator("input[type=file]").set_input_files(path)
+        expect(page.get_by_text("nothing added: the lake has the same content")).to_be_visible(timeout=300_000)
+        page.close()
+    assert len(td.Lake(lake).trips(start="2015-05-01", end="2015-06-01", columns=["fare_amount"])) == 376_200
 
 
 def test_who_may_only_look_sees_no_form(place: tuple[str, str], tmp_path: Path) -> None:
