@@ -44,7 +44,7 @@ h2 { margin: 6px 0; font-size: 17px; font-weight: 600; }
 p { margin: 0 0 8px; font-size: 14px; line-height: 1.5; }
 p.below { margin: 10px 0 0; }
 a { color: inherit; text-underline-offset: 3px; }
-code { background: var(--tint); padding: 1px 5px; border-radius: 4px; }
+code { background: var(--tint); padding: 1px 5px; border-radius: 4px; overflow-wrap: anywhere; }
 pre { background: var(--tint); padding: 10px 12px; border-radius: 6px; font-size: 12.5px; line-height: 1.45;
   overflow: auto; max-height: 24em; margin: 0; }
 """.replace("FONT", FONT)
