@@ -103,6 +103,11 @@ def test_a_living_run_shows_its_progress_its_log_and_can_be_cancelled(app: AppSt
     assert "local did 'cancel run 20260301T000000Z-aaaaaa'" in caplog.text
     assert "will stop before its next block" in page.notice.object
     assert page.cancel.disabled  # asked already
+    app.store.update_run("20260301T000000Z-aaaaaa", {"state": "cancelled"})
+    for key in ("runs", ("run", "20260301T000000Z-aaaaaa")):
+        app.forget(key)
+    asyncio.run(page.refresh())
+    assert "has stopped: it is cancelled" in page.notice.object
 
 
 def test_what_is_watched_is_shown_live(app: AppState) -> None:

@@ -98,7 +98,7 @@ def test_a_run_is_started_watched_cancelled_and_resumed(app: Watched, home: Path
     other.close()
 
     page.get_by_role("button", name="Cancel this run").click()
-    expect(page.get_by_text("will stop before its next block")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_text(re.compile("will stop before its next block|has stopped"))).to_be_visible(timeout=WAIT)
     expect(page.get_by_text("■ cancelled").first).to_be_visible(timeout=WAIT)
     assert store.get_run(item["id"])["state"] == "cancelled"
     photograph(page, "runs-cancelled", home)

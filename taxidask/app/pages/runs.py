@@ -53,6 +53,7 @@ class Runs(AppPage):
         self.found: Found | None = None
         self.form: SettingsForm | None = None
         self._following: Started | None = None
+        self._stopping = ""  # the run that the visitor cancelled
         self._linked = False  # to the address, once there are runs to choose from
         self._stale = True  # what the notice says is not of what the visitor did
         self.new = pmui.Button(label="New run", color="primary", size="small")
@@ -143,6 +144,9 @@ class Runs(AppPage):
             words = next((words for one, words in found.ended if one is ended), "")
             last = words.strip().splitlines()[-1:] or [f"it ended with code {ended.code}"]
             self.say("error", f"No run came of it: {last[0]}")
+        elif found.run is not None and found.run["id"] == self._stopping and found.run["state"] not in LIVELY:
+            self.say("done", f"Run {self._stopping} has stopped: it is {found.run['state']}, and what it did is kept.")
+            self._stopping = ""
         elif self._stale:
             self.say(None)
         self._stale = False
@@ -221,6 +225,7 @@ class Runs(AppPage):
 
     async def _cancel(self, _: Any) -> None:
         if run := self._shown():
+            self._stopping = run
             await self._do(self.cancel, f"cancel run {run}", partial(request_cancel, self.app.store, run))
 
     def _shown(self) -> str | None:
