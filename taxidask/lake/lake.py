@@ -184,7 +184,8 @@ class Lake:
 
                 def work(anew: bool) -> list[SourceIngest]:
                     if anew:  # in another region, to which not even the layout may have been copied
-                        self._settle(choice.space, pd.Timedelta(seconds=layout.slot_seconds), usable)
+                        seconds = pd.Timedelta(seconds=layout.slot_seconds)
+                        settle(self.url, self.storage, lambda there: self._choose(choice.space, usable, there), seconds)
                     return Driver(
                         jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop,
                         manifests=self._manifests,
