@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import nbformat
 
 from taxidask.report.kernel import RUN, execute
 from taxidask.storage import absolute, default_storage
+from taxidask.storage.regions import regions_in_use
 
 if TYPE_CHECKING:
     from taxidask.lake import Lake
@@ -57,6 +59,8 @@ def build(
         "TAXIDASK_STORE": store if isinstance(store, str) else store.url,
         "TAXIDASK_LAKE": os.fspath(lake) if isinstance(lake, str | os.PathLike) else lake.url,
     }
+    if (regions := regions_in_use()) is not None:
+        variables["TAXIDASK_REGIONS"] = json.dumps([region.model_dump() for region in regions.regions])
     # Said here, a wrong run or an empty lake needs no kernel to be found out
     chosen = open_run(store=variables["TAXIDASK_STORE"], lake=variables["TAXIDASK_LAKE"], run=run_id)
     variables[RUN] = chosen.id

@@ -14,6 +14,7 @@ from taxidask.errors import StorageError, StoreError
 from taxidask.results.store import Store
 from taxidask.settings import Region, regions_are_set, resolve
 from taxidask.storage import Regions, absolute, regions_of
+from taxidask.storage.regions import regions_in_use
 
 _FORMS = "write it as sqlite:///taxidask.db, sqlite:////folder/taxidask.db, or dynamodb://table?region=us-east-1"
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
@@ -85,8 +86,9 @@ def open_store(
     if not _TABLE.fullmatch(table):
         raise StoreError(f"{table!r} in {url!r} is no name of a table", "use 3 to 255 of letters, digits, _ . and -")
     full = f"dynamodb://{table}{suffix}"
-    if regions is None and regions_are_set():
-        regions = regions_of(resolve({})[0])
+    stays = regions is None and regions_in_use() is not None
+    if regions is None:
+        regions = regions_in_use() or (regions_of(resolve({})[0]) if regions_are_set() else None)
     if regions is None or not _is_home(regions.home, options):
         return DynamoDBStore(table, url=full, **options)
     from taxidask.results.regional import PATIENCE, RegionalStore
@@ -95,7 +97,7 @@ def open_store(
     for one in regions.regions:
         here = {**options, "region": one.name, "endpoint": one.dynamodb_endpoint}
         stores[one.name] = DynamoDBStore(table, url=in_region(full, one.name), patience=PATIENCE, **here)
-    return RegionalStore(stores, regions, url=full)
+    return RegionalStore(stores, regions, url=full, moves=not stays)
 
 
 def _is_home(home: Region, options: dict[str, Any]) -> bool:

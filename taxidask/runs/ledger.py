@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from taxidask.errors import RunError, StoreError
+from taxidask.errors import RegionDarkError, RunError, StoreError
 from taxidask.results import Store, open_store
 from taxidask.results.notes import LONGEST, keep_notes, keep_sources
 from taxidask.settings import Settings
@@ -134,13 +134,13 @@ class Ledger:
 
     def _beat(self) -> None:
         pause = min(2.0, self._timeout / 6)
-        while not self._done.wait(pause) and not self.should_stop():
+        while not self._done.wait(pause) and self.reason is None:
             try:
                 if self._age() >= self._timeout / 6:
                     self._write({"progress": dict(self._progress)})
                 item = self.store.get_run(self.id)
                 if item is None or item["owner"] != self._owner:
-                    self._let_go("taken over")
+                    self._lost()
                 elif item.get("cancel"):
                     self._let_go("cancelled")
                 self._trouble = ""
@@ -157,6 +157,10 @@ class Ledger:
                 self._leased(beat)
             else:
                 self._let_go("taken over")
+
+    def _lost(self) -> None:
+        """The store has the run as another's, or not at all."""
+        self._let_go("taken over")
 
     def _leased(self, beat: float) -> None:
         self._beat_at = beat, time.monotonic() - max(0.0, time.time() - beat)
@@ -188,6 +192,10 @@ class Ledger:
         """Raise RunError when this driver has to stop."""
         if reason := self.reason:
             raise RunError(f"run {self.id} was {reason}", f"go on with: {resume_line(self.item)}")
+
+    def moved_on(self, dark: RegionDarkError) -> str:
+        """Go on elsewhere, where there is an elsewhere."""
+        raise dark
 
     # -- writing -----------------------------------------------------------------------------------------------------
 

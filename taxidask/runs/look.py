@@ -81,6 +81,8 @@ def describe(item: dict[str, Any]) -> str:
             if record.get("repeated"):
                 span += f", {quantity(record['repeated'], 'task')} run again"
             lines.append(f"  {name:<8} {record['state']:<10} {span}  {record.get('detail') or ''}".rstrip())
+    lines += [f"  region   {item['region']}"] if item.get("region") else []
+    lines += [f"  fault    {escaped(fault)}" for fault in item.get("faults") or []]
     notes = [note for name in STAGES for note in item["stages"].get(name, {}).get("left_out") or []]
     lines += [f"  left out {escaped(note)}" for note in notes]
     lines += [f"  {name:<8} {Cost(**item[name])}" for name in ("estimate", "cost") if item.get(name)]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from taxidask.compute import connect
 from taxidask.compute.workers import repeated
 from taxidask.credentials import hidden
-from taxidask.errors import RunError, SettingsError
+from taxidask.errors import RegionDarkError, RunError, SettingsError
+from taxidask.lake import Lake
 from taxidask.progress import say as say_line
 from taxidask.results import Store, open_store
 from taxidask.results.notes import whole
@@ -21,8 +22,11 @@ from taxidask.runs.drift import hold, look_for_drift, publish_counts
 from taxidask.runs.former import Former, former_run, held, is_there, unchanged
 from taxidask.runs.ledger import STAGES, WHERE, Ledger, open_run, placed, resume_line, unknown_run
 from taxidask.runs.meter import Meter, cores_of
+from taxidask.runs.moving import ledger_of
 from taxidask.runs.stages import PIPELINE, Job, open_job
 from taxidask.settings import Settings, resolve
+from taxidask.storage import Storage, regions_of
+from taxidask.storage.regions import in_use
 from taxidask.storage.requests import take
 from taxidask.trips import Source
 from taxidask.units import parse_bytes
@@ -177,7 +181,8 @@ def run(
     if resume in (None, "last") and not settings.sources:
         raise SettingsError("the settings name no sources", "pass sources, e.g. taxidask run --sources 'trips/*.csv'")
     say: Callable[[str], None] = say_line if progress else _say_nothing
-    store = open_store(settings.store)
+    regions = regions_of(settings)
+    store = open_store(settings.store, regions=regions)
     new = settings.store.startswith("sqlite") and resume in (None, "last")
     if not new:
         store.check()
@@ -185,7 +190,7 @@ def run(
         settings = _adopt(store, settings, given, str(resume))
     take()  # what this process has asked S3 for until now is not the run's
     # Whatever can be wrong is found before there is a run: one without a driver would hold up the next attempt.
-    lake, storage, found = open_job(settings, without)
+    lake, storage, found = open_job(settings, without, Storage(regions=regions, moves=True) if regions else None)
     sources = [one for one in found if isinstance(one, Source)]
     cells = lake.choose_space(settings.space, sources).space.cells
     if new:
@@ -211,8 +216,12 @@ def run(
     beside = f" and {len(found) - len(sources):,} that cannot be used" if len(sources) < len(found) else ""
     started = time.monotonic()
     with ExitStack() as stack:
+        if regions is not None:  # from here on the ledger goes over, and the stages with it
+            stack.enter_context(in_use(regions))
+            store, storage = store.staying(), storage.staying()
+            lake = Lake(lake.url, storage=storage)
         meter = Meter(settings, store, item.get("cost") or {})
-        ledger = Ledger(store, item, settings.heartbeat_timeout, spent=lambda: meter.cost().to_dict())
+        ledger = ledger_of(store, item, settings.heartbeat_timeout, lambda: meter.cost().to_dict(), regions)
         stack.enter_context(ledger)
         job = Job(settings, store, lake, storage, found, ledger, client, progress, say, meter.read)
         if client is not None:
@@ -228,41 +237,16 @@ def run(
             else:
                 say(f"{head}; estimate: {guess}")
             ledger.note(estimate=guess.to_dict(), refit=refit, dashboard=_dashboard(client))
-            holding: set[str] = set()
-            for number, stage in enumerate(PIPELINE, 1):
-                ledger.check()
-                head = f"[{number}/{len(PIPELINE)}] {stage.title}"
-                inputs = stage.inputs(job)
-                if is_there(job, stage, inputs):
-                    say(f"{head}: already there ({ledger.stage(stage.name).get('detail')})")
-                    continue
-                if former and stage.name in kept | holding:
-                    record = former.stage(stage.name)
-                    ledger.keep_stage(
-                        stage.name,
-                        {**record, "inputs": held(inputs)} if stage.name in holding else record,
-                        record.get("unchanged_since") or former.id,
-                    )
-                    say(f"{head}: as in run {former.id} ({ledger.stage(stage.name).get('detail')})")
-                    continue
-                if job.client is None and stage.name != "report":
-                    if settings.compute == "kubernetes":
-                        meter.hold(cores)  # also while they start
-                    job.client = stack.enter_context(connect(settings))
-                    ledger.note(dashboard=_dashboard(job.client))
-                    stack.enter_context(meter.follow(job.client))
-                say(f"{head} …")
-                ledger.start_stage(stage.name, inputs)
-                begun, repeated_before = time.monotonic(), repeated(job.client)
-                result = stage.make(job)
-                again = max(0, repeated(job.client) - repeated_before)
-                ledger.end_stage(stage.name, state="done", repeated=again, **result)
-                lost = f"; {quantity(again, 'task')} ran again, as workers were lost" if again else ""
-                say(f"{head}: {result['detail']} in {time.monotonic() - begun:.1f} s{lost}")
-                if former and stage.name == "ingest":
-                    kept = unchanged(job, former, also_held=refit == "drift")
-                    if "publish" not in kept:
-                        holding = _judge(job, former, hold_models=refit == "drift")
+            moved = False
+            while True:
+                try:
+                    if moved:
+                        job.renew(without)
+                    _stages(job, former, kept, stack, meter, cores, hold_models=refit == "drift")
+                    break
+                except RegionDarkError as dark:
+                    say(ledger.moved_on(dark))
+                    moved = True
             total = meter.cost()
             ledger.close("done", cost=total.to_dict())
             say(f"run {item['id']}: done in {time.monotonic() - started:.1f} s; cost: {total}")
@@ -276,6 +260,47 @@ def run(
             _close(ledger, "cancelled" if ledger.reason == "cancelled" else "failed", hidden(str(error)))
             raise
     return _to_run(store, ledger.item)
+
+
+def _stages(
+    job: Job, former: Former | None, kept: set[str], stack: ExitStack, meter: Meter, cores: float, *, hold_models: bool
+) -> None:
+    """Do each stage that is not there yet, in order."""
+    holding: set[str] = set()
+    for number, stage in enumerate(PIPELINE, 1):
+        job.ledger.check()
+        head = f"[{number}/{len(PIPELINE)}] {stage.title}"
+        inputs = stage.inputs(job)
+        if is_there(job, stage, inputs):
+            job.say(f"{head}: already there ({job.ledger.stage(stage.name).get('detail')})")
+            continue
+        if former and stage.name in kept | holding:
+            record = former.stage(stage.name)
+            job.ledger.keep_stage(
+                stage.name,
+                {**record, "inputs": held(inputs)} if stage.name in holding else record,
+                record.get("unchanged_since") or former.id,
+            )
+            job.say(f"{head}: as in run {former.id} ({job.ledger.stage(stage.name).get('detail')})")
+            continue
+        if job.client is None and stage.name != "report":
+            if job.settings.compute == "kubernetes":
+                meter.hold(cores)  # also while they start
+            job.client = stack.enter_context(connect(job.settings))
+            job.ledger.note(dashboard=_dashboard(job.client))
+            stack.enter_context(meter.follow(job.client))
+        job.say(f"{head} …")
+        job.ledger.start_stage(stage.name, inputs)
+        begun, repeated_before = time.monotonic(), repeated(job.client)
+        result = stage.make(job)
+        again = max(0, repeated(job.client) - repeated_before)
+        job.ledger.end_stage(stage.name, state="done", repeated=again, **result)
+        lost = f"; {quantity(again, 'task')} ran again, as workers were lost" if again else ""
+        job.say(f"{head}: {result['detail']} in {time.monotonic() - begun:.1f} s{lost}")
+        if former and stage.name == "ingest":
+            kept = unchanged(job, former, also_held=hold_models)
+            if "publish" not in kept:
+                holding = _judge(job, former, hold_models=hold_models)
 
 
 def _judge(job: Job, former: Former, *, hold_models: bool) -> set[str]:

@@ -79,6 +79,11 @@ class Job:
             self._cube = self.lake.cube().trimmed()
         return self._cube
 
+    def renew(self, without: Collection[str]) -> None:
+        """Look again at what there is: the run has gone over to another region."""
+        self.lake, self.storage, self.sources = open_job(self.settings, without, self.storage)
+        self._cube, self.models = None, {}
+
     def model_url(self, kind: str) -> str:
         """Where this run's model of a kind is; runs with other settings have theirs elsewhere."""
         return join(self.lake.url, "models", f"demand-{self.settings.horizon}" if kind == "demand" else kind)
@@ -388,9 +393,11 @@ def try_report(url: str, storage: Storage) -> None:
     storage.delete(probe)
 
 
-def open_job(settings: Settings, without: Collection[str] = ()) -> tuple[Lake, Storage, list[Source | Unusable]]:
+def open_job(
+    settings: Settings, without: Collection[str] = (), storage: Storage | None = None
+) -> tuple[Lake, Storage, list[Source | Unusable]]:
     """The lake and the sources of a run; raises before any work when none can be read, or the report not written."""
-    storage = default_storage()
+    storage = storage or default_storage()
     try_report(settings.report, storage)
     lake = Lake(settings.lake, storage=storage)
     found = lake.find(settings.sources, rules=rules_of(settings), space=settings.space)

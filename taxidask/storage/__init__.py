@@ -1,6 +1,6 @@
 """URLs to bytes: local paths, ``s3://`` and ``memory://`` behind one small interface with conditional writes.
 
-Only for itself: backends, failover, regions, store, urls. Tests: tests/storage.
+Only for itself: backends, failover, store, urls. Tests: tests/storage.
 """
 
 from __future__ import annotations

@@ -7,12 +7,13 @@ in each process, whatever number of storages and stores look at it; a process th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -68,6 +69,12 @@ class RegionStatus:
     error: str
     active: bool
     next_trial: float | None
+
+    def __str__(self) -> str:
+        text = f"{self.region} {self.service}{' (active)' if self.active else ''}: {self.state}"
+        if self.state == "closed":
+            return text
+        return f"{text} since {self.since:%H:%M:%SZ}, tried again in {self.next_trial:.0f} s: {self.error}"
 
 
 @dataclass
@@ -357,6 +364,27 @@ def regions_of(settings: Settings, *, active: str | None = None) -> Regions | No
     home, *others = settings.regions
     home = home.model_copy(update={"lake": home.lake or settings.lake})
     return Regions([home, *others], active=active or settings.active_region)
+
+
+_in_use: list[Regions] = []
+
+
+@contextlib.contextmanager
+def in_use(regions: Regions | None) -> Iterator[None]:
+    """Within it, a storage or store that is opened without regions has these, and stays in the active one."""
+    if regions is None:
+        yield
+        return
+    _in_use.append(regions)
+    try:
+        yield
+    finally:
+        _in_use.remove(regions)
+
+
+def regions_in_use() -> Regions | None:
+    """The regions of the work that this process is at, if it has said so."""
+    return _in_use[-1] if _in_use else None
 
 
 def _key(region: Region, service: Service) -> tuple[str, str, Service]:

@@ -21,7 +21,7 @@ from taxidask.errors import RegionDarkError, StorageError
 from taxidask.storage.backends import LOCAL, MEMORY, MIB, Backend, Closed, s3
 from taxidask.storage.errors import ConditionLost, MissingError, retried, told
 from taxidask.storage.failover import Failover
-from taxidask.storage.regions import Regions, regions_of
+from taxidask.storage.regions import Regions, regions_in_use, regions_of
 from taxidask.storage.urls import absolute, check_bucket, scheme, text_of
 
 T = TypeVar("T")
@@ -49,6 +49,8 @@ def default_storage(regions: Regions | None = None) -> Storage:
     """Storage set up from this process's environment: the AWS chain, ``AWS_ENDPOINT_URL_S3``, the setting `regions`."""
     from taxidask.settings import regions_are_set, resolve
 
+    if regions is None and (used := regions_in_use()) is not None:
+        return Storage(regions=used)
     if regions is None and regions_are_set():
         regions = regions_of(resolve({})[0])
     return Storage(regions=regions, moves=True)
