@@ -128,8 +128,8 @@ class RegionalStore(Store):
         while True:
             if order := self._regions.order(_SERVICE):
                 yield order
-            if time.monotonic() > until:
-                known = [one for one in self._regions.status() if one.service == _SERVICE]
+            known = [one for one in self._regions.status() if one.service == _SERVICE]
+            if time.monotonic() > until and all(one.state != "closed" for one in known):
                 raise StoreError(
                     f"cannot {doing}: no region answers: " + "; ".join(f"{one.region}: {one.error}" for one in known),
                     "check the network, then: taxidask regions",
@@ -211,6 +211,17 @@ class RegionalStore(Store):
         done: Any = object()
         while (item := self._ask(region, lambda _: next(found, done))) is not done:
             yield item
+
+    def newest(self) -> tuple[str, float | None]:
+        def look(store: DynamoDBStore) -> tuple[str, float | None]:
+            found = [
+                store.stamped(Key(keys.LATEST, keys.LATEST)),
+                next(store.stamped_query(keys.RUNS, limit=1, newest_first=True), None),
+            ]
+            stamps = [wire.stamp_of(item) for item in found if item is not None]
+            return str(store.region), max(stamps, default=0) / 1e9 or None
+
+        return self._first("see how old the store is", look)
 
     # -- writing -------------------------------------------------------------------------------------------------------
 

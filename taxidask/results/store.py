@@ -93,6 +93,10 @@ class Store(AddedTrips, Maps, Watches, ABC):
     def close(self) -> None:
         """Give back connections; the store may be used again afterwards."""
 
+    def newest(self) -> tuple[str, float | None]:
+        """The region that is read from, and when its newest run or publication was written, seconds since 1970."""
+        return "", None
+
     def staying(self) -> Store:
         """This store for work that is begun anew in another region when its active one goes dark: no write moves."""
         return self
