@@ -210,6 +210,11 @@ class Settings(BaseModel):
     east: _Longitude = Field(default=-73.7, description="Row rule: eastern edge of the city, degrees.")
     south: _Latitude = Field(default=40.5, description="Row rule: southern edge of the city, degrees.")
     north: _Latitude = Field(default=41.0, description="Row rule: northern edge of the city, degrees.")
+    unpack_ratio: FiniteFloat = Field(
+        default=200.0, ge=1, description="A packed file that becomes more than so many times its bytes is refused, if"
+        " it also becomes more than unpack_size.",
+    )  # fmt: skip
+    unpack_size: str = Field(default="1GiB", description="What any packed file may unpack to.")
     prices: Annotated[Prices, BeforeValidator(_json)] = Field(
         default=Prices(), description="USD prices of cost estimates."
     )
@@ -249,6 +254,12 @@ class Settings(BaseModel):
     def _idle_timeout(cls, value: str) -> str:
         if not 1 <= parse_seconds(value) <= _LONGEST_IDLE:
             raise SettingsError(f"{value!r} is not between a second and a year", "give minutes or hours, e.g. 20min")
+        return value
+
+    @field_validator("unpack_size")
+    @classmethod
+    def _unpack_size(cls, value: str) -> str:
+        parse_bytes(value)
         return value
 
     @field_validator("slot")

@@ -101,7 +101,7 @@ def ingest(*files: str, json: Json = False, **given: Any) -> int:
 
 
 def _ingest(given: dict[str, Any], blocks: Iterator[int], json: bool) -> int:
-    from taxidask.runs.stages import left_out, rules_of
+    from taxidask.runs.stages import left_out, rules_of, unpack_of
     from taxidask.trips.outcome import raise_failures
     from taxidask.units import parse_bytes
 
@@ -111,7 +111,7 @@ def _ingest(given: dict[str, Any], blocks: Iterator[int], json: bool) -> int:
     lake = taxidask.Lake(settings.lake)
     with taxidask.connect(settings) as client:
         result = lake.ingest(
-            settings.sources,
+            lake.find(settings.sources, rules=rules_of(settings), space=settings.space, unpack=unpack_of(settings)),
             space=settings.space,
             # what nobody set is the lake's own
             slot=None if origin["slot"] == "default" else settings.slot,

@@ -181,7 +181,8 @@ class Driver:
             if not job.source.era.columns:  # it was in the lake when it was found
                 try:
                     stat = storage.stat(job.source.url)
-                    job = replace(job, source=look_at(stat, storage=storage, month=job.source.month))
+                    source = look_at(stat, storage=storage, month=job.source.month, unpack=job.source.unpack)
+                    job = replace(job, source=source)
                 except TaxidaskError as error:
                     self.results[job.source.url] = {"url": job.source.url, "month": job.source.month, "error": error}
                     continue

@@ -21,7 +21,7 @@ from taxidask.storage import Regions, Storage, absolute, default_storage
 from taxidask.trips.outcome import Ingest, SourceIngest, raise_failures
 from taxidask.trips.rules import Rules, check_rules
 from taxidask.trips.schema import REASONS
-from taxidask.trips.sources import Source, Unusable, survey
+from taxidask.trips.sources import UNPACK_LIMIT, Source, UnpackLimit, Unusable, survey
 from taxidask.units import is_whole, parse_bytes, parse_seconds, slot_seconds_of
 from taxidask.words import escaped
 
@@ -206,10 +206,12 @@ class Lake:
         month: str | None = None,
         rules: Rules = Rules(),
         space: SpaceLike = AUTO,
+        unpack: UnpackLimit = UNPACK_LIMIT,
     ) -> list[Source | Unusable]:
         """What `ingest` would read; at files that the lake has in this version nobody looks."""
         known = known_sources(self._manifests.all(), month=month, rules=rules)
-        return set_aside(survey(sources, storage=self.storage, month=month, known=known), space, self.url, self.storage)
+        found = survey(sources, storage=self.storage, month=month, known=known, unpack=unpack)
+        return set_aside(found, space, self.url, self.storage)
 
     def choose_space(self, space: SpaceLike, found: Sequence[Source]) -> Choice:
         """The space that `ingest` would count these sources in, and why; nothing is written."""

@@ -26,7 +26,7 @@ from taxidask.space import AUTO, Space, Zones, space_of, zone_name
 from taxidask.storage import Storage, absolute, default_storage, join
 from taxidask.trips import Ingest, Rules, Source
 from taxidask.trips.outcome import NO_ROWS
-from taxidask.trips.sources import Unusable, raise_unusable
+from taxidask.trips.sources import UnpackLimit, Unusable, raise_unusable
 from taxidask.units import parse_bytes
 from taxidask.words import quantity
 
@@ -54,6 +54,11 @@ def rules_of(settings: Settings) -> Rules:
         south=settings.south,
         north=settings.north,
     )
+
+
+def unpack_of(settings: Settings) -> UnpackLimit:
+    """What the settings let a packed file unpack to."""
+    return UnpackLimit(parse_bytes(settings.unpack_size), settings.unpack_ratio)
 
 
 @dataclass
@@ -400,7 +405,7 @@ def open_job(
     storage = storage or default_storage()
     try_report(settings.report, storage)
     lake = Lake(settings.lake, storage=storage)
-    found = lake.find(settings.sources, rules=rules_of(settings), space=settings.space)
+    found = lake.find(settings.sources, rules=rules_of(settings), space=settings.space, unpack=unpack_of(settings))
     found = [one for one in found if one.url not in without]
     errors = [one.error for one in found if isinstance(one, Unusable)]
     if len(errors) == len(found):

@@ -45,6 +45,7 @@ def read_parquet(
         with storage.open(source.url, size=source.size, version=source.version) as file:
             # texts as numbers of different ones: a long one that every row has is held once
             table = pq.ParquetFile(file)
+            source.unpack.check(source.url, _unpacked(table.metadata), source.size)
             words = [field.name for field in table.schema_arrow if is_text(field.type)]
             table = pq.ParquetFile(file, metadata=table.metadata, read_dictionary=words)
             names = {column: source.era.header[source.era.position(column)] for column in source.era.columns if column}
@@ -64,6 +65,12 @@ def read_parquet(
                 yield *empty, 0, 0, none, {}, source.size, reader.content, {}, {}
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{source.url} is a damaged Parquet file: {error}", "download it again") from error
+
+
+def _unpacked(metadata: pq.FileMetaData) -> int:
+    """Bytes that all its columns have unpacked, as it says itself."""
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    return sum(group.column(at).total_uncompressed_size for group in groups for at in range(group.num_columns))
 
 
 def _judged(

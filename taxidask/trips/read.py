@@ -224,7 +224,7 @@ def _open(
     inside = block.start < source.data_start
     if not source.splittable:
         reader = RangeReader(block, storage, start=0, hashed=hashed)
-        unpacked = Unpacked(reader, str(source.compression))
+        unpacked = Unpacked(reader, str(source.compression), source.unpack)
         unpacked.skip(source.data_start)
         return reader, row_chunks(unpacked.read_into, source.data_start, seek=False, limit=None, url=source.url)
     start = block.start if inside else block.start - 1

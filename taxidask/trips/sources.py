@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fsencode, fspath
 from os.path import isdir
 from typing import cast
@@ -17,7 +17,7 @@ from taxidask.storage import MissingError, Stat, Storage, absolute, default_stor
 
 from .eras import HEAD_BYTES, LONGEST_ROW, Era, detect, detect_columns, tells
 from .typed import check_types
-from .unpack import Unpacked, compression_of
+from .unpack import UNPACK_LIMIT, Unpacked, UnpackLimit, compression_of
 
 RANGE_BYTES = 8 << 20
 """Bytes of one range of the content hash; block sizes are multiples of it."""
@@ -56,6 +56,8 @@ class Source:
     compression : {None, "gzip", "zstd"}
     data_start : int
         The byte after header and blank line (after decompression).
+    unpack : UnpackLimit
+        How much it may unpack to.
     """
 
     url: str
@@ -66,6 +68,7 @@ class Source:
     format: str
     compression: str | None
     data_start: int
+    unpack: UnpackLimit = UNPACK_LIMIT
 
     @property
     def splittable(self) -> bool:
@@ -157,6 +160,7 @@ def survey(
     storage: Storage | None = None,
     month: str | None = None,
     known: Callable[[Stat], Source | None] | None = None,
+    unpack: UnpackLimit = UNPACK_LIMIT,
 ) -> list[Source | Unusable]:
     """Like `find_sources`, but what cannot be used stands among the others, with its error; none is raised for it.
 
@@ -191,8 +195,8 @@ def survey(
         try:
             _check_name(one.url)
             if known is not None and (source := known(one)) is not None:
-                return source
-            return look_at(one, storage=storage, month=month)
+                return replace(source, unpack=unpack)
+            return look_at(one, storage=storage, month=month, unpack=unpack)
         except TaxidaskError as error:
             return Unusable(_printable(one.url), error)
 
@@ -274,7 +278,7 @@ def _is_folder(url: str) -> bool:
     return "://" not in url and isdir(url)  # noqa: PTH112 - which says no of a name that no file can have
 
 
-def look_at(stat: Stat, *, storage: Storage, month: str | None = None) -> Source:
+def look_at(stat: Stat, *, storage: Storage, month: str | None = None, unpack: UnpackLimit = UNPACK_LIMIT) -> Source:
     """The source a file is: its format, compression and era, told from its first bytes and never from its name."""
     url = stat.url
     if not stat.version:
@@ -294,7 +298,7 @@ def look_at(stat: Stat, *, storage: Storage, month: str | None = None) -> Source
         if compression and text.startswith(magic):
             raise SourceError(f"{url} is {what} inside {compression}", "unpack it")
     era, start = detect(text, url, ended=ended)
-    return Source(url, stat.size, stat.version, month, era, "csv", compression, start)
+    return Source(url, stat.size, stat.version, month, era, "csv", compression, start, unpack)
 
 
 class _Pieces:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -12,6 +13,34 @@ from taxidask.errors import SourceError
 _PIECE = 256 << 10
 _UNPACKED = 1 << 20
 _SKIPPABLE = b"\x2a\x4d\x18"  # after a byte from 0x50 to 0x5f: a zstd frame without data, with which some begin
+
+
+@dataclass(frozen=True)
+class UnpackLimit:
+    """How much a packed file may unpack to: both have to be exceeded for it to be refused.
+
+    Parameters
+    ----------
+    size : int
+        Bytes.
+    ratio : float
+        Times the bytes that it has packed; trips packed by gzip or zstd have about ten.
+    """
+
+    size: int = 1 << 30
+    ratio: float = 200.0
+
+    def check(self, url: str, given: int, packed: int) -> None:
+        """Raise for a file of which so many bytes became so many."""
+        if given > self.size and given > self.ratio * packed:
+            raise SourceError(
+                f"{url} unpacks to more than {self.ratio:g} times its bytes and {self.size:,} bytes: {packed:,} of its "
+                f"bytes became {given:,}",
+                "unpack it and look what it is; if it is trips, raise the setting unpack_ratio or unpack_size",
+            )
+
+
+UNPACK_LIMIT = UnpackLimit()
 
 
 class Packed(Protocol):
@@ -41,10 +70,12 @@ class Unpacked:
     packed : Packed
         The compressed bytes.
     compression : {"gzip", "zstd"}
+    limit : UnpackLimit
+        How much they may become.
     """
 
-    def __init__(self, packed: Packed, compression: str) -> None:
-        self._packed, self._compression = packed, compression
+    def __init__(self, packed: Packed, compression: str, limit: UnpackLimit = UNPACK_LIMIT) -> None:
+        self._packed, self._compression, self._limit = packed, compression, limit
         self._members = _Gzip(packed) if compression == "gzip" else _Zstd(packed)
         self.given = 0
 
@@ -59,6 +90,7 @@ class Unpacked:
                 "download it again",
             ) from error
         self.given += count
+        self._limit.check(self._packed.url, self.given, self._packed.at)
         return count
 
     def skip(self, stop: int) -> None:
