@@ -28,7 +28,7 @@ import xxhash
 
 from taxidask.errors import SpaceError
 from taxidask.lake import Lake
-from taxidask.lake.manifest import added_url
+from taxidask.lake.names import added_url
 from taxidask.lake.totals import visible
 from taxidask.results import Store
 from taxidask.results.added import THERE, Item, batch_keys, table_of

@@ -21,7 +21,8 @@ from taxidask.trips.sources import LAKE, month_of
 from taxidask.words import command, escaped, quantity
 
 from .layout import Layout, read_layout, read_space
-from .manifest import Manifest, Manifests, NewerError, Part, cube_url, json_object, source_key
+from .manifest import Manifest, Manifests, NewerError, Part, json_object
+from .names import cube_url, source_key
 from .parts import DamagedError, GoneError, mend, read_part
 from .recount import recount
 from .sweeping import generation_of, removed_manifest

@@ -19,7 +19,8 @@ from taxidask.units import DAY, LONGEST_SPAN
 from taxidask.words import quantity
 
 from .filters import naive
-from .manifest import Manifest, added_url, cube_url
+from .manifest import Manifest
+from .names import added_url, cube_url
 from .parts import GoneError
 from .tally import Tally, read_tally
 from .tasks import count_parts

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from taxidask.errors import LakeError, RunError, SourceError, TaxidaskError
+from taxidask.errors import LakeError, RunError, SettingsError, SourceError, TaxidaskError
 from taxidask.storage import join
 from taxidask.trips.outcome import NO_ROWS, SourceIngest, remarks
 from taxidask.trips.read import RESULT_BYTES
 from taxidask.trips.sources import Source, look_at
+from taxidask.units import parse_bytes
 
 from .manifest import Manifest, Manifests
 from .sweeping import sweep
@@ -35,6 +36,14 @@ class _Progress:
     earlier: frozenset[tuple[int, int]]
     again: int = 0
     error: TaxidaskError | None = None
+
+
+def block_bytes(size: str | int) -> int:
+    """A size of blocks as a number."""
+    try:
+        return parse_bytes(size)
+    except SettingsError as error:
+        raise LakeError(f"block_size {error.message}", error.remedy) from error
 
 
 def check_blocks(source: Source, size: int) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pandas as pd
 import pyarrow as pa
 
-from taxidask.errors import LakeError, SettingsError, TaxidaskError
+from taxidask.errors import LakeError, TaxidaskError
 from taxidask.progress import say
 from taxidask.space import AUTO, Choice, Space, SpaceLike, choose_space
 from taxidask.storage import Regions, Storage, absolute, default_storage
@@ -22,13 +22,13 @@ from taxidask.trips.outcome import Ingest, SourceIngest, raise_failures
 from taxidask.trips.rules import Rules, check_rules
 from taxidask.trips.schema import REASONS
 from taxidask.trips.sources import UNPACK_LIMIT, Source, UnpackLimit, Unusable, survey
-from taxidask.units import is_whole, parse_bytes, parse_seconds, slot_seconds_of
+from taxidask.units import is_whole, parse_seconds, slot_seconds_of
 from taxidask.words import escaped
 
 from .checking import Check, Mending, look
 from .cube import cube_of
 from .filters import Where
-from .ingest import Driver, OnBlock, check_blocks, shown
+from .ingest import Driver, OnBlock, block_bytes, check_blocks, shown
 from .layout import Layout, load_space, read_layout, save_space, set_aside, settle, write_layout
 from .listing import described, known_sources, named_sources, sources_table
 from .manifest import Manifest, Manifests
@@ -162,10 +162,7 @@ class Lake:
         rules = Rules() if rules is None else rules
         check_rules(rules)
         began = time.monotonic()
-        try:
-            size = parse_bytes(block_size)
-        except SettingsError as error:
-            raise LakeError(f"block_size {error.message}", error.remedy) from error
+        size = block_bytes(block_size)
         found = self.find(sources, month=month, rules=rules, space=space)
         usable = [one for one in found if isinstance(one, Source)]
         if not usable:  # nothing is written, least of all a lake's space and slot
@@ -184,8 +181,8 @@ class Lake:
 
                 def work(anew: bool) -> list[SourceIngest]:
                     if anew:  # in another region, to which not even the layout may have been copied
-                        seconds = pd.Timedelta(seconds=layout.slot_seconds)
-                        settle(self.url, self.storage, lambda there: self._choose(choice.space, usable, there), seconds)
+                        same = f"{layout.slot_seconds}s"
+                        settle(self.url, self.storage, lambda at: self._choose(choice.space, usable, at), same)
                     return Driver(
                         jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop,
                         manifests=self._manifests,
@@ -316,11 +313,7 @@ class Lake:
         """
         if not is_whole(rows):
             raise LakeError(f"rows is {rows!r}", "give a number of rows, 1 or more")
-
-        def read(manifests: list[Manifest]) -> pa.Table:
-            return sample_trips(self.url, self.storage, manifests, rows=int(rows), columns=columns)
-
-        return to_pandas(self._read(read))
+        return to_pandas(self._read(partial(sample_trips, self.url, self.storage, rows=int(rows), columns=columns)))
 
     def cube(self, *, start: Any = None, end: Any = None) -> Cube:
         """Trips counted by slot, cell and direction.
@@ -426,8 +419,9 @@ class Lake:
         check = look(self.url, self.storage, sample=sample, progress=progress)
         if not mend or check.well:
             return check
-        again = partial(self.ingest, client=client, progress=progress, errors="report")
-        mending = Mending(self._manifests, again, rules)
+        mending = Mending(
+            self._manifests, partial(self.ingest, client=client, progress=progress, errors="report"), rules
+        )
         mending.mend(check.found)
         check = look(self.url, self.storage, sample=sample, progress=progress)
         check.mended, check.left = mending.mended, mending.left

@@ -15,7 +15,8 @@ from taxidask.storage import MissingError, Storage, join
 from taxidask.trips.sources import LAKE, Source, Unusable
 from taxidask.units import DAY, is_whole, slot_seconds_of
 
-from .manifest import FORMAT, json_object
+from .manifest import json_object
+from .names import FORMAT
 
 _spaces: dict[tuple[str, str], Space] = {}
 _lock = threading.Lock()

@@ -20,7 +20,8 @@ from taxidask.words import quantity
 
 from .copies import lacks
 from .layout import load_space, read_layout
-from .manifest import Manifest, Manifests, counted, part_id
+from .manifest import Manifest, Manifests, counted
+from .names import part_id
 
 _COLUMNS: dict[str, str] = {
     "url": "str", "month": "str", "era": "str", "rows": "int64", "kept": "int64", "rejected": "int64",

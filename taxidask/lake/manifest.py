@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -15,50 +14,12 @@ from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from taxidask.errors import LakeError
 from taxidask.storage import ChangedError, MissingError, Stat, Storage, join
-from taxidask.trips.rules import Rules
-from taxidask.trips.sources import Source
 
 from .copies import Copies
+from .names import FORMAT, sha
 
-FORMAT = 1
-"""Version of the lake's layout; parts written under another are not mixed with these."""
 Bytes = bytes
 ROUNDS = 50  # of a conditional write against others that write the same object
-
-
-def _sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def part_id(source: Source, rules: Rules) -> str:
-    """Name of a source's parts: the source and everything that decides what is in them."""
-    inputs = {"version": source.version, "month": source.month, "rules": asdict(rules), "format": FORMAT}
-    return f"{source_key(source.url)}-{_sha(json.dumps(inputs, sort_keys=True))[:12]}"
-
-
-def source_key(url: str) -> str:
-    """What the names of all files of a source begin with."""
-    return _sha(url)[:16]
-
-
-def version_key(version: str) -> str:
-    """What stands in the names of files for the version of the source that they were read from."""
-    return _sha(version)[:8]
-
-
-def work_folder(lake: str, stem: str) -> str:
-    """Where the summaries and counts of a source's finished blocks wait for its manifest."""
-    return join(lake, "blocks", stem)
-
-
-def added_url(lake: str, name: str = "") -> str:
-    """Where single trips that people added lie, which no file of a month held: they say nothing of other trips."""
-    return join(lake, "added", name)
-
-
-def cube_url(lake: str, count_key: str, part: str) -> str:
-    """Where a source's counts are, for one space and slot."""
-    return join(lake, "cube", count_key, f"{part}.parquet")
 
 
 Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9_.-]*)?$")]  # none of a source that was removed
@@ -185,7 +146,7 @@ class Manifest:
 def _seal(fields: dict[str, Any]) -> str:
     """A checksum of all that a manifest says."""
     rest = {name: value for name, value in fields.items() if name != "seal"}
-    return _sha(json.dumps(rest, sort_keys=True))[:16]
+    return sha(json.dumps(rest, sort_keys=True))[:16]
 
 
 @cache
@@ -240,7 +201,7 @@ class Manifests:
 
     def path(self, url: str) -> str:
         """Where the manifest of a source is."""
-        return join(self.lake, "manifests", f"{_sha(url)}.json")
+        return join(self.lake, "manifests", f"{sha(url)}.json")
 
     def claim_path(self, content: str) -> str:
         """Where a content is claimed."""

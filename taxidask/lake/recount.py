@@ -11,7 +11,8 @@ import pandas as pd
 from taxidask.storage import Storage
 
 from .layout import load_space
-from .manifest import Manifest, Manifests, cube_url
+from .manifest import Manifest, Manifests
+from .names import cube_url
 from .parts import DamagedError, GoneError
 from .tally import read_tally
 from .tasks import count_parts

@@ -14,7 +14,8 @@ from taxidask.errors import LakeError
 from taxidask.storage import Stat, Storage, join
 from taxidask.words import escaped, quantity
 
-from .manifest import ROUNDS, Manifest, Manifests, named, source_key, version_key
+from .manifest import ROUNDS, Manifest, Manifests, named
+from .names import source_key, version_key
 
 SAFE_AGE = 86_400
 """Seconds for which nothing that a manifest does not name is taken for left over."""

@@ -30,17 +30,8 @@ from taxidask.trips.schema import PLACES
 from taxidask.trips.sources import Block, Source
 
 from .layout import load_space
-from .manifest import (
-    Manifest,
-    Manifests,
-    OvertakenError,
-    Part,
-    cube_url,
-    named,
-    part_id,
-    version_key,
-    work_folder,
-)
+from .manifest import Manifest, Manifests, OvertakenError, Part, named
+from .names import cube_url, part_id, version_key, work_folder
 from .parts import DamagedError, footer_of, read_part, to_parquet
 from .sweeping import delete
 from .tally import Tally, merge, read_tally

@@ -328,7 +328,7 @@ def test_what_cannot_be_read_chooses_no_space(zoned, tmp_path):
 
 def test_two_drivers_at_once_agree_on_the_first_ones_space(files, zoned, tmp_path, monkeypatch):
     """Both find no lake; the other's is written between this one's look and its own writing."""
-    from taxidask.lake import lake as module
+    from taxidask.lake import layout as module
 
     def beaten_by(winner):
         written = module.write_layout

@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from taxidask.compute.executors import ThreadExecutor
 from taxidask.lake import Lake
-from taxidask.lake.manifest import Manifests, named, source_key
+from taxidask.lake.manifest import Manifests, named
+from taxidask.lake.names import source_key
 from taxidask.sample import make_sample
 from taxidask.space import Grid
 from taxidask.storage import Storage, join
