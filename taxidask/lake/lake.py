@@ -181,8 +181,7 @@ class Lake:
 
                 def work(anew: bool) -> list[SourceIngest]:
                     if anew:  # in another region, to which not even the layout may have been copied
-                        same = f"{layout.slot_seconds}s"
-                        settle(self.url, self.storage, lambda at: self._choose(choice.space, usable, at), same)
+                        settle(self.url, self.storage, lambda _: choice, f"{layout.slot_seconds}s")
                     return Driver(
                         jobs, block_size=size, executor=executor(client), on_block=hook, should_stop=should_stop,
                         manifests=self._manifests,

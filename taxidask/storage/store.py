@@ -117,8 +117,10 @@ class Storage:
 
     def staying(self) -> Storage:
         """This storage, with its regions, for work that is begun anew when its active region goes dark."""
+        if self.regions is None:
+            return self
         other = copy.copy(self)
-        other._failover = Failover(other, other.regions) if other.regions else None
+        other._failover = Failover(other, self.regions)
         return other
 
     def going_over(self, work: Callable[[bool], T]) -> T:
