@@ -57,8 +57,11 @@ class Nursery:
 
     def close(self) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended before
+            self._process.stdin.close()
         self._process.wait(30)
+        self._process.stdout.close()
         self._log.close()
 
 
