@@ -229,6 +229,31 @@ def _regions(settings: Settings) -> str:
     raise TaxidaskError("; ".join(said), "; ".join(remedies) or None)
 
 
+def _states(settings: Settings) -> str:
+    """Whether each region answers, as breakers have it once all were asked; all are told, whichever fails."""
+    from taxidask.results import open_store
+    from taxidask.storage import Storage, join, regions_of
+
+    regions = regions_of(settings)
+    if regions is None:
+        return "none set"
+    failures = []
+    for ask in (
+        lambda: Storage(regions=regions).exists(join(settings.lake, "lake.json")),
+        lambda: open_store(settings.store, regions=regions).look_over(),
+    ):
+        try:
+            ask()
+        except TaxidaskError as error:
+            failures.append(error)
+    told = "; ".join(map(str, regions.status()))
+    if any(one.state != "closed" for one in regions.status()):
+        raise TaxidaskError(told, "runs and the app go on in the others; see also: taxidask regions")
+    if failures:
+        raise TaxidaskError(f"{told}; {failures[0].message}", failures[0].remedy)
+    return told
+
+
 def _operated(settings: Settings) -> str:
     from taxidask.compute.kubernetes.api import Kube
 
@@ -305,7 +330,10 @@ def examine(overrides: dict[str, Any]) -> list[Finding]:
     component = _component()
     if component:
         findings.append(Finding("pod", True, f"{component} {platform.node()}, user {os.getuid()}"))
-    for subject, check in POD_CHECKS.get(component, CHECKS):
+    checks = POD_CHECKS.get(component, CHECKS)
+    if settings.regions and component in ("", "driver", "app"):
+        checks = (*checks, ("regions", _states))
+    for subject, check in checks:
         try:
             findings.append(Finding(subject, True, check(settings)))
         except TaxidaskError as error:

@@ -147,9 +147,11 @@ def page(name: str = "overview", *, store: Store | str | None = None, settings: 
 def _state(store: Store | str | None, settings: Settings | None, **access: Any) -> AppState:
     from taxidask.results import open_store
     from taxidask.settings import resolve
+    from taxidask.storage import regions_of
 
     settings = settings or resolve({})[0]
-    opened = open_store(store or settings.store) if store is None or isinstance(store, str) else store
+    url = store or settings.store
+    opened = open_store(url, regions=regions_of(settings)) if isinstance(url, str) else url
     return AppState(opened, settings, **access)
 
 

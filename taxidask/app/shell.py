@@ -23,6 +23,7 @@ from panel.util import edit_readonly
 from panel_material_ui.template.base import BASE_TEMPLATE
 
 from taxidask.app import style
+from taxidask.app.told import banner
 from taxidask.errors import TaxidaskError
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class AppPage:
         self.title = PAGES[self.path]
         self.user: str | None = pn.state.user if app.signed_in else None
         self.notice = style.pane(style.notice("info", "Reading the store …"))
+        self.banner = style.pane()
+        self.banner.visible = False
         self._nav = pn.pane.HTML(
             style.nav(PAGES.items(), self.path, ""), stylesheets=[style.NAV_CSS], sizing_mode="stretch_width", margin=0
         )
@@ -121,6 +124,12 @@ class AppPage:
         else:
             if asked == self.asked():  # else the visitor asked for something else meanwhile, which is on its way
                 self.apply(partial(self._show, found))
+        if self.app.store.regions is not None:
+            self.apply(partial(self._tell_regions, await asyncio.to_thread(banner, self.app)))
+
+    def _tell_regions(self, text: str) -> None:
+        self.banner.visible = bool(text)
+        style.put(self.banner, text)
 
     def _show(self, found: Any) -> None:
         try:
@@ -183,6 +192,7 @@ class AppPage:
     def page(self) -> pmui.Page:
         """The page, to be served or shown in a notebook."""
         body = pn.Column(
+            self.banner,
             self.notice,
             *self.cards(),
             sizing_mode="stretch_width",

@@ -1,4 +1,4 @@
-"""Runs as HTML: in a table, one of them stage by stage, its log, and the metrics of two."""
+"""Runs as HTML: in a table, one of them stage by stage, its log, and the metrics of two; what is known of regions."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import html
 import json
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from taxidask.app import style
+from taxidask.errors import TaxidaskError
 from taxidask.results.summary import lasted, seconds_between, volume
 from taxidask.runs.cost import Cost
 from taxidask.runs.ledger import STAGES
 from taxidask.runs.look import is_watching
 from taxidask.runs.starting import Started
+
+if TYPE_CHECKING:
+    from taxidask.app.state import AppState
+    from taxidask.storage import Regions
 
 LISTED = 50
 """Runs that are offered; older ones are in `taxidask runs list`."""
@@ -90,6 +95,11 @@ def run_html(run: dict[str, Any]) -> str:
     if run.get("error"):
         text += style.notice("error" if run["state"] in ("failed", "dead") else "info", str(run["error"]))
     text += _progress(run) + _stages(run) + _costs(run)
+    if run.get("region"):
+        text += f"<p>In region {html.escape(str(run['region']))}.</p>"
+    if run.get("faults"):
+        items = "".join(f"<li>{html.escape(str(fault))}</li>" for fault in run["faults"])
+        text += f"<details><summary>Regions that went dark ({len(run['faults'])})</summary><ul>{items}</ul></details>"
     notes = [note for name in STAGES for note in ((run.get("stages") or {}).get(name) or {}).get("left_out") or []]
     if notes:
         items = "".join(f"<li>{html.escape(str(note))}</li>" for note in notes)
@@ -209,3 +219,48 @@ def _number(value: float, *, sign: bool = False) -> str:
     if value != value:
         return "–"
     return f"{value:+,.4g}" if sign else f"{value:,.4g}"
+
+
+def banner(app: AppState) -> str:
+    """From which region is read, how old that is, and where forms write to; empty where home does it all.
+
+    To be called in a thread: it asks the store, once for all visitors.
+    """
+    regions = app.store.regions
+    if regions is None:
+        return ""
+    dark = [one for one in regions.status() if one.state != "closed"]
+    if not dark and regions.active.name == regions.home.name:
+        return ""
+    silent = list(dict.fromkeys(one.region for one in dark))
+    told = (
+        f"{' and '.join(silent)} {'does' if len(silent) == 1 else 'do'} not answer. "
+        if dark
+        else f"{regions.home.name} answers again. "
+    )
+    try:
+        name, newest = app.shared("newest", app.store.newest, seconds=5)
+    except TaxidaskError:
+        return style.notice("error", f"{told}No region can be read.", "the pages show what they read last")
+    age = f", whose newest item is {lasted(max(0.0, time.time() - newest))} old" if newest else ""
+    return style.notice(
+        "info",
+        f"{told}This page is read from {name}{age}.",
+        f"what is entered here is written to {regions.active.name}",
+    )
+
+
+def regions_html(regions: Regions) -> str:
+    """What this process knows of each region's services."""
+    rows = [
+        [
+            one.region + (" (home)" if one.region == regions.home.name else ""),
+            one.service,
+            one.state,
+            f"{one.since:%Y-%m-%d %H:%M:%S}" if one.since else "–",
+            "writes go here" if one.active else "",
+            one.error,
+        ]
+        for one in regions.status()
+    ]
+    return style.table(["Region", "Service", "State", "Since (UTC)", "Active", "Last error"], rows)

@@ -15,7 +15,7 @@ import panel_material_ui as pmui
 from taxidask.app import style
 from taxidask.app.forms import SettingsForm
 from taxidask.app.shell import AppPage
-from taxidask.app.told import LISTED, compared_html, log_html, run_html, runs_html, watches_html
+from taxidask.app.told import LISTED, compared_html, log_html, regions_html, run_html, runs_html, watches_html
 from taxidask.errors import SettingsError, TaxidaskError
 from taxidask.results.notes import whole
 from taxidask.runs.ledger import LIVELY
@@ -78,6 +78,9 @@ class Runs(AppPage):
         )
         self.log_card = style.card("Log", self.log)
         self.compare_card = style.card("Compare two runs", self.other, self.compared)
+        self.regions = style.pane(inset=True)
+        self.regions_card = style.card("Regions, as this app sees them", self.regions)
+        self.regions_card.visible = app.store.regions is not None
         self.new.on_click(self._open_form)
         self.close.on_click(self._close_form)
         self.start.on_click(self._start)
@@ -94,7 +97,8 @@ class Runs(AppPage):
         self._show_only()
 
     def cards(self) -> list[Any]:
-        return [self.form_card, self.watch_card, self.runs_card, self.run_card, self.log_card, self.compare_card]
+        cards = [self.form_card, self.watch_card, self.runs_card, self.run_card, self.log_card, self.compare_card]
+        return [*cards, self.regions_card]
 
     def _show_only(self, *cards: Any) -> None:
         for card in (self.run_card, self.log_card, self.compare_card):
@@ -136,6 +140,8 @@ class Runs(AppPage):
 
     def show(self, found: Found) -> None:
         self.found = found
+        if self.app.store.regions is not None:
+            style.put(self.regions, regions_html(self.app.store.regions))
         if found.became is not None:
             self._following = None
             self.chosen.value = found.became if self._offer(found.runs) else self.chosen.value

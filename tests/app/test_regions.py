@@ -1,0 +1,56 @@
+"""What visitors are told where a region does not answer."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+from taxidask.app.state import AppState
+from taxidask.app.told import banner, regions_html, run_html
+from taxidask.errors import StoreError
+from taxidask.settings import Region
+from taxidask.storage import Regions
+from taxidask.storage.regions import Breakers
+
+
+def made(newest: object) -> tuple[AppState, Regions]:
+    regions = Regions([Region(name="us-east-1"), Region(name="us-west-2")], breakers=Breakers())
+    return AppState(SimpleNamespace(regions=regions, newest=newest), None), regions
+
+
+def test_the_banner_says_from_where_is_read_and_how_old_that_is():
+    app, regions = made(lambda: ("us-west-2", time.time() - 95))
+    assert banner(app) == ""
+    assert banner(AppState(SimpleNamespace(regions=None), None)) == ""
+    regions.failed(regions.home, "dynamodb", "refused")
+    told = banner(app)
+    assert "us-east-1 does not answer. This page is read from us-west-2, whose newest item is 1 min 35 s old." in told
+    assert "is written to us-east-1" in told
+    regions.go_over("refused")
+    assert "is written to us-west-2" in banner(app)
+
+
+def test_the_banner_stands_where_no_region_can_be_read():
+    def newest() -> None:
+        raise StoreError("no region answers")
+
+    app, regions = made(newest)
+    for region in regions.regions:
+        regions.failed(region, "dynamodb", "refused")
+    assert "us-east-1 and us-west-2 do not answer. No region can be read." in banner(app)
+
+
+def test_the_states_of_regions_are_a_table():
+    _, regions = made(None)
+    regions.failed(regions.home, "s3", "<refused>")
+    text = regions_html(regions)
+    for words in ("us-east-1 (home)", "closed", "open", "writes go here", "&lt;refused&gt;"):
+        assert words in text
+    assert str(regions.status()[0]).startswith("us-east-1 s3 (active): open since ")
+    assert str(regions.status()[1]) == "us-east-1 dynamodb (active): closed"
+
+
+def test_a_run_tells_its_region_and_what_it_survived():
+    run = {"id": "r", "state": "done", "region": "us-west-2", "faults": ["us-east-1: s3 went dark"]}
+    assert "In region us-west-2" in run_html(run)
+    assert "us-east-1: s3 went dark" in run_html(run)
