@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,8 +67,18 @@ def build(
     variables[RUN] = chosen.id
     notebook = nbformat.read(asset("report.ipynb"), as_version=4)
     executed = execute(notebook, variables=variables, timeout=timeout)
+    _say_what_was_logged(executed)
     pdf, _ = TypstPDFExporter(execute_if_needed=False).from_notebook_node(executed)
     if "://" not in target:
         Path(target).parent.mkdir(parents=True, exist_ok=True)
     default_storage().write(target, pdf)
     return target
+
+
+def _say_what_was_logged(notebook: nbformat.NotebookNode) -> None:
+    """Pass on what the kernel logged, as of a region that is dark: it is for who builds the report, not for readers."""
+    for cell in notebook.cells:
+        logged = [out for out in cell.get("outputs", ()) if out.get("name") == "stderr"]
+        for out in logged:
+            sys.stderr.write(str(out["text"]))
+            cell["outputs"].remove(out)
