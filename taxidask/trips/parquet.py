@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from taxidask.errors import SourceError
@@ -52,6 +53,7 @@ def read_parquet(
             row = 0
             batches = table.iter_batches(max(result_bytes // ROW_BYTES, 1))
             for batch in batches:
+                _check_categories(batch)
                 data = {column: batch.column(batch.schema.get_field_index(name)) for column, name in names.items()}
                 last = row + batch.num_rows == table.metadata.num_rows
                 size, content = (source.size, reader.content) if last else (0, [])
@@ -71,6 +73,15 @@ def _unpacked(metadata: pq.FileMetaData) -> int:
     """Bytes that all its columns have unpacked, as it says itself."""
     groups = map(metadata.row_group, range(metadata.num_row_groups))
     return sum(group.column(at).total_uncompressed_size for group in groups for at in range(group.num_columns))
+
+
+def _check_categories(batch: pa.RecordBatch) -> None:
+    """Raise where a row has the number of a value that there is not: Arrow itself does not look."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_dictionary(column.type) and len(column) > column.null_count:
+            found = pc.min_max(column.indices)
+            if found["min"].as_py() < 0 or found["max"].as_py() >= len(column.dictionary):
+                raise pa.ArrowInvalid(f"the column {name!r} has the number of a value that it does not hold")
 
 
 def _judged(

@@ -39,3 +39,9 @@ def test_the_harness_finds_what_is_wrong(data, tmp_path, monkeypatch):
     plain = next(one for one in map(fuzzing.drawn, range(100)) if one.packing == "plain" and one.rows)
     with pytest.raises(AssertionError):
         fuzzing.check(plain, tmp_path)
+
+
+@pytest.mark.parametrize("number", [3084, 20434, 24124])
+def test_what_was_found(data, tmp_path, number):
+    """Parquet: texts that are no UTF-8, and the number of a value that a dictionary does not have."""
+    assert fuzzing.check(fuzzing.drawn(number), tmp_path) in ("read", "damaged")
