@@ -410,10 +410,8 @@ class Lake:
             How many parts to read, chosen anew each time; all by default. Sizes and small files are always looked at.
         mend : bool
             Read the sources again whose parts, rejects, counts or manifest are damaged; one that is gone is left as is.
-        rules : Rules
-            For sources of which nothing tells any more under which rules they were read.
-        client, progress
-            As of `ingest`.
+        rules, client, progress
+            As of `ingest`; the rules are for sources of which nothing tells any more under which they were read.
         """
         check = look(self.url, self.storage, sample=sample, progress=progress)
         if not mend or check.well:
@@ -429,12 +427,8 @@ class Lake:
     def tidy(self, *, older_than: str | float = SAFE_AGE, apply: bool = False) -> Tidied:
         """Find what interrupted and former ingests left, which no manifest names and no living run can need.
 
-        Parameters
-        ----------
-        older_than : str or float
-            The least age of all such files of a source, like "1day", or seconds.
-        apply : bool
-            Remove them; by default nothing is touched.
+        All such files of a source have at least the age `older_than`, like "1day" or seconds. By default nothing is
+        touched; `apply` removes them.
         """
         return tidy(self._manifests, seconds=parse_seconds(older_than), apply=apply, now=time.time())
 

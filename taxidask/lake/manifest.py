@@ -127,20 +127,9 @@ class Manifest:
     def duplicate(self, original: str) -> Manifest:
         """The manifest of a second name of a content that already counts under `original`."""
         return replace(
-            self,
-            duplicate_of=original,
-            parts=(),
-            rejects=(),
-            rows=0,
-            kept=0,
-            rejected={},
-            unreadable={},
-            outside=(0, 0),
-            zoned={},
-            examples={},
-            left_out=0,
-            fares=0,
-        )
+            self, duplicate_of=original, parts=(), rejects=(), rows=0, kept=0, rejected={}, unreadable={},
+            outside=(0, 0), zoned={}, examples={}, left_out=0, fares=0,
+        )  # fmt: skip
 
 
 def _seal(fields: dict[str, Any]) -> str:
