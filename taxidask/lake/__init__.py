@@ -1,6 +1,6 @@
 """Clean trips, rejects and counts of many sources as one table that never shows half of anything.
 
-Only for itself: copies, cube, ingest, lake, listing, recount, sampling, sweeping, tally, tasks. Tests: tests/lake.
+Only for itself: copies, cube, ingest, lake, listing, sampling, sweeping, tally, tasks. Tests: tests/lake.
 
 With several regions (`taxidask.storage.Regions`) the rule is the same, and what AWS promises is less: copies between
 regions lag and come in any order, of each key the last write wins, and a conditional write holds in one region only.

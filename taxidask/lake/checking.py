@@ -20,11 +20,11 @@ from taxidask.trips.rules import Rules
 from taxidask.trips.sources import LAKE, month_of
 from taxidask.words import command, escaped, quantity
 
+from .cube import recount
 from .layout import Layout, read_layout, read_space
 from .manifest import Manifest, Manifests, NewerError, Part, json_object
 from .names import cube_url, source_key
 from .parts import DamagedError, GoneError, mend, read_part
-from .recount import recount
 from .sweeping import generation_of, removed_manifest
 from .tally import read_tally
 

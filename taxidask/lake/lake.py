@@ -26,7 +26,7 @@ from taxidask.units import is_whole, parse_seconds, slot_seconds_of
 from taxidask.words import escaped
 
 from .checking import Check, Mending, look
-from .cube import cube_of
+from .cube import cube_of, recount
 from .filters import Where
 from .ingest import Driver, OnBlock, block_bytes, check_blocks, shown
 from .layout import Layout, load_space, read_layout, save_space, set_aside, settle, write_layout
@@ -34,7 +34,6 @@ from .listing import described, known_sources, named_sources, sources_table
 from .manifest import Manifest, Manifests
 from .parts import GoneError
 from .query import query_rejects, query_trips, to_pandas
-from .recount import recount
 from .sampling import sample_trips
 from .sweeping import SAFE_AGE, Removed, Tidied, clear_removed, remove_source, tidy
 from .tasks import Job
