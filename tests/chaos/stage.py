@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import uuid
 from pathlib import Path
@@ -172,6 +173,8 @@ class Stage:
             keys = [{"Key": item["Key"]} for item in page.get("Contents", ())]
             if keys:
                 s3.delete_objects(Bucket=self.bucket(side), Delete={"Objects": keys, "Quiet": True})
+        for left in (self.aws["root"] / f"s3-{side}" / "objects" / self.bucket(side)).glob("*"):
+            shutil.rmtree(left, ignore_errors=True)  # folders that copies were put into, which the server keeps
         with contextlib.suppress(Exception):
             s3.delete_bucket(Bucket=self.bucket(side))
         self.client("dynamodb", side).delete_table(TableName=self.name)
