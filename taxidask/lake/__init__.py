@@ -33,9 +33,9 @@ Why nothing is lost and nothing counts twice all the same, also when two drivers
    and its manifest replaces the former. Bytes of two versions are never mixed: a region that has another one is
    passed over.
 
-The last write of a key wins by S3's clock, to the second; two manifests of one source within a second are ordered by
-their ETags. So a manifest of an older version of a source can win over that of the newer; the next ingest sees the
-version, and reads the source again.
+The last write of a key wins by S3's clock, to the second; of two writes within a second that are not copied yet
+a driver takes its own region's. So a manifest of an older version of a source can win over that of the newer; the
+next ingest sees the version, and reads the source again.
 """
 
 from __future__ import annotations

@@ -93,15 +93,17 @@ class Failover:
             return self._first("list", url, lambda backend, path: self._below(url, backend, path, depth, closed))
         epoch = self.regions.epoch("s3")
         found = self._every("list", url, lambda backend, path: self._below(url, backend, path, depth, closed))
-        newest: dict[str, tuple[str, int, str, float]] = {}
-        for _, entries in found:
+        newest: dict[str, tuple[tuple[int, bool, str], tuple[str, int, str, float]]] = {}
+        for region, entries in found:
             for one in entries or ():
-                newest[one[0]] = max(newest.get(one[0], one), one, key=lambda entry: _last(entry[1:]))
+                last = self._last(region, one[1:])
+                if one[0] not in newest or newest[one[0]][0] < last:
+                    newest[one[0]] = last, one
         held = [{(name, version) for name, _, version, _ in entries or ()} for _, entries in found]
         if self._complete(url, found) and all(one == held[0] for one in held):
             for known in (place, f"{url}/"):
                 self.regions.caught_up("s3", epoch, known)
-        return list(newest.values())
+        return [one for _, one in newest.values()]
 
     def _below(self, url: str, backend: Backend, path: str, depth: int | None, closed: Closed) -> Entries:
         home, skipped = url.partition("://")[2].rstrip("/"), len(path.rstrip("/"))
@@ -121,7 +123,7 @@ class Failover:
         if self._complete(url, found) and len({seen and seen[1] for _, seen in found}) == 1:
             self.regions.caught_up("s3", epoch, url)
         there = [(region, seen) for region, seen in found if seen is not None]
-        region, seen = max(there, key=lambda one: _last(one[1]), default=(None, None))
+        region, seen = max(there, key=lambda one: self._last(*one), default=(None, None))
         return region, seen, {one.name: seen for one, seen in found}
 
     # --- writing ----------------------------------------------------------------------------------------------
@@ -240,6 +242,11 @@ class Failover:
         self.regions.answered(region, "s3")
         return result
 
+    def _last(self, region: Region, seen: Seen) -> tuple[int, bool, str]:
+        """What orders writes of one key; of one second, in which S3 tells no order, the active region's counts."""
+        _, version, written = seen
+        return int(written), region.name == self.regions.active.name, version.partition("-")[2]
+
     def _complete(self, url: str, found: list[tuple[Region, Any]]) -> bool:
         asked = [region for region in self.regions.regions if self.regions.counterpart(url, region) is not None]
         return len(found) == len(asked)
@@ -258,12 +265,6 @@ class Failover:
         return StorageError(
             f"cannot {op} {url}: no region answers: {errors}", "check the network, then: taxidask regions"
         )
-
-
-def _last(seen: Seen) -> tuple[float, str]:
-    """What orders writes of one key; of one second, in which S3 tells no order, in every process alike."""
-    _, version, written = seen
-    return written, version.partition("-")[2]
 
 
 def _lists_of(folder: str) -> tuple[str, str, str]:

@@ -52,7 +52,7 @@ def test_a_request_goes_on_however_a_region_ends(pair: Pair, how):
         pair.east.play(Fault(how))
     asked = pair.east.asked.total()
     assert storage.read(f"{pair.url}/one", 0, 1000) == b"1" * 1000
-    assert pair.east.asked.total() - asked <= 5
+    assert pair.east.asked.total() - asked <= 10  # 5 tries, and aiohttp sends once more what a connection lost
     assert storage.regions.status()[0].state == "open"
 
 
