@@ -41,7 +41,7 @@ FROM packages AS kernels
 ARG CPU=x86-64-v3
 ENV NUMBA_CPU_NAME=$CPU NUMBA_CPU_FEATURES="" NUMBA_CACHE_DIR=/opt/taxidask/numba
 WORKDIR /opt/venv/lib/python3.11/site-packages/taxidask
-COPY taxidask/__init__.py taxidask/clock.py taxidask/compiled.py taxidask/credentials.py taxidask/errors.py taxidask/lazy.py taxidask/tariff.py taxidask/units.py taxidask/words.py ./
+COPY taxidask/__init__.py taxidask/clock.py taxidask/compiled.py taxidask/counterparts.py taxidask/credentials.py taxidask/errors.py taxidask/lazy.py taxidask/progress.py taxidask/settings.py taxidask/tariff.py taxidask/units.py taxidask/words.py ./
 COPY taxidask/storage storage
 COPY taxidask/space space
 COPY taxidask/sample sample

@@ -70,8 +70,9 @@ class DemandChart:
                     tooltips=[("", "@time{%a %-d %b %H:%M}"), *values],
                 )
             )
-        self._items = [("Observed", [seen]), ("Forecast", [mean]), ("80 %", [band])]
-        self._legend = _legend(self._items)
+        self._legend = _legend(
+            [("Observed", [seen]), ("Forecast", [mean]), ("80 %", [band]), ("Forecast before", [self._earlier])]
+        )
         plot.add_layout(self._legend, "above")
         self._marks = plot.yaxis.formatter = _models.NumeralTickFormatter(format="0,0")
         plot.xaxis.formatter = _models.DatetimeTickFormatter(days="%a %-d %b", hours="%H:%M", months="%b %Y")
@@ -91,8 +92,8 @@ class DemandChart:
         """
         before = pd.Series(dtype="float64", index=pd.DatetimeIndex([])) if before is None else before.dropna()
         self.before.data = {"time": before.index.to_numpy(), "mean": before.to_numpy()}
-        items = [*self._items, *([("Forecast before", [self._earlier])] if len(before) else [])]
-        self._legend.update(items=items, ncols=2 if len(items) > 3 else "auto")  # four are too many for a phone
+        self._legend.items[-1].visible = bool(len(before))
+        self._legend.ncols = 2 if len(before) else "auto"  # four are too many for a phone
         ahead = expected[expected["direction"] == self.direction].sort_values("time")
         past = observed.sort_values("time")
         self.past.data = {"time": past["time"].to_numpy(), "trips": past[f"{self.direction}s"].to_numpy()}

@@ -26,7 +26,7 @@ def warm(source: str) -> None:
     import botocore.session
     import lightgbm  # noqa: F401
     import s3fs  # noqa: F401
-    from chaos import small  # noqa: F401
+    from chaos import small
     from chaos.driver import RANGE
 
     import taxidask.backtests
@@ -36,6 +36,7 @@ def warm(source: str) -> None:
     from taxidask.compute.executors import ThreadExecutor
     from taxidask.lake import Lake
 
+    small.make_small()
     loader = botocore.loaders.create_loader()
     for service in ("s3", "dynamodb"):
         for kind in ("service-2", "endpoint-rule-set-1", "paginators-1", "waiters-2"):

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import chaos.small  # noqa: F401
 from chaos import world
 from chaos.children import Child, Nursery
 from chaos.schedule import LENGTH, Driver, Fault, Schedule
+from chaos.small import make_small
 from chaos.stage import Stage
 from links import Fault as Played
 from links import Link
@@ -67,6 +67,7 @@ class Player:
     def __init__(self, folder: Path, aws: dict[str, Any] | None = None) -> None:
         self.folder, self.aws = folder, aws
         folder.mkdir(parents=True, exist_ok=True)
+        self._large_again = make_small()
         world.build(folder)
         self.nursery = Nursery(folder)
         self.expected = self._expected()
@@ -74,6 +75,7 @@ class Player:
 
     def close(self) -> None:
         self.nursery.close()
+        self._large_again()
 
     def _expected(self) -> world.Expected:
         """What an undisturbed run leaves."""

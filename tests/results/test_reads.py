@@ -34,6 +34,8 @@ READS = {
     "get_geometry": lambda s: s.get_geometry(SPACE).bounds,
     "get_load": lambda s: s.get_load("c" * 32),
     "added_days": lambda s: s.added_days("2016-01-31", "2016-02-02"),
+    "get_watch": lambda s: s.get_watch("a"),
+    "list_watches": lambda s: s.list_watches(),
     "added_trips": lambda s: list(s.added_trips(where=[("fare_amount", ">=", 5)])),
 }
 
@@ -43,6 +45,7 @@ def filled(dynamodb, make_forecast, make_cube, run_item):
     dynamodb.put_forecast(make_forecast(slots=48 * 5), model="demand", run="r")
     dynamodb.put_total_forecast(make_forecast(slots=48 * 5), model="demand", run="r")
     dynamodb.put_demand(make_cube())
+    dynamodb.put_watch("a", {"owner": "here", "state": "looking"})
     dynamodb.put_demand_map(make_cube())
     dynamodb.put_geometry(Grid(2, 2, west=-74.05, south=40.63, east=-73.75, north=40.85))
     dynamodb.put_card("demand", {"n": 1})

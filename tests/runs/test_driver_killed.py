@@ -29,7 +29,7 @@ def test_cancel_stops_within_a_block_and_loses_nothing(tmp_path: Path, sources: 
     assert code == 1
     assert "was cancelled" in err
     assert f"--resume {run['id']}" in err
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 40
     ended = find(store, run["id"])
     assert ended["state"] == "cancelled"
     assert ended["stages"]["ingest"]["state"] == "cancelled"

@@ -279,7 +279,7 @@ def test_what_the_kernel_asks_s3_for_counts_here() -> None:
     code = "from taxidask.storage.requests import Requests, add; add(Requests(3, 4))"
     take()
     execute(new_notebook(cells=[new_code_cell(code)]))
-    assert take() == (3, 4)
+    assert take()[:2] == (3, 4)
 
 
 def test_a_failing_cell_is_named_with_its_error() -> None:
