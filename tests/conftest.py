@@ -174,4 +174,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest tests first, so that two processes end at about the same time."""
-    items.sort(key=lambda item: "test_driver_killed" not in item.nodeid)
+    longest = ("test_chaos", "test_lake_kill", "test_driver_killed", "test_app_walk")
+    items.sort(key=lambda item: not any(name in item.nodeid for name in longest))
