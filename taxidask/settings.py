@@ -81,6 +81,12 @@ def _bucket_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _endpoint(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+        raise _refused(f"{value!r} is no address of a service", "write it as http://host:port or https://host")
+    return value
+
+
 def _told(error: pydantic.ValidationError, origin: dict[str, str]) -> SettingsError:
     """The first thing wrong, with its setting and where that came from; it has the others by name."""
     wrong = [(str(one["loc"][0]) if one["loc"] else "", _one(one, origin)) for one in error.errors()]
@@ -121,6 +127,7 @@ _LONGEST_IDLE = 366 * 86_400
 _BARE = ("auto", "new_york", "zones")
 _Price = Annotated[FiniteFloat, Field(ge=0)]
 _Place = Annotated[str, AfterValidator(_bucket_url)]
+_Endpoint = Annotated[str, AfterValidator(_endpoint)]
 _Longitude = Annotated[FiniteFloat, Field(ge=-180, le=180)]
 _Latitude = Annotated[FiniteFloat, Field(ge=-90, le=90)]
 
@@ -136,8 +143,8 @@ class Region(BaseModel):
     name: str
     lake: str | None = None
     places: dict[_Place, _Place] = {}
-    s3_endpoint: str | None = None
-    dynamodb_endpoint: str | None = None
+    s3_endpoint: _Endpoint | None = None
+    dynamodb_endpoint: _Endpoint | None = None
 
 
 class Prices(BaseModel):

@@ -178,6 +178,7 @@ def test_lists_in_variables_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"scheduler_memory": "1PiB"}, "scheduler_memory: no process runs in '1PiB'"),
         ({"block_size": "1PiB"}, "block_size: '1PiB' is more than one task can read"),
         ({"idle_timeout": "0s"}, "idle_timeout: '0s' is not between a second and a year"),
+        ({"regions": [{"name": "a", "s3_endpoint": "nonsense"}]}, "regions: 'nonsense' is no address of a service"),
         ({"heartbeat_timeout": "soon"}, "heartbeat_timeout: 'soon' is no length of time"),
         ({"heartbeat_timeout": "inf"}, "heartbeat_timeout: 'inf' is no length of time"),
         ({"workers": 10**9}, "workers from argument is 1000000000"),

@@ -412,7 +412,11 @@ class Lake:
         rules, client, progress
             As of `ingest`; the rules are for sources of which nothing tells any more under which they were read.
         """
+        if sample is not None and not is_whole(sample):
+            raise LakeError(f"sample is {sample!r:.100}", "give a number of parts, 1 or more")
         check = look(self.url, self.storage, sample=sample, progress=progress)
+        if check.well and not check.sources:
+            self._layout()  # whose absence is an error
         if not mend or check.well:
             return check
         mending = Mending(

@@ -256,6 +256,12 @@ class Manifests:
         except MissingError:
             return None
 
+    def claimants(self) -> list[str]:
+        """URLs of all sources that claim a content."""
+        claims = self.storage.list(join(self.lake, "manifests", "by-content"))
+        with ThreadPoolExecutor(16) as pool:
+            return list(pool.map(self._holder, [stat.url for stat in claims]))
+
     def _holder(self, path: str) -> str:
         """URL of the source that a claim names."""
         try:

@@ -151,7 +151,7 @@ def tidy(manifests: Manifests, *, seconds: float, apply: bool, now: float) -> Ti
 
     A driver that planned with such files cannot commit any more: as in `sweep`, the manifest is written again first. Of
     a source that never had a manifest the age says that nobody reads it; its summaries go first, so that whoever comes
-    back reads its blocks again.
+    back reads its blocks again. Files of a source that claims a content and has no manifest are left: it may be damage.
     """
     lake, storage = manifests.lake, manifests.storage
     if storage.spread(lake):
@@ -167,9 +167,10 @@ def tidy(manifests: Manifests, *, seconds: float, apply: bool, now: float) -> Ti
     for stat in (stat for stats in listed for stat in stats):
         if match := _name(stat.url[len(lake) + 1 :]):
             found.setdefault(match["source"], []).append(stat)
-    known = {
-        source_key(one.url): one for one in manifests.every()
-    }  # after the files: what was committed since is named
+    # after the files: what was committed since is named
+    known = {source_key(one.url): one for one in manifests.every()}
+    # a manifest that is gone may be had back, and its source may be gone as well: see Lake.check
+    claimed = {source_key(url) for url in manifests.claimants()} - known.keys()
     gone: list[Stat] = []
     for key, stats in sorted(found.items()):
         one = known.get(key)
@@ -180,7 +181,7 @@ def tidy(manifests: Manifests, *, seconds: float, apply: bool, now: float) -> Ti
                 f"{stats[0].url} is from the future, or nobody knows when it was written: its age cannot be told",
                 "set this machine's clock right, and tidy again",
             )
-        if not stats or max(stat.modified for stat in stats) > now - seconds:
+        if not stats or key in claimed or max(stat.modified for stat in stats) > now - seconds:
             continue
         if apply and one is not None and manifests.advance(one) is None:
             continue  # a driver is at work on it

@@ -18,7 +18,8 @@ from taxidask.runs.pipeline import run
 from taxidask.runs.stages import rules_of
 from taxidask.settings import Settings, resolve
 from taxidask.trips import Source
-from taxidask.units import parse_seconds
+from taxidask.trips.sources import Unusable
+from taxidask.units import is_whole, parse_seconds
 from taxidask.words import escaped, quantity
 
 if TYPE_CHECKING:
@@ -47,17 +48,17 @@ class Watch:
         self._lock = threading.Lock()
         self._before: dict[str, str] = {}  # versions at the last look
         self._given: dict[str, str] = {}  # versions that a run was given
+        self._unusable: dict[str, str] = {}  # what is wrong, as it was said last
 
     def begin(self) -> bool:
         """Take the place of a watch that has ended, once one that may live is silent; False where that is stopped."""
-        give_up = time.monotonic() + 3 * self.settings.heartbeat_timeout
-        said = False
+        last: dict[str, Any] | None = None
         while (there := self.store.get_watch(self.key)) is not None and is_watching(there):
-            if time.monotonic() > give_up:
+            if last is None:
+                self.say(f"{there['owner']} watched this a moment ago: looking whether it still lives")
+                last = there
+            elif there["heartbeat"] != last["heartbeat"]:
                 break
-            if not said:
-                self.say(f"{there['owner']} watched this a moment ago: waiting until it is silent")
-                said = True
             if self.stopped.wait(1.0):
                 return False
         self._told = {
@@ -101,6 +102,11 @@ class Watch:
         there = dict(zip(have["url"], have["version"], strict=True))
         found = self.lake.find(self.settings.sources, rules=rules_of(self.settings), space=self.settings.space)
         files = {one.url: one.version for one in found if isinstance(one, Source)}
+        wrong = {one.url: str(one.error) for one in found if isinstance(one, Unusable)} if files else {}
+        for url, error in wrong.items():
+            if self._unusable.get(url) != error:
+                self.say(f"left out: {error}")
+        self._unusable = wrong
         new = {url: ver for url, ver in files.items() if ver not in (there.get(url), self._given.get(url))}
         steady = [url for url, version in new.items() if self._before.get(url) == version]
         self._before = new
@@ -155,6 +161,8 @@ def watch(
         The store cannot be used at the start; later such an error is told, and the next look tries again.
     """
     seconds = _seconds(every)
+    if looks is not None and not is_whole(looks):
+        raise SettingsError(f"looks is {looks!r}", "give a whole number from 1, or leave it out")
     settings = placed(resolve({})[0] if settings is None else settings)
     if not settings.sources:
         raise SettingsError("the settings name no sources", "pass some, e.g. taxidask watch --sources 'trips/*.csv'")

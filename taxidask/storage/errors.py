@@ -188,6 +188,11 @@ def explained(error: Exception, op: str, url: str, *, needs: int, attempts: int)
     cause = _cause(error)
     if cause in (None, _REGION) and (region := _region(error)):
         cause = f"the bucket is in {region[0]}{region[1]}", f"set AWS_DEFAULT_REGION={region[0]}"
+    if cause is None and isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
+        cause = (
+            f"its service has no such address: {error}",
+            "write AWS_ENDPOINT_URL_S3 as http://host:port, or unset it",
+        )
     if cause is None:
         if not isinstance(error, OSError) and service_code(error) is None:
             return error  # a mistake in the program, not of the storage

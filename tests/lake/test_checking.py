@@ -239,6 +239,25 @@ def test_only_what_is_old_and_not_named_is_tidied_and_its_planner_cannot_commit(
     assert [str(path) for path in files_of(lake, "spaces/*.json")], "of a name that is no part's: left alone"
 
 
+def test_what_a_source_has_whose_manifest_is_gone_is_not_tidied(made):
+    lake, (source, _) = made
+    before = sorted(Path(lake.url, "trips").rglob("*.parquet"))
+    Path(Manifests(lake.url, lake.storage).path(source)).unlink()
+    assert [one.kind for one in lake.check().found] == ["claim"]
+    for path in Path(lake.url).rglob("*.*"):
+        os.utime(path, (0, 1))
+    assert lake.tidy(apply=True).files == []
+    assert sorted(Path(lake.url, "trips").rglob("*.parquet")) == before
+
+
+def test_no_lake_and_nonsense_are_errors(made, tmp_path):
+    with pytest.raises(LakeError, match=r"there is no lake at .* yet"):
+        Lake(tmp_path / "nowhere").check()
+    for sample in (-3, 0, 1.5):
+        with pytest.raises(LakeError, match="give a number of parts"):
+            made[0].check(sample=sample)
+
+
 def test_nothing_is_tidied_by_a_wrong_clock(made):
     lake, _ = made
     left = leftover(lake, -2 * DAY)

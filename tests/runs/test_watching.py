@@ -151,7 +151,10 @@ def test_a_changed_file_is_read_again_and_a_bad_one_is_given_once(
     runs = store.list_runs()
     assert len(runs) == 2
     assert td.Lake(job.lake).sources()["rows"].tolist() == [len(lines) - 101]
-    assert capsys.readouterr().err.count("1 new file") == 1
+    said = capsys.readouterr().err
+    assert said.count("1 new file") == 1
+    assert said.count("left out: ") == 1
+    assert "other.csv" in said
 
 
 def test_models_stay_while_their_forecasts_are_good(
@@ -239,14 +242,21 @@ def test_one_watch_at_a_time_and_the_place_of_a_dead_one_is_taken(job: td.Settin
     key = settings_key(pipeline.placed(job))
     told = the_watch(store)
     assert not is_watching(told)
-    assert store.put_watch(
-        key, {**told, "owner": "elsewhere:1", "state": "looking", "heartbeat": time.time()}, former=told["owner"]
-    )
-    short = job.model_copy(update={"heartbeat_timeout": 0.5})
+    other = {**told, "owner": "elsewhere:1", "state": "looking", "timeout": 1.5, "heartbeat": time.time()}
+    assert store.put_watch(key, other, former=told["owner"])
+    done = threading.Event()
+
+    def live() -> None:
+        while not done.wait(0.3):
+            store.put_watch(key, {**other, "heartbeat": time.time()}, former="elsewhere:1")
+
+    living = threading.Thread(target=live)
+    living.start()
     with pytest.raises(RunError, match="elsewhere:1 watches this already; one is enough"):
-        watch(short, every=0.1, looks=1, progress=False)
-    assert store.put_watch(key, {**the_watch(store), "timeout": 1.0}, former="elsewhere:1")
-    watch(short, every=0.1, looks=1, progress=False)
+        watch(job, every=0.1, looks=1, progress=False)
+    done.set()
+    living.join()
+    watch(job, every=0.1, looks=1, progress=False)
     assert the_watch(store)["owner"] != "elsewhere:1"
 
 
@@ -274,9 +284,9 @@ def test_trouble_is_told_and_the_next_look_tries_again(
     assert the_watch(store)["error"] == "the store is busy; wait"
 
 
-@pytest.mark.parametrize("given", [{"every": 0}, {"every": "8 days"}, {"every": "soon"}])
+@pytest.mark.parametrize("given", [{"every": 0}, {"every": "8 days"}, {"every": "soon"}, {"looks": 0}])
 def test_nonsense_is_refused(job: td.Settings, given: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match="length of time"):
+    with pytest.raises(SettingsError, match=r"length of time|whole number from 1"):
         watch(job, **given)
 
 

@@ -537,3 +537,10 @@ def test_a_listing_tells_when_an_object_was_written(tmp_path):
         [listed] = storage.list(url.rpartition("/")[0])
         assert abs(listed.modified - time.time()) < 60
         assert storage.stat(url).modified == listed.modified
+
+
+@pytest.mark.parametrize("address", ["nonsense", "http://"])
+def test_an_address_that_is_none_is_told_as_that(address, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
+    with pytest.raises(StorageError, match="write AWS_ENDPOINT_URL_S3 as http://host:port"):
+        Storage().read("s3://bucket/lake/lake.json")
