@@ -246,5 +246,5 @@ def _end(it: Watch) -> None:
 def _seconds(every: float | str) -> float:
     seconds = parse_seconds(every)
     if not 0.1 <= seconds <= 7 * 86_400:
-        raise SettingsError(f"every is {every!r}", "give a length of time up to a week, like 5min")
+        raise SettingsError(f"every is {every!r}", "give a length of time from 0.1 s to a week, like 5min")
     return seconds
