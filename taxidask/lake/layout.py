@@ -139,6 +139,9 @@ def read_space(lake: str, key: str, storage: Storage) -> Space:
     try:
         space = space_from_dict(json_object(storage.read(url)))
     except MissingError as error:
+        if dark := storage.dark(url):
+            text = f"{url}, the lake's space, is in no region that answers yet: {', '.join(dark)} may have it"
+            raise LakeError(text, "try again when that answers") from error
         raise LakeError(f"{url}, the lake's space, is not there", remedy) from error
     except ValueError as error:
         raise LakeError(f"{url} is damaged: {error}", remedy) from error

@@ -29,7 +29,7 @@ from taxidask.errors import TaxidaskError
 from taxidask.runs.ledger import LIVELY, UNFINISHED
 
 # or what a machine that does much else is too slow for, with the seconds that a request has where there are regions
-EXCUSED = re.compile(r"there is no (lake|store) at|[Rr]ead timeout|timed out|TimeoutError")
+EXCUSED = re.compile(r"there is no (lake|store) at|the lake's space, is |[Rr]ead timeout|timed out|TimeoutError")
 RUN = re.compile(r"^run (\S+): \d+ source", re.MULTILINE)
 MANY = 5
 """Faults of requests of which one at least is met while there is a run to tell of it."""

@@ -1,3 +1,5 @@
 """On the path of a cluster's processes, which import it as they start: what drivers are told, they are told too."""
 
-import chaos.small  # noqa: F401
+from chaos.small import make_small
+
+make_small()
