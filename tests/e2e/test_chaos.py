@@ -17,7 +17,7 @@ from chaos.stage import servers
 SEEDS = range(1, 21)
 # what also comes of a machine that is slower than a schedule's seconds: such a schedule is played once more
 LATE = re.compile(
-    r"the reader was refused when|is still at it|is stuck|nobody says that it was resumed|log does not say so|tells of one"
+    r"reader was refused when|is still at it|is stuck|nobody says that it was resumed|log does not say so|tells of one"
 )
 
 
