@@ -114,7 +114,7 @@ def order(folder: str, cluster: Any, tmp_path: Path) -> Any:
         td.open_store(store).create()
         job = Job(
             cluster, f"{name}-{uuid.uuid4().hex[:5]}", sources=f"{folder}/trips/*.csv", lake=lake, store=store,
-            report=f"{lake}.pdf", block_size="8MiB", heartbeat_timeout="15", **settings,
+            report=f"{lake}.pdf", block_size="8MiB", heartbeat_timeout="15", regions="[]", **settings,
         )  # fmt: skip
         made.append(job)
         return job, lake, store
