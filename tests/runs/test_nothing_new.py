@@ -20,21 +20,12 @@ from taxidask.results import Store
 from taxidask.runs import former, pipeline, stages
 from taxidask.runs.ledger import placed, settings_key
 from taxidask.runs.look import describe
-from taxidask.storage import default_storage
 
 
 @pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> td.Settings:
+def job(tmp_path: Path, light: None, monkeypatch: pytest.MonkeyPatch) -> td.Settings:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pipeline, "connect", lambda _: contextlib.nullcontext(None))
-    monkeypatch.setitem(td.DemandModel.__init__.__kwdefaults__, "rounds", 5)
-    monkeypatch.setitem(td.FareModel.__init__.__kwdefaults__, "rounds", 5)
-
-    def build(*, out: str, run_id: str, **_: Any) -> str:
-        default_storage().write(out, run_id.encode())
-        return out
-
-    monkeypatch.setattr("taxidask.report.build", build)
     monkeypatch.setattr(stages, "backtest", lambda *_, **__: pd.DataFrame({"mae": [1.5]}))
     td.make_sample("trips", start="2015-03", trips_per_month=2_200)  # enough for a backtest of fares
     return td.load_settings(sources="trips/*.csv", horizon=4)

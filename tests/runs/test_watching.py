@@ -24,7 +24,6 @@ from taxidask.results.drawing.maps import DayMap
 from taxidask.runs import drift, pipeline, stages, watch, watching
 from taxidask.runs.ledger import settings_key
 from taxidask.runs.look import is_watching
-from taxidask.storage import default_storage
 
 
 @pytest.fixture
@@ -40,17 +39,9 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> td.Settings:
 
 
 @pytest.fixture
-def whole(job: td.Settings, monkeypatch: pytest.MonkeyPatch) -> td.Settings:
+def whole(job: td.Settings, light: None, monkeypatch: pytest.MonkeyPatch) -> td.Settings:
     """All stages, with small models and a stand-in for the report."""
     monkeypatch.setattr(pipeline, "PIPELINE", stages.PIPELINE)
-    monkeypatch.setitem(td.DemandModel.__init__.__kwdefaults__, "rounds", 5)
-    monkeypatch.setitem(td.FareModel.__init__.__kwdefaults__, "rounds", 5)
-
-    def build(*, out: str, run_id: str, **_: Any) -> str:
-        default_storage().write(out, run_id.encode())
-        return out
-
-    monkeypatch.setattr("taxidask.report.build", build)
     return job
 
 
