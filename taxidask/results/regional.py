@@ -24,6 +24,7 @@ from taxidask.results.explain import is_dark
 from taxidask.results.keys import Key
 from taxidask.results.store import Item, Progress, Store
 from taxidask.storage import Regions
+from taxidask.storage.regions import UnansweredError
 
 if TYPE_CHECKING:
     from taxidask.settings import Region
@@ -34,10 +35,6 @@ PAUSE = 0.25
 _GONE_DAYS = 30  # for which what was removed is remembered: no copy is that late
 _ROUNDS = 5
 _SERVICE: Any = "dynamodb"
-
-
-class _DarkError(Exception):
-    """A region did not answer."""
 
 
 class RegionalStore(Store):
@@ -91,7 +88,7 @@ class RegionalStore(Store):
     def _each(self, region: Region, do: Callable[[DynamoDBStore], T], doing: str) -> T:
         try:
             return self._ask(region, do)
-        except _DarkError as error:
+        except UnansweredError as error:
             raise StoreError(
                 f"cannot {doing} in {region.name}, which does not answer: {error}", "try again when it does"
             ) from error
@@ -104,7 +101,7 @@ class RegionalStore(Store):
         """The same of every region that answers."""
         self.check()
         for region in self._regions.order(_SERVICE):
-            with contextlib.suppress(_DarkError):
+            with contextlib.suppress(UnansweredError):
                 self._ask(region, DynamoDBStore.check)
 
     # -- asking --------------------------------------------------------------------------------------------------------
@@ -116,7 +113,7 @@ class RegionalStore(Store):
             cause = error.__cause__
             if isinstance(error, UnwrittenError) or (isinstance(cause, Exception) and is_dark(cause)):
                 self._regions.failed(region, _SERVICE, error.message)
-                raise _DarkError(error.message) from error
+                raise UnansweredError(error.message) from error
             self._regions.answered(region, _SERVICE)
             raise
         self._regions.answered(region, _SERVICE)
@@ -141,7 +138,7 @@ class RegionalStore(Store):
             for region in order:
                 try:
                     return self._ask(region, do)
-                except _DarkError:
+                except UnansweredError:
                     continue
         raise AssertionError("unreachable")
 
@@ -162,7 +159,7 @@ class RegionalStore(Store):
         epoch = self._regions.epoch(_SERVICE)
         for order in self._orders(f"read {key}"):
             for region in order:
-                with contextlib.suppress(_DarkError):
+                with contextlib.suppress(UnansweredError):
                     found[region.name] = self._ask(region, lambda store: store.stamped(key))
             if found:
                 break
@@ -190,7 +187,7 @@ class RegionalStore(Store):
                         past = sk
                         if (item := wire.bare(max(copies, key=wire.stamp_of))) is not None:
                             yield item
-            except _DarkError:
+            except UnansweredError:
                 continue
             if settled and not given:
                 everywhere = True  # it may be in another region
@@ -233,17 +230,7 @@ class RegionalStore(Store):
         RegionDarkError
             If the active region is dark, and the store stays with it or there is no other.
         """
-        while True:
-            region, why = self._regions.active, ""
-            if self._regions.allows(region, _SERVICE):
-                try:
-                    return self._ask(region, do)
-                except _DarkError as error:
-                    why = str(error)
-            dark = self._regions.dark(_SERVICE, doing, why)
-            if not self.moves:
-                raise dark
-            self._regions.go_over(dark)
+        return self._regions.in_active(_SERVICE, doing, lambda region: self._ask(region, do), moves=self.moves)
 
     def _put(self, items: Iterable[Item], total: int, progress: Progress | None = None) -> int:
         # a region that is gone over to gets all of them: what the other took may never be copied

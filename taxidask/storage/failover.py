@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from taxidask.errors import StorageError
 from taxidask.storage.backends import Backend, Closed, Entries, s3
 from taxidask.storage.errors import ChangedError, ConditionLost, MissingError, retried, service_code, worth_retrying
-from taxidask.storage.regions import Regions
+from taxidask.storage.regions import Regions, UnansweredError
 
 if TYPE_CHECKING:
     from taxidask.settings import Region
@@ -30,10 +30,6 @@ DEADLINE = 1.5  # seconds within which a region is asked again: with what that t
 TOTAL = 4.0  # seconds that are waited for any to answer
 TRIES = 2  # of a region on trial: the first may take a connection that was left from before it went dark
 PAUSE = 0.25
-
-
-class _DarkError(Exception):
-    """A region did not answer."""
 
 
 class Failover:
@@ -82,7 +78,7 @@ class Failover:
             region, (_, version, _) = self._newest("read", url)
             try:
                 return self._ask("read", url, region, lambda backend, path: backend.read(path, 0, None))
-            except (MissingError, _DarkError):  # since
+            except (MissingError, UnansweredError):  # since
                 pass
         return self._first("read", url, lambda backend, path: backend.read(path, start, stop, version))
 
@@ -136,19 +132,14 @@ class Failover:
         RegionDarkError
             If the active region is dark, and the storage stays with it or there is no other.
         """
-        while True:
-            region, why = self.regions.active, ""
-            if self.regions.allows(region, "s3"):
-                try:
-                    return self._ask(op, url, region, put, needs)
-                except _DarkError as error:
-                    why = str(error)
-                finally:
-                    self.regions.written("s3", url, *_lists_of(url.rpartition("/")[0]))
-            dark = self.regions.dark("s3", f"{op} {url}", why)
-            if not self.storage.moves:
-                raise dark
-            self.regions.go_over(dark)
+
+        def ask(region: Region) -> T:
+            try:
+                return self._ask(op, url, region, put, needs)
+            finally:
+                self.regions.written("s3", url, *_lists_of(url.rpartition("/")[0]))
+
+        return self.regions.in_active("s3", f"{op} {url}", ask, moves=self.storage.moves)
 
     def create(self, url: str, put: Callable[[str | None, bool], Ask[bool]], needs: int) -> bool:
         """Write an object where there is none in any region that answers; whether this call wrote it.
@@ -178,7 +169,7 @@ class Failover:
                 missing = error
             except ConditionLost:
                 other = True
-            except _DarkError:
+            except UnansweredError:
                 continue
         if other:
             raise ChangedError(
@@ -196,7 +187,7 @@ class Failover:
                 found.append((region, self._ask(op, url, region, ask)))
             except MissingError:
                 found.append((region, None))
-            except _DarkError:
+            except UnansweredError:
                 continue
         if not found:
             raise self._all_dark(op, url)
@@ -232,7 +223,7 @@ class Failover:
         except StorageError as error:
             if error.__cause__ is not None and worth_retrying(error.__cause__):
                 self.regions.failed(region, "s3", error)
-                raise _DarkError(str(error)) from error
+                raise UnansweredError(str(error)) from error
             if error.__cause__ is not None and service_code(error.__cause__) is not None:
                 self.regions.answered(region, "s3")
             raise

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taxidask.errors import RegionDarkError, SettingsError
 
@@ -31,6 +31,7 @@ TRIAL = 10.0  # seconds after which a trial of which nothing was heard is given 
 BETWEEN_TRIALS = 1.0  # where every region is dark, there is nowhere else to go on
 LEVEL = 30.0  # seconds for which regions that were seen to hold the same are taken to do so
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -125,6 +126,10 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+class UnansweredError(Exception):
+    """A region did not answer."""
 
 
 class Regions:
@@ -323,6 +328,31 @@ class Regions:
                 )
         logger.warning("regions: gone over from %s to %s, which is active now: %s", left.name, region.name, why)
         return region
+
+    def in_active(self, service: Service, doing: str, do: Callable[[Region], T], *, moves: bool) -> T:
+        """Do something in the active region; if it is dark go over to the next, where that `moves`.
+
+        Parameters
+        ----------
+        do : callable
+            Raises UnansweredError where the region does not answer.
+
+        Raises
+        ------
+        RegionDarkError
+            If the active region is dark, and nothing moves or there is no other.
+        """
+        while True:
+            region, why = self.active, ""
+            if self.allows(region, service):
+                try:
+                    return do(region)
+                except UnansweredError as error:
+                    why = str(error)
+            dark = self.dark(service, doing, why)
+            if not moves:
+                raise dark
+            self.go_over(dark)
 
     def dark(self, service: Service, doing: str, error: BaseException | str = "") -> RegionDarkError:
         """The error of a write that the active region did not take."""
