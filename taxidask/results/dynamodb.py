@@ -23,7 +23,7 @@ _KEYS = {"pk": "HASH", "sk": "RANGE"}
 _TTL = "expires_at"
 _NEIGHBOURS = ("us-east-1", "us-east-2", "us-west-1", "us-west-2")
 LOST = "ConditionalCheckFailedException"
-_CONNECT, _ANSWER = 2.0, 3.0  # seconds to wait for a connection and for an answer, where another region can be asked
+_CONNECT, _ANSWER = 1.3, 3.0  # seconds to wait for a connection and for an answer, where another region can be asked
 
 
 class DynamoDBStore(Store):

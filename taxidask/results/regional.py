@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from taxidask.settings import Region
 
 T = TypeVar("T")
-PATIENCE = 4.0  # seconds that a region is tried before the next one is asked
+PATIENCE = 3.5  # seconds that a region is tried before the next one is asked
 PAUSE = 0.25
 _GONE_DAYS = 30  # for which what was removed is remembered: no copy is that late
 _ROUNDS = 5
