@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -58,6 +59,7 @@ async def _serve(spec: dict[str, Any], answer: IO[str]) -> None:
     from dask.system import CPU_COUNT
     from distributed import LocalCluster
 
+    _quiet()
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -118,11 +120,19 @@ def _watch(parent: int, loop: asyncio.AbstractEventLoop, over: asyncio.Event) ->
     threading.Timer(CLOSE_SECONDS + 1, os._exit, args=(1,)).start()
 
 
+def _quiet() -> None:
+    """Not that a killed worker's folder is gone already: every cluster on a machine clears away what others left."""
+    logging.getLogger("distributed.diskutils").addFilter(
+        lambda record: f"[Errno {errno.ENOENT}]" not in record.getMessage()
+    )
+
+
 def dask_setup(worker: Any) -> None:  # noqa: ARG001 - Dask passes it
     """Called in each worker as it starts.
 
     What a task raises reaches the driver, so it need not also be logged; that running tasks are cut off when the
     cluster closes is no news either.
     """
+    _quiet()
     logging.getLogger("distributed.worker").addFilter(lambda record: "Compute Failed" not in str(record.msg))
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)

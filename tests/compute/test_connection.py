@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from distributed.diskutils import WorkSpace
 
 import taxidask as td
+from taxidask.compute import node
 from taxidask.compute.connection import size
 from taxidask.errors import ComputeError
 from taxidask.settings import Settings
@@ -99,6 +102,18 @@ time.sleep(600)
         if child:
             os.kill(child, signal.SIGKILL)
         driver.communicate()
+
+
+def test_a_folder_that_another_cluster_cleared_away_is_no_news(tmp_path, caplog, monkeypatch):
+    logger = logging.getLogger("distributed.diskutils")
+    monkeypatch.setattr(logger, "filters", [])
+    node._quiet()
+    space = WorkSpace(str(tmp_path / "scratch"))
+    space._purge_directory(str(tmp_path / "gone"))
+    assert caplog.text == ""
+    (tmp_path / "file").touch()
+    space._purge_directory(str(tmp_path / "file"))  # what else is wrong is told
+    assert "Failed to remove" in caplog.text
 
 
 def test_ctrl_c_ends_it_quietly(tmp_path):
