@@ -91,6 +91,10 @@ class LakeError(TaxidaskError):
     """A lake that does not fit what is asked of it."""
 
 
+class QuestionError(LakeError, SettingsError):
+    """A question that makes no sense of any lake: no such column, a range the wrong way round."""
+
+
 class ComputeError(TaxidaskError):
     """Workers that could not be reached or did not do their work."""
 

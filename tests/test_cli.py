@@ -106,6 +106,8 @@ def test_numbers_that_cannot_be_meant_are_wrong_use_and_make_nothing(capsys: pyt
     ):
         assert call(*arguments) == 2, arguments
         assert "give a whole number from 1" in capsys.readouterr().err
+    assert call("lake", "check", "--sample", "0") == 2
+    assert "sample is 0; give a number of parts, 1 or more" in capsys.readouterr().err
     assert not list(Path().iterdir())
 
 
@@ -138,7 +140,7 @@ def test_sample_ingest_query(capsys: pytest.CaptureFixture[str]) -> None:
     trips = json.loads(capsys.readouterr().out)
     assert len(trips) == 5
     assert all(trip["fare_amount"] > 20 for trip in trips)
-    assert call("trips", "query", "--where", "fare_amont > 20") == 1
+    assert call("trips", "query", "--where", "fare_amont > 20") == 2
     assert "fare_amount" in capsys.readouterr().err
     assert (
         call("trips", "query", "--start", "2015-03-02", "--end", "2015-03-03", "--limit", "0", "--out", "day.csv") == 0
@@ -257,6 +259,14 @@ def test_a_quote_between_places_by_name_id_or_point(sample: Path, capsys: pytest
     assert "  flag fall                         +2.50 USD" in said
     assert call("quote", "--pickup", "JFK", "--dropoff", "161", *when) == 2
     assert "did you mean JFK Airport (132, Queens)?" in capsys.readouterr().err
+    places = ("quote", "--pickup", "132", "--dropoff", "161")
+    for asked, word in (
+        (("--at", "2015-02-31 08:00"), "is no time"),
+        (("--at", "1815-02-01 08:00"), "between 2000 and 2100"),
+        ((*when, "--passengers", "50"), "passengers=50 do not fit into a taxi"),
+    ):
+        assert call(*places, *asked) == 2
+        assert word in capsys.readouterr().err
 
 
 def test_an_ingest_says_which_space_it_chose(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:

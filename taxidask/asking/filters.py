@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from taxidask.errors import LakeError
+from taxidask.errors import QuestionError
 from taxidask.lake.filters import literal, naive
 from taxidask.trips.schema import TRIP_SCHEMA
 from taxidask.trips.typed import column
@@ -87,7 +87,7 @@ def question(
     conditions += _payments(payment_type)
     first, last = (None if _empty(value) else naive(name, value) for name, value in (("start", start), ("end", end)))
     if first is not None and last is not None and last < first:
-        raise LakeError(f"end {last} is before start {first}", "exchange them")
+        raise QuestionError(f"end {last} is before start {first}", "exchange them")
     return Question(first, last, tuple(conditions))
 
 
@@ -106,7 +106,7 @@ def _range(name: str, at: str, value: Any) -> list[Condition]:
         # the dots of "1...5" may belong to either number
         found = re.fullmatch(r"\s*([^\s.]*(?:\.\d+)?)\s*\.\.\s*(\S*)\s*", value)
         if found is None:
-            raise LakeError(f"{name} is {shortened(repr(value), 100)}, which is no range", f"write {name} as 1..3")
+            raise QuestionError(f"{name} is {shortened(repr(value), 100)}, which is no range", f"write {name} as 1..3")
         low, high = found[1], found[2]
     else:
         low = high = value
@@ -115,11 +115,11 @@ def _range(name: str, at: str, value: Any) -> list[Condition]:
         if not _empty(bound):
             try:
                 number = literal(name, bound, TRIP_SCHEMA.field(at).type).as_py()
-            except LakeError as error:
-                raise LakeError(error.message, f"write {name} as 2, 1..3, 20.. or ..5") from error
+            except QuestionError as error:
+                raise QuestionError(error.message, f"write {name} as 2, 1..3, 20.. or ..5") from error
             conditions.append((at, op, max(-_MOST, min(_MOST, number)) if isinstance(number, float) else number))
     if len(conditions) == 2 and conditions[1][2] < conditions[0][2]:
-        raise LakeError(
+        raise QuestionError(
             f"{name} is from {conditions[0][2]:g} to {conditions[1][2]:g}: no trip is in it", "exchange its ends"
         )
     return conditions
@@ -133,7 +133,7 @@ def _several(name: str, value: Any) -> list[Any]:
     elif not isinstance(value, Sequence):
         value = [value]
     if len(value) > _LISTED:
-        raise LakeError(f"{name} names {len(value)} values", f"name {_LISTED} at most")
+        raise QuestionError(f"{name} names {len(value)} values", f"name {_LISTED} at most")
     return [one for one in value if not _empty(one)]
 
 
@@ -163,5 +163,5 @@ def payment_code(value: Any) -> int:
     read, strange = column(pa.array([text]), TRIP_SCHEMA.field("payment_type"), "payment_type")
     if strange or read[0].as_py() is None:
         names = ", ".join(f"{code} ({name})" for code, name in sorted(PAYMENTS.items()))
-        raise LakeError(f"there is no payment_type {shortened(repr(value), 100)}", f"they are {names}")
+        raise QuestionError(f"there is no payment_type {shortened(repr(value), 100)}", f"they are {names}")
     return int(read[0].as_py())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from taxidask.errors import LakeError, TaxidaskError
+from taxidask.errors import QuestionError, TaxidaskError
 from taxidask.results import Store
 from taxidask.trips.rules import Rules, faults
 from taxidask.trips.schema import PLACES, TRIP_SCHEMA, trip_schema
@@ -122,7 +122,7 @@ def _value(name: str, text: str) -> Any:
     if name == "payment_type":
         try:
             return payment_code(text)
-        except LakeError:
+        except QuestionError:
             return None
     return column(array, kind, name)[0][0].as_py()
 

@@ -133,17 +133,17 @@ def output(result: Any) -> None:
     print(escaped(str(result), lines=True))
 
 
-def check_out(out: str | None) -> None:
+def check_out(out: str | None, option: str = "--out") -> None:
     """Refuse a place or a kind of file that is not written, before the work that would go into it."""
     if out is None:
         return
     try:
         url = absolute(out)
     except StorageError as error:
-        raise SettingsError(f"--out {error.message}", error.remedy) from error
+        raise SettingsError(f"{option} {error.message}", error.remedy) from error
     if url.startswith("s3://") and url.count("/") < 3:
-        raise SettingsError(f"--out {out} names a bucket and no file in it", "write s3://bucket/key.csv")
+        raise SettingsError(f"{option} {out} names a bucket and no file in it", "write s3://bucket/key.csv")
     if url.startswith("memory://"):
-        raise SettingsError(f"--out {out} ends with this command", "give a path or an s3:// URL")
+        raise SettingsError(f"{option} {out} ends with this command", "give a path or an s3:// URL")
     if not url.lower().endswith((".csv", ".parquet")):
-        raise SettingsError(f"--out {out} is neither .csv nor .parquet", "name a file that ends in one of them")
+        raise SettingsError(f"{option} {out} is neither .csv nor .parquet", "name a file that ends in one of them")

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 import taxidask
 from taxidask.cli.base import DONE, Json, Lake, app, check_out, dumps, output, settings_of, table
-from taxidask.errors import SettingsError, SpaceError
+from taxidask.errors import ModelError, SettingsError, SpaceError
 from taxidask.progress import say
 
 
@@ -112,7 +112,7 @@ def quote(
     model = taxidask.FareModel.load(join(absolute(settings_of(lake=lake).lake), "models", "fare"))
     try:
         result = model.quote(pickup=pickup, dropoff=dropoff, at=at, passengers=passengers)
-    except SpaceError as error:
+    except (ModelError, SpaceError) as error:  # of what was asked: the model is loaded and whole
         raise SettingsError(error.message, error.remedy) from error
     output(dumps(vars(result)) if json else result)
     if why and not json:

@@ -279,7 +279,7 @@ def add(*, store: Store = None, json: Json = False, **fields: Any) -> int:
     except FormError as error:
         if json:
             print(dumps({"added": False, "errors": error.fields}))
-        raise
+        raise SettingsError(error.message, error.remedy) from error
     if settings.store.startswith("sqlite"):
         found.create()
     added = found.add_trip(trip, who=_me())
@@ -316,7 +316,7 @@ def load(
     """
     from taxidask.runs.stages import rules_of
 
-    check_out(rejects)
+    check_out(rejects, "--rejects")
     settings = settings_of(lake=lake, store=store)
     found = taxidask.open_store(settings.store)
     if settings.store.startswith("sqlite"):

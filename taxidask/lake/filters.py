@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from taxidask.clock import wall_clock
-from taxidask.errors import LakeError
+from taxidask.errors import QuestionError
 from taxidask.words import shortened
 
 _WORDS = re.compile(r"""("[^"]*"|'[^']*')|\b(?:AND|OR|NOT|IN|IS|NULL)\b""")
@@ -48,7 +48,7 @@ def check_columns(names: Iterable[str], schema: pa.Schema) -> None:
             near = get_close_matches(str(name), schema.names, n=3, cutoff=0.6)
             near += [one for one in schema.names if str(name) and str(name).lower() in one and one not in near][:3]
             remedy = f"did you mean {' or '.join(near)}?" if near else f"columns are {', '.join(schema.names)}"
-            raise LakeError(f"there is no column {shown(name)}", remedy)
+            raise QuestionError(f"there is no column {shown(name)}", remedy)
 
 
 def parse_where(where: Where, schema: pa.Schema) -> tuple[pc.Expression | None, set[str]]:
@@ -76,7 +76,7 @@ def parse_where(where: Where, schema: pa.Schema) -> tuple[pc.Expression | None, 
         parser = _Text(where, schema)
         return parser.expression(), parser.columns
     if not isinstance(where, (list, tuple)):
-        raise LakeError(f"where is {shown(where)}, neither text nor a list of conditions", _EXAMPLE)
+        raise QuestionError(f"where is {shown(where)}, neither text nor a list of conditions", _EXAMPLE)
     if len(where) == 0:
         return None, set()
     conditions = [where] if isinstance(where, tuple) and len(where) == 3 and isinstance(where[1], str) else where
@@ -90,14 +90,14 @@ def parse_where(where: Where, schema: pa.Schema) -> tuple[pc.Expression | None, 
             columns |= parser.columns
             continue
         if not isinstance(condition, (tuple, list)) or len(condition) != 3:
-            raise LakeError(
+            raise QuestionError(
                 f"the condition {shown(condition)} is no (column, op, value)", 'like ("fare_amount", ">", 20)'
             )
         name, op, value = condition
         check_columns([name], schema)
         columns.add(name)
         if not isinstance(op, str):
-            raise LakeError(f"the condition {shown(condition)} has no op", 'like ("fare_amount", ">", 20)')
+            raise QuestionError(f"the condition {shown(condition)} has no op", 'like ("fare_amount", ">", 20)')
         parts.append(_condition(name, "==" if op == "=" else op, value, schema))
     return _balanced(operator.and_, parts), columns
 
@@ -105,7 +105,7 @@ def parse_where(where: Where, schema: pa.Schema) -> tuple[pc.Expression | None, 
 def _check_number(conditions: int) -> None:
     if conditions > MOST:
         remedy = "name many values in one condition: passenger_count in (1, 2, …)"
-        raise LakeError(f"where has more than {MOST:,} conditions", remedy)
+        raise QuestionError(f"where has more than {MOST:,} conditions", remedy)
 
 
 def _balanced(join: Callable[[Any, Any], pc.Expression], parts: list[pc.Expression]) -> pc.Expression:
@@ -122,22 +122,22 @@ def _condition(name: str, op: str, value: Any, schema: pa.Schema) -> pc.Expressi
     column, kind = pc.field(name), schema.field(name).type
     if op in ("in", "not in"):
         if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-            raise LakeError(f"{name} {op} {shown(value)}: that is no list of values", f"like {name} {op} (1, 2)")
+            raise QuestionError(f"{name} {op} {shown(value)}: that is no list of values", f"like {name} {op} (1, 2)")
         found = [literal(name, one, kind) for one in value]
         # A number that the column's type cannot hold is in none of its rows; cast to that type it would be another.
         inside = column.isin(pa.array([one.as_py() for one in found if one.type == kind], kind))
         return inside if op == "in" else ~inside & column.is_valid()
     if op not in (*COMPARE, "is", "is not"):
-        raise LakeError(
+        raise QuestionError(
             f"{name} {shown(op)} {shown(value)}: there is no such op",
             f"use {' '.join(COMPARE)}, in, not in, is or is not",
         )
     if value is None or value is pd.NA or value is pd.NaT:
         if op not in ("==", "!=", "is", "is not"):
-            raise LakeError(f"{name} {op} null has no meaning", f"use {name} is null or {name} is not null")
+            raise QuestionError(f"{name} {op} null has no meaning", f"use {name} is null or {name} is not null")
         return column.is_null() if op in ("==", "is") else column.is_valid()
     if op not in COMPARE:
-        raise LakeError(f"{name} {op} {shown(value)}: only null follows {op}", f"write {name} {op} null")
+        raise QuestionError(f"{name} {op} {shown(value)}: only null follows {op}", f"write {name} {op} null")
     return COMPARE[op](column, literal(name, value, kind))
 
 
@@ -148,7 +148,7 @@ def literal(name: str, value: Any, kind: pa.DataType) -> pa.Scalar:
         if what == "a time" and isinstance(value, (str, datetime.date, np.datetime64)):
             moment = naive(name, value)
             if moment.nanosecond:
-                raise LakeError(f"{name} holds whole microseconds; {value!r} is finer", "round it")
+                raise QuestionError(f"{name} holds whole microseconds; {value!r} is finer", "round it")
             return pa.scalar(int(moment.as_unit("us").to_numpy().astype("int64")), kind)
         if what == "text" and isinstance(value, (str, int, np.integer)) and not isinstance(value, bool):
             return pa.scalar(str(value), kind)
@@ -159,12 +159,12 @@ def literal(name: str, value: Any, kind: pa.DataType) -> pa.Scalar:
                 return pa.scalar(int(number), kind)
             if float(number) == number:
                 return pa.scalar(float(number), pa.float64())
-            raise LakeError(f"{name} holds no number as fine as {value!r}", "round it to 15 digits")
+            raise QuestionError(f"{name} holds no number as fine as {value!r}", "round it to 15 digits")
     except (ValueError, ArithmeticError, TypeError):
         pass
     hint = {"a time": '"2015-01-31 18:00"', "text": '"CMT"', "a number": "20"}[what]
     remedy = f"compare it with {what} like {hint}, or ask for {name} is null"
-    raise LakeError(f"{name} is {what}; {shown(value)} is not", remedy)
+    raise QuestionError(f"{name} is {what}; {shown(value)} is not", remedy)
 
 
 def _what(kind: pa.DataType) -> str:
@@ -195,7 +195,7 @@ def naive(name: str, value: Any) -> pd.Timestamp:
         return wall_clock(value)
     except (ValueError, TypeError) as error:
         remedy = 'write it like "2015-01-31" or "2015-01-31 18:00"'
-        raise LakeError(f"{name} {shown(value)} is no time", remedy) from error
+        raise QuestionError(f"{name} {shown(value)} is no time", remedy) from error
 
 
 def _is_null(node: ast.expr) -> bool:
@@ -227,17 +227,17 @@ class _Text:
             tree = ast.parse(_lower_words(self.text.strip()), mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             remedy = "compare with ==" if " = " in self.text else _EXAMPLE
-            raise LakeError(
+            raise QuestionError(
                 f"where {shown(self.text)} cannot be read: {getattr(error, 'msg', error)}", remedy
             ) from None
         try:
             return self._logic(tree.body, True)
         except RecursionError:
-            raise LakeError(f"where {shown(self.text)} is nested too deep", _EXAMPLE) from None
+            raise QuestionError(f"where {shown(self.text)} is nested too deep", _EXAMPLE) from None
 
-    def _fail(self, node: ast.expr) -> LakeError:
+    def _fail(self, node: ast.expr) -> QuestionError:
         part = ast.get_source_segment(self.text.strip(), node) or ""
-        return LakeError(f"where {shown(self.text)}: {shown(part)} is not a condition on a column", _EXAMPLE)
+        return QuestionError(f"where {shown(self.text)}: {shown(part)} is not a condition on a column", _EXAMPLE)
 
     def _logic(self, node: ast.expr, holds: bool) -> pc.Expression:
         """Where a condition holds, or where it does not: negation goes down to the comparisons.
@@ -274,7 +274,9 @@ class _Text:
             kinds = [_what(self.schema.field(name).type) for name in (one, other)]
             if kinds[0] != kinds[1]:
                 what = f"{one} is {kinds[0]}, {other} is {kinds[1]}"
-                raise LakeError(f"{what}: they do not compare", "compare columns of one kind, or a column with a value")
+                raise QuestionError(
+                    f"{what}: they do not compare", "compare columns of one kind, or a column with a value"
+                )
             expression = COMPARE[_AST[type(op)]](pc.field(one), pc.field(other))
         elif _is_column(left):
             expression = _condition(self._column(left), _AST[type(op)], self._value(right), self.schema)

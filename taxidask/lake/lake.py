@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pandas as pd
 import pyarrow as pa
 
-from taxidask.errors import LakeError, TaxidaskError
+from taxidask.errors import LakeError, QuestionError, TaxidaskError
 from taxidask.progress import say
 from taxidask.space import AUTO, Choice, Space, SpaceLike, choose_space
 from taxidask.storage import Regions, Storage, absolute, default_storage
@@ -310,7 +310,7 @@ class Lake:
             Those wanted, in this order; all by default.
         """
         if not is_whole(rows):
-            raise LakeError(f"rows is {rows!r}", "give a number of rows, 1 or more")
+            raise QuestionError(f"rows is {rows!r}", "give a number of rows, 1 or more")
         return to_pandas(self._read(partial(sample_trips, self.url, self.storage, rows=int(rows), columns=columns)))
 
     def cube(self, *, start: Any = None, end: Any = None) -> Cube:
@@ -354,7 +354,7 @@ class Lake:
             reasons = list(reason) if isinstance(reason, (list, tuple, set)) else [reason]
         for one in reasons or ():
             if not isinstance(one, str) or one not in REASONS:
-                raise LakeError(f"there is no reason {one!r:.100}", f"reasons are {', '.join(REASONS)}")
+                raise QuestionError(f"there is no reason {one!r:.100}", f"reasons are {', '.join(REASONS)}")
 
         def read(manifests: list[Manifest]) -> pa.Table:
             chosen = manifests if source is None else named_sources(source, manifests, self.url)
@@ -413,7 +413,7 @@ class Lake:
             As of `ingest`; the rules are for sources of which nothing tells any more under which they were read.
         """
         if sample is not None and not is_whole(sample):
-            raise LakeError(f"sample is {sample!r:.100}", "give a number of parts, 1 or more")
+            raise QuestionError(f"sample is {sample!r:.100}", "give a number of parts, 1 or more")
         check = look(self.url, self.storage, sample=sample, progress=progress)
         if check.well and not check.sources:
             self._layout()  # whose absence is an error

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from taxidask.errors import LakeError
+from taxidask.errors import QuestionError
 from taxidask.storage import Storage
 from taxidask.trips.schema import REJECT_SCHEMA, TRIP_SCHEMA, trip_schema
 from taxidask.units import is_whole
@@ -63,7 +63,7 @@ def query_trips(
     low = micros("start", start, min((part.first or 0 for part in parts), default=0))
     high = micros("end", end, max((part.last or 0 for part in parts), default=-1) + 1)
     if start is not None and end is not None and high < low:
-        raise LakeError(f"end {end} is before start {start}", "exchange them")
+        raise QuestionError(f"end {end} is before start {start}", "exchange them")
     read = [name for name in TRIP_SCHEMA.names if name in {*names, *looked_at, "pickup_datetime"}]
 
     def window(low: int, high: int) -> pa.Table:
@@ -155,7 +155,7 @@ def names_of(columns: Sequence[str] | str | None) -> list[str]:
     if columns is None:
         return TRIP_SCHEMA.names
     if not isinstance(columns, Iterable):
-        raise LakeError(f"columns is {columns!r:.100}, no list of names", 'like ["pickup_datetime", "fare_amount"]')
+        raise QuestionError(f"columns is {columns!r:.100}, no list of names", 'like ["pickup_datetime", "fare_amount"]')
     names = [columns] if isinstance(columns, str) else list(columns)
     check_columns(names, TRIP_SCHEMA)
     return names
@@ -163,5 +163,5 @@ def names_of(columns: Sequence[str] | str | None) -> list[str]:
 
 def _checked(limit: Any) -> int | None:
     if limit is not None and not is_whole(limit, 0):
-        raise LakeError(f"limit is {limit!r:.100}", "give a number of rows, 0 or more")
+        raise QuestionError(f"limit is {limit!r:.100}", "give a number of rows, 0 or more")
     return None if limit is None else int(limit)

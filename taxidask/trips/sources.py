@@ -12,7 +12,7 @@ from typing import cast
 
 import pyarrow.parquet as pq
 
-from taxidask.errors import SourceError, StorageError, TaxidaskError
+from taxidask.errors import SettingsError, SourceError, StorageError, TaxidaskError
 from taxidask.storage import MissingError, Stat, Storage, absolute, default_storage
 
 from .eras import HEAD_BYTES, LONGEST_ROW, Era, detect, detect_columns, tells
@@ -148,6 +148,8 @@ def find_sources(
     ------
     SourceError
         A file is missing, empty, a web page or no trips; a folder or pattern holds none.
+    SettingsError
+        `month` is no month.
     """
     found = survey(sources, storage=storage, month=month)
     raise_unusable([one.error for one in found if isinstance(one, Unusable)], len(found))
@@ -169,7 +171,7 @@ def survey(
     """
     storage = storage or default_storage()
     if month is not None and not (isinstance(month, str) and re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month)):
-        raise SourceError(f"month is {month!r:.100}", "write it as YYYY-MM, like 2015-01")
+        raise SettingsError(f"month is {month!r:.100}", "write it as YYYY-MM, like 2015-01")
     if not isinstance(sources, Iterable) or isinstance(sources, (str, bytes, PathLike)):
         sources = [cast("Name", sources)]
     names = list(sources)

@@ -57,7 +57,7 @@ def test_add_load_query(form, line, write, capsys):
 
 
 def test_what_cannot_be_added_is_told_by_field(form, capsys):
-    assert call("trips", "add", *options(form | {"fare_amount": "900", "pickup_latitude": "x"}), "--json") == 1
+    assert call("trips", "add", *options(form | {"fare_amount": "900", "pickup_latitude": "x"}), "--json") == 2
     said = capsys.readouterr()
     assert set(json.loads(said.out)["errors"]) == {"fare_amount", "pickup_latitude"}
     assert "pickup_latitude is 'x', which is no number" in said.err
@@ -67,13 +67,21 @@ def test_what_cannot_be_added_is_told_by_field(form, capsys):
 @pytest.mark.parametrize(
     ("code", "word", "arguments"),
     [
-        (1, "'cheap' is not; write fare as", ["query", "--fare", "cheap"]),
-        (1, "no payment_type 'gold'", ["query", "--payment-type", "gold"]),
+        (2, "'cheap' is not; write fare as", ["query", "--fare", "cheap"]),
+        (2, "fare is from 9 to 1: no trip is in it; exchange its ends", ["query", "--fare", "9..1"]),
+        (2, "tip is from 1 to -1", ["query", "--tip", "1..-1"]),
+        (2, "no payment_type 'gold'", ["query", "--payment-type", "gold"]),
+        (2, "start '2015-02-31' is no time", ["query", "--start", "2015-02-31"]),
+        (2, "is before start", ["query", "--start", "2015-03-02", "--end", "2015-03-01"]),
+        (2, "there is no column 'fare'", ["query", "--columns", "fare"]),
+        (2, "there is no column 'fare'", ["query", "--where", "fare > 20"]),
+        (2, "cannot be read", ["query", "--where", "fare_amount >"]),
         (1, "there is no lake at", ["query"]),
         (1, "there is no store at", ["query", "--store", "sqlite:///none.db"]),
         (2, "--skip is -1", ["query", "--skip=-1"]),
         (1, "does not exist", ["load", "none.csv"]),
-        (2, "neither .csv nor .parquet", ["load", "none.csv", "--rejects", "a.txt"]),
+        (2, "--rejects a.txt is neither .csv nor .parquet", ["load", "none.csv", "--rejects", "a.txt"]),
+        (2, "month is '2015-13'; write it as YYYY-MM", ["load", "none.csv", "--month", "2015-13"]),
     ],
 )
 def test_wrong_use_is_told(code, word, arguments, capsys):

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from taxidask.errors import SourceError, UnknownHeaderError
+from taxidask.errors import SettingsError, SourceError, UnknownHeaderError
 from taxidask.storage import Storage
 from taxidask.trips import ERAS, find_sources
 from taxidask.trips.eras import detect, detect_columns
@@ -115,7 +115,7 @@ def test_names_that_lead_nowhere(tmp_path):
     (tmp_path / "readme.txt").write_text("hello")
     with pytest.raises(SourceError, match=r"has no trip files \(1 other files\)"):
         find_sources(tmp_path)
-    with pytest.raises(SourceError, match="YYYY-MM"):
+    with pytest.raises(SettingsError, match="YYYY-MM"):
         find_sources(tmp_path, month="January")
 
 
