@@ -13,7 +13,6 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlencode
 
 import panel as pn
 import panel_material_ui as pmui
@@ -82,8 +81,9 @@ class AppPage:
         self.banner = style.pane()
         self.banner.visible = False
         self._nav = pn.pane.HTML(
-            style.nav(PAGES.items(), self.path, ""), stylesheets=[style.NAV_CSS], sizing_mode="stretch_width", margin=0
+            style.nav(PAGES.items(), self.path), stylesheets=[style.NAV_CSS], sizing_mode="stretch_width", margin=0
         )
+        self.theme = ""  # which the address names, or the visitor chose: links keep it
         self._document: Any = pn.state.curdoc
         self._shown_once = False
 
@@ -223,16 +223,21 @@ class AppPage:
         # a Page listens to the state of the whole server, which would keep it, and all that is its visitor's, for ever
         with edit_readonly(page):
             page.busy = _Idle().param.busy
-        page.param.watch(self._themed, "dark_theme")
+        page.param.watch(self._choose_theme, "dark_theme")
         self._page = page
         return page
 
-    def _themed(self, *_: Any) -> None:
+    def _themed(self) -> None:
         """Links lead to pages of the theme that was chosen, and so does loading this one again."""
-        theme: dict[str, Any] = {"theme": "dark" if self._page.dark_theme else "default"}
-        style.put(self._nav, style.nav(PAGES.items(), self.path, f"?{urlencode(theme)}"))
+        self.theme = "dark" if self._page.dark_theme else "default"
+        style.put(self._nav, style.nav(PAGES.items(), self.path, self.theme))
         if pn.state.location is not None:
-            pn.state.location.update_query(**theme)
+            named: dict[str, Any] = {"theme": self.theme}
+            pn.state.location.update_query(**named)
+
+    async def _choose_theme(self, *_: Any) -> None:
+        self._themed()
+        await self.refresh()  # what is shown has links, too
 
     async def _begin(self) -> None:
         # not before the browser is ready: what is changed while it still asks for the page may never reach it

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import panel as pn
 
@@ -107,13 +108,22 @@ def card(title: str, *objects: Any) -> pn.Column:
     )  # fmt: skip
 
 
-def nav(pages: Iterable[tuple[str, str]], current: str, query: str) -> str:
+def link(path: str, text: str, *, theme: str = "", current: str = "", **asked: str) -> Markup:
+    """A link to a page, in the theme that was chosen; `current` is what it is the current one of.
+
+    Examples
+    --------
+    >>> link("/runs", "r<1", theme="dark", run="r<1")
+    "<a href='./runs?run=r%3C1&amp;theme=dark'>r&lt;1</a>"
+    """
+    query = urlencode(asked | ({"theme": theme} if theme else {}))
+    mark = f" aria-current={current}" if current else ""
+    return Markup(f"<a href='.{html.escape(path + (query and f'?{query}'))}'{mark}>{html.escape(text)}</a>")
+
+
+def nav(pages: Iterable[tuple[str, str]], current: str, theme: str = "") -> str:
     """Links to all pages, the current one marked."""
-    links = "".join(
-        f"<a href='.{html.escape(path + query)}'{' aria-current=page' if path == current else ''}>"
-        f"{html.escape(title)}</a>"
-        for path, title in pages
-    )
+    links = "".join(link(path, title, theme=theme, current="page" if path == current else "") for path, title in pages)
     return f"<nav aria-label='Pages'>{links}</nav>"
 
 

@@ -42,14 +42,13 @@ _WATCH = {
 _BETTER_LOW = ("mae", "rmse", "mape", "width")
 
 
-def runs_html(runs: pd.DataFrame, chosen: str | None = None, *, ended: Sequence[tuple[Started, str]] = ()) -> str:
+def runs_html(
+    runs: pd.DataFrame, chosen: str | None = None, *, ended: Sequence[tuple[Started, str]] = (), theme: str = ""
+) -> str:
     """Runs as a table, newest first, each a link to itself; and what was started here and came to none."""
     rows = [
         [
-            style.Markup(
-                f"<a href='./runs?run={html.escape(run['id'])}'{' aria-current=true' if run['id'] == chosen else ''}>"
-                f"{html.escape(run['id'])}</a>"
-            ),
+            _run_link(run["id"], theme, current="true" if run["id"] == chosen else ""),
             style.Markup(style.state(run["state"])),
             run["created"][:16].replace("T", " "),
             run["took"],
@@ -71,7 +70,11 @@ def runs_html(runs: pd.DataFrame, chosen: str | None = None, *, ended: Sequence[
     return text
 
 
-def watches_html(watches: Sequence[dict[str, Any]]) -> str:
+def _run_link(run: str, theme: str, *, current: str = "") -> style.Markup:
+    return style.link("/runs", run, theme=theme, current=current, run=run)
+
+
+def watches_html(watches: Sequence[dict[str, Any]], theme: str = "") -> str:
     """What is watched for new files, and how far each watch is."""
     rows = []
     for one in watches:
@@ -80,7 +83,7 @@ def watches_html(watches: Sequence[dict[str, Any]]) -> str:
         waiting = [name.rpartition("/")[2] for name in one.get("waiting") or []]
         detail = f"waiting until {', '.join(waiting)} stay as they are" if waiting else one.get("error") or ""
         run = str(one.get("run") or "")
-        link = style.Markup(f"<a href='./runs?run={html.escape(run)}'>{html.escape(run)}</a>") if run else "none yet"
+        link = _run_link(run, theme) if run else "none yet"
         heard = f"{_WATCH[state]}, heard of {lasted(max(0.0, time.time() - float(one['heartbeat'])))} ago"
         rows.append([", ".join(one.get("sources") or []), heard, f"{float(one['every']):g} s", link, detail])
     return style.table(["Sources", "State", "A look every", "Last run", "Detail"], rows)

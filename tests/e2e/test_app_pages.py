@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,24 @@ def test_links_lead_to_every_page_and_keep_the_theme(app: Watched) -> None:
     assert all(link.get_attribute("href").endswith("?theme=dark") for link in links.all())
     links.last.click()
     page.wait_for_url(f"**{list(PAGES)[-1]}?theme=dark*", timeout=60_000)
+    page.close()
+
+
+@pytest.mark.parametrize(("path", "name"), [("/overview", "20"), ("/runs", "20"), ("/cluster", "Start a run")])
+def test_links_on_a_page_keep_the_theme_of_its_address_and_of_the_button(app: Watched, path: str, name: str) -> None:
+    from playwright.sync_api import expect
+
+    page = app.page(f"{path}?theme=dark")
+    link = page.locator("a[href^='./']:not(nav a)").filter(has_text=name).first
+    expect(link).to_have_attribute("href", re.compile(r"[?&]theme=dark$"), timeout=60_000)
+    page.get_by_role("button", name="Toggle theme").click()
+    expect(link).to_have_attribute("href", re.compile(r"[?&]theme=default$"), timeout=60_000)
+    page.get_by_role("button", name="Toggle theme").click()
+    expect(link).to_have_attribute("href", re.compile(r"[?&]theme=dark$"), timeout=60_000)
+    link.click()
+    page.wait_for_url(re.compile("/runs[?].*theme=dark"), timeout=60_000)
+    expect(page.get_by_role("heading", name="One run")).to_be_visible(timeout=60_000)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == DARK
     page.close()
 
 

@@ -83,7 +83,7 @@ class Cluster(AppPage):
             self.link(self.which, "of")
         self.which.visible = len(options) > 2
         style.put(self.numbers, numbers_html(found))
-        text = "".join(place_html(place) for place in found) or nothing_html(self.app.settings.compute)
+        text = "".join(place_html(place) for place in found) or nothing_html(self.app.settings.compute, self.theme)
         style.put(self.told, text)
 
 
@@ -199,16 +199,17 @@ def _pods_html(one: dict[str, Any]) -> str:
     return text + "".join(style.notice("error", problem) for problem in one["problems"])
 
 
-def nothing_html(compute: str) -> str:
+def nothing_html(compute: str, theme: str = "") -> str:
     """That nothing works at the moment, and when something will."""
     if compute == "kubernetes":
         return (
             "<p>No cluster is up. A run starts its own and removes it; <code>taxidask cluster up</code> starts one "
             "that stays.</p>"
         )
+    start = style.link("/runs", "Start a run", theme=theme)
     return (
         "<p>Nothing is at work on this machine. With <code>compute = local</code> a run starts its own workers and "
-        "ends them with itself: they are shown here while it lasts. <a href='./runs'>Start a run</a></p>"
+        f"ends them with itself: they are shown here while it lasts. {start}</p>"
     )
 
 

@@ -77,7 +77,7 @@ class Overview(AppPage):
             first = f"start a run: {command(_RUN, store=self.app.store.url)} – or try: taxidask demo"
             self.say("info", f"Nothing has been published in {self.app.store.url} yet.", first)
             return
-        style.put(self.runs, runs_html(snapshot.runs))
+        style.put(self.runs, runs_html(snapshot.runs, theme=self.theme))
         style.put(self.numbers, numbers_html(snapshot, day))
         if not snapshot.latest:
             self._show_only(self.runs_card)

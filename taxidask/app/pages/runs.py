@@ -157,7 +157,7 @@ class Runs(AppPage):
             self.say(None)
         self._stale = False
         self.watch_card.visible = bool(found.watches)
-        style.put(self.watched, watches_html(found.watches))
+        style.put(self.watched, watches_html(found.watches, self.theme))
         if found.runs.empty:
             self._show_only()
             style.put(self.table, "<p>There is no run yet.</p>")
@@ -166,7 +166,8 @@ class Runs(AppPage):
                 self.say("info", f"{self.app.store.url} holds no run yet.", f"start one: {first}")
             return
         self._offer(found.runs)
-        style.put(self.table, runs_html(found.runs, found.run["id"] if found.run else None, ended=found.ended))
+        chosen = found.run["id"] if found.run else None
+        style.put(self.table, runs_html(found.runs, chosen, ended=found.ended, theme=self.theme))
         if found.run is None:
             return
         self._show_only(self.run_card, self.log_card, self.compare_card)
