@@ -28,6 +28,7 @@ _MOST = 200  # things kept for all visitors; what was not asked for longest goes
 @dataclass
 class _Kept:
     lock: threading.Lock = field(default_factory=threading.Lock)
+    begun_at: float = float("-inf")
     read_at: float = float("-inf")
     used_at: float = 0.0
     value: Any = None
@@ -66,8 +67,10 @@ class AppState:
     def shared(self, key: Hashable, read: Callable[[], T], *, seconds: float) -> T:
         """What `read` gave within the last `seconds`, for whichever visitor; else it is called, once for all who wait.
 
-        Blocks while it reads: to be called in a thread. An error is raised for those who waited, and is not kept.
+        With 0 seconds, what began to be read after it was asked for, and has all that was written before. Blocks while
+        it reads: to be called in a thread. An error is raised for those who waited, and is not kept.
         """
+        asked_at = time.monotonic()
         with self._lock:
             kept = self._kept.setdefault(key, _Kept())
             kept.used_at = time.monotonic()
@@ -75,9 +78,10 @@ class AppState:
                 oldest = min((name for name in self._kept if name != key), key=lambda name: self._kept[name].used_at)
                 del self._kept[oldest]
         with kept.lock:
-            if time.monotonic() - kept.read_at >= seconds:
+            if kept.begun_at < asked_at and time.monotonic() - kept.read_at >= seconds:
+                begun_at = time.monotonic()
                 kept.value = read()
-                kept.read_at = time.monotonic()
+                kept.begun_at, kept.read_at = begun_at, time.monotonic()
             value: T = kept.value
             return value
 

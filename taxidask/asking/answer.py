@@ -32,7 +32,7 @@ from taxidask.lake.filters import Where, parse_where
 from taxidask.lake.layout import read_layout
 from taxidask.lake.manifest import Manifest
 from taxidask.lake.query import names_of, to_pandas
-from taxidask.lake.totals import Found, ask, days, read_visible, sums
+from taxidask.lake.totals import Found, Kept, ask, days, read_visible, sums
 from taxidask.results import Store
 from taxidask.results.added import LOADING, MOVED, batch_keys, table_of
 from taxidask.results.keys import Key
@@ -106,6 +106,7 @@ def ask_trips(
     columns: Sequence[str] | None = None,
     skip: int = 0,
     limit: int = 20,
+    kept: Kept | None = None,
 ) -> Answer:
     """Count the trips of a lake and those added beside it, sum their fares and tips, and read a page of them.
 
@@ -122,6 +123,8 @@ def ask_trips(
         Those of the rows; all by default.
     skip, limit : int
         Which rows, in order of pickup.
+    kept : callable, optional
+        Remembers what was read of the lake for this question, and gives it again while the lake has the same files.
 
     Raises
     ------
@@ -139,8 +142,9 @@ def ask_trips(
         found = Found(0, 0.0, 0.0, trip_schema(read).empty_table(), seen([]))
     else:
         found = ask(
-            lake, start=asked.start, end=asked.end, where=conditions, columns=read, most=skip + limit, beside=seen
-        )
+            lake, start=asked.start, end=asked.end, where=conditions, columns=read, most=skip + limit, beside=seen,
+            kept=kept,
+        )  # fmt: skip
     beside = found.beside
     fares, tips = sums(beside)
     count = found.count + beside.num_rows

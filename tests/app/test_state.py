@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -43,6 +44,26 @@ def test_an_error_is_not_kept_and_what_was_written_is_read_anew() -> None:
     assert app.shared("a", lambda: 2, seconds=0) == 2
     app.forget("a")
     assert app.shared("a", lambda: 3, seconds=60) == 3
+
+
+def test_who_asks_for_what_is_so_now_gets_nothing_that_was_begun_before() -> None:
+    app, written, reading, go_on = state(), [1], threading.Event(), threading.Event()
+
+    def read() -> int:
+        seen = len(written)
+        reading.set()
+        assert go_on.wait(30)
+        return seen
+
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(app.shared, "a", read, seconds=0)
+        assert reading.wait(30)
+        written.append(2)
+        later = [pool.submit(app.shared, "a", read, seconds=0) for _ in range(4)]
+        go_on.set()
+        assert first.result(30) == 1
+        assert [one.result(30) for one in later] == [2] * 4
+    assert app.shared("a", read, seconds=60) == 2
 
 
 def test_a_server_that_runs_for_long_keeps_what_was_asked_for_last() -> None:

@@ -12,7 +12,9 @@ import pytest
 import taxidask as td
 from taxidask.app.pages.trips import ROWS, Trips
 from taxidask.app.state import AppState
-from taxidask.results import Store
+from taxidask.asking import add_trip
+from taxidask.lake import totals
+from taxidask.results import Store, open_store
 from taxidask.settings import Settings
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -148,6 +150,32 @@ def test_a_trip_is_added_and_seen_at_once(page, caplog):
     assert "nothing added" in page.form.told.object
     (item,) = page.app.store.added_trips()
     assert item["who"] == "local"
+
+
+def test_a_trip_that_was_added_elsewhere_is_in_whatever_is_asked_for_then(page, store, monkeypatch):
+    scans = []
+    monkeypatch.setattr(totals, "_totals", lambda *asked, scan=totals._totals: scans.append(asked) or scan(*asked))
+    ride = {
+        "pickup_datetime": "2013-02-03 18:30", "dropoff_datetime": "2013-02-03 18:45", "trip_distance": "2.5",
+        "fare_amount": "77", "pickup_location_id": "1", "dropoff_location_id": "2",
+    }  # fmt: skip
+    add_trip(ride, store=open_store(store.url), who="ann")  # as by another process
+    refreshed(page)
+    assert "all of them in the lake" in page.numbers.object
+    other = refreshed(Trips(page.app))
+    assert "1 added and not in the lake yet" in other.numbers.object
+    assert scans == [], "the lake is what it was"
+    refreshed(page)  # what another has asked for serves who looks on
+    assert "<dd>61</dd>" in page.numbers.object
+    ask(page, fare="60..")
+    assert "<dd>2</dd>" in page.numbers.object
+    assert len(scans) == 1
+    add_trip(ride | {"fare_amount": "78"}, store=open_store(store.url), who="ann")
+    monkeypatch.setattr("taxidask.app.pages.trips.KEEP_SECONDS", 0)
+    assert "<dd>3</dd>" in refreshed(page).numbers.object
+    td.Lake(page.app.settings.lake).ingest(write(Path(store.path).parent / "b.csv", [line(1, fare=61)]))
+    assert "<dd>4</dd>" in refreshed(page).numbers.object
+    assert len(scans) == 2
 
 
 def test_a_trip_that_is_wrong_is_said_field_by_field(page):

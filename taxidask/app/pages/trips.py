@@ -7,7 +7,7 @@ import html
 import io
 import logging
 import tempfile
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,12 @@ PAGES = 400
 """Pages that can be leafed through: the first 10,000 trips; a download has all."""
 MOST_SAVED = 1_000_000
 """Trips of a download, which passes through the visitor's connection; the command writes more."""
-KEEP_SECONDS = 60.0
+KEEP_SECONDS = 30.0
+"""How long an answer serves those who only look on; who asks gets one of that moment."""
+LAKE_SECONDS = 600.0
+"""How long what the lake has of a question serves, while its files are the same."""
+MOST_KEPT = 1_000
+"""Trips of the lake that are kept for that; whoever leafs further waits."""
 _HINT = (
     "<p>Numbers are a value or a range with its ends: <code>2</code>, <code>1..3</code>, <code>20..</code>, "
     "<code>..5</code>. Times are New York’s: <code>2015-01-31</code> or <code>2015-01-31 18:00</code>.</p>"
@@ -59,7 +64,7 @@ class Trips(AppPage):
     """What trips there are, of the lake and of those that were added since its last run."""
 
     path = "/trips"
-    refresh_ms = 60_000
+    refresh_ms = 5_000
 
     def __init__(self, app: Any) -> None:
         super().__init__(app)
@@ -79,6 +84,7 @@ class Trips(AppPage):
         self.told.visible = False
         self.form, self.upload = Form(self), Upload(self)
         self.answer: Answer | None = None
+        self._answered: Hashable = None  # what was asked for last
         self.clear.on_click(self._clear)
         for name, widget in self.filters.items():
             self._take(widget, name)
@@ -119,16 +125,24 @@ class Trips(AppPage):
         values["payment_type"] = values.pop("payment")
         posed = question(**values)
 
+        def of_lake(files: str, read: Callable[[], Any]) -> Any:
+            return self.app.shared(("trips of the lake", posed, page, files), read, seconds=LAKE_SECONDS)
+
         def ask() -> Answer:
             return ask_trips(
                 posed, lake=Lake(self.app.settings.lake), store=self.app.store, columns=COLUMNS,
-                skip=page * ROWS, limit=ROWS,
+                skip=page * ROWS, limit=ROWS, kept=of_lake if (page + 1) * ROWS <= MOST_KEPT else None,
             )  # fmt: skip
 
-        return self.app.shared(("trips", posed, page), ask, seconds=KEEP_SECONDS)
+        seconds = KEEP_SECONDS if asked == self._answered else 0.0
+        answer = self.app.shared(("trips", posed, page), ask, seconds=seconds)
+        self._answered = asked
+        return answer
 
     def show(self, found: Answer) -> None:
         self.say(None)
+        if found is self.answer:
+            return
         self.answer = found
         style.put(self.numbers, numbers_html(found))
         self.csv.disabled = self.parquet.disabled = not found.count
