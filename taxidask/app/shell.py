@@ -124,6 +124,10 @@ class AppPage:
         else:
             if asked == self.asked():  # else the visitor asked for something else meanwhile, which is on its way
                 self.apply(partial(self._show, found))
+        await self.look_at_regions()
+
+    async def look_at_regions(self) -> None:
+        """Say which regions are dark; a page that is read anew more seldom has to be told so as well."""
         if self.app.store.regions is not None:
             self.apply(partial(self._tell_regions, await asyncio.to_thread(banner, self.app)))
 
@@ -243,6 +247,9 @@ class AppPage:
         # not before the browser is ready: what is changed while it still asks for the page may never reach it
         again: Any = self.refresh  # coroutine functions are welcome, whatever the annotation says
         pn.state.add_periodic_callback(again, period=self.refresh_ms)
+        if self.app.store.regions is not None and self.refresh_ms > AppPage.refresh_ms:
+            look: Any = self.look_at_regions
+            pn.state.add_periodic_callback(look, period=AppPage.refresh_ms)
         await self.refresh()
 
     def served(self) -> pmui.Page:

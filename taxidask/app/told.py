@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import time
@@ -17,6 +18,8 @@ from taxidask.runs.cost import Cost
 from taxidask.runs.ledger import STAGES
 from taxidask.runs.look import is_watching
 from taxidask.runs.starting import Started
+from taxidask.storage import default_storage, join
+from taxidask.storage.regions import SERVICES
 
 if TYPE_CHECKING:
     from taxidask.app.state import AppState
@@ -225,22 +228,26 @@ def _number(value: float, *, sign: bool = False) -> str:
 
 
 def banner(app: AppState) -> str:
-    """From which region is read, how old that is, and where forms write to; empty where home does it all.
+    """From which region is read, how old that is, and where forms write to; empty where the chosen one does it all.
 
-    To be called in a thread: it asks the store, once for all visitors.
+    To be called in a thread: it asks the store, once for all visitors. As nothing else on some pages asks S3, it tries
+    a dark one again whose time has come, and goes back to the chosen region when that answers.
     """
     regions = app.store.regions
     if regions is None:
         return ""
-    dark = [one for one in regions.status() if one.state != "closed"]
-    if not dark and regions.active.name == regions.home.name:
+    status = regions.status()
+    if any(one.service == "s3" and one.next_trial == 0 for one in status):
+        with contextlib.suppress(TaxidaskError):  # what comes of it is the region's state
+            place = join(app.settings.lake, "lake.json")
+            app.shared("trial", lambda: default_storage(regions).exists(place), seconds=5)
+        status = regions.status()
+    dark = {service: [one.region for one in status if one.service == service and one.state != "closed"]
+            for service in SERVICES}  # fmt: skip
+    if regions.go_back() and not any(dark.values()):
         return ""
-    silent = list(dict.fromkeys(one.region for one in dark))
-    told = (
-        f"{' and '.join(silent)} {'does' if len(silent) == 1 else 'do'} not answer. "
-        if dark
-        else f"{regions.home.name} answers again. "
-    )
+    silent = dark["dynamodb"] + [f"S3 in {name}" for name in dark["s3"] if name not in dark["dynamodb"]]
+    told = f"{' and '.join(silent)} {'does' if len(silent) == 1 else 'do'} not answer. "
     try:
         name, newest = app.shared("newest", app.store.newest, seconds=5)
     except TaxidaskError:

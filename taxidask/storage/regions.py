@@ -164,10 +164,10 @@ class Regions:
         if not self.regions:
             raise SettingsError("there is no region among regions", "name one, home first, or leave the setting out")
         self._breakers = _process if breakers is None else breakers
-        self.active = self.named(active or self.regions[0].name)
+        self.active = self.chosen = self.named(active or self.regions[0].name)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"regions": self.regions, "active": self.active}
+        return {"regions": self.regions, "active": self.active, "chosen": self.chosen}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _breakers=_process)
@@ -328,6 +328,24 @@ class Regions:
                 )
         logger.warning("regions: gone over from %s to %s, which is active now: %s", left.name, region.name, why)
         return region
+
+    def go_back(self) -> bool:
+        """Make the region the active one again that was chosen to be, if it answers; whether that is active now.
+
+        Not for work that must stay in one region. What other regions took meanwhile is copied by AWS some time later,
+        and until then is read from them and brought over before a condition is judged.
+        """
+        with self._breakers.lock:
+            left = self.active
+            if left.name == self.chosen.name:
+                return True
+            if any(self._of(self.chosen, service).state != "closed" for service in SERVICES):
+                return False
+            self.active = self.chosen
+            for service in SERVICES:
+                self._breakers.look_again(service)
+        logger.warning("regions: gone back from %s to %s, which answers again", left.name, self.chosen.name)
+        return True
 
     def in_active(self, service: Service, doing: str, do: Callable[[Region], T], *, moves: bool) -> T:
         """Do something in the active region; if it is dark go over to the next, where that `moves`.
