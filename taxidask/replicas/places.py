@@ -120,7 +120,9 @@ def _store_in(region: Region, url: str) -> DynamoDBStore | None:
         return None
     store = open_store(url, region=region.name, endpoint=region.dynamodb_endpoint)
     # where the process's own settings name regions, too, it is a store of all of them
-    return cast(DynamoDBStore, getattr(store, "_stores", {region.name: store})[region.name])
+    own = cast(DynamoDBStore, getattr(store, "_stores", {region.name: store})[region.name])
+    own.patience = None  # which gives each of them up after seconds, as another can be asked: here none can
+    return own
 
 
 def look(places: Sequence[Place], settings: Settings) -> list[State]:

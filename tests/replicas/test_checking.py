@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from links import Fault, Link
 
 import taxidask as td
 from taxidask.errors import SettingsError
@@ -17,6 +18,7 @@ from taxidask.lake.manifest import Manifests
 from taxidask.replicas import compare, places_of, repair
 from taxidask.replicas.differences import CLAIM, FILE, ITEM, MANIFEST, PART
 from taxidask.replicas.objects import copy_object
+from taxidask.results import dynamodb
 from taxidask.storage import Storage, counted, join
 
 
@@ -35,6 +37,21 @@ def test_without_two_regions_it_says_what_to_set() -> None:
     regions = [{"name": "us-east-1"}, {"name": "us-west-2"}]
     with pytest.raises(SettingsError, match="have no copies"):
         places_of(td.Settings(regions=regions))
+
+
+def test_a_slow_table_is_waited_for_wherever_the_regions_are_named(
+    two: Any, aws: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dynamodb, "_ANSWER", 0.2)  # which a call has that could ask another region
+    with Link(aws.dynamodb["us-east-1"]) as slow:
+        home, other = (one.model_dump(exclude_none=True) for one in two.settings.regions)
+        regions = [home | {"dynamodb_endpoint": slow.url}, other]
+        named = {"LAKE": two.settings.lake, "STORE": two.settings.store, "REGIONS": json.dumps(regions)}
+        for name, value in named.items():
+            monkeypatch.setenv(f"TAXIDASK_{name}", value)
+        slow.play(Fault("slow", seconds=1.0, only="Scan"))
+        assert compare(places_of(td.load_settings())).left == []
+        assert slow.played["slow"] == 1
 
 
 def test_what_is_missing_is_named_and_copied_manifests_last(two: Any, months: list[str]) -> None:
