@@ -230,6 +230,10 @@ class Settings(BaseModel):
         description="AWS regions, home first: each its name, places ({home's URL: its URL}) or lake, and endpoints.",
     )
     active_region: str | None = Field(default=None, description="Region that is written to (default: home).")
+    queue: str | None = Field(
+        default=None, pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)+$",
+        description="SQS queue of S3 events, for taxidask watch: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME.",
+    )  # fmt: skip
 
     @field_validator("*")
     @classmethod
@@ -263,16 +267,10 @@ class Settings(BaseModel):
             raise SettingsError(f"{value!r} is not between a second and a year", "give minutes or hours, e.g. 20min")
         return value
 
-    @field_validator("unpack_size")
+    @field_validator("slot", "unpack_size")
     @classmethod
-    def _unpack_size(cls, value: str) -> str:
-        parse_bytes(value)
-        return value
-
-    @field_validator("slot")
-    @classmethod
-    def _slot(cls, value: str) -> str:
-        parse_slot(value)
+    def _parsed(cls, value: str, info: ValidationInfo) -> str:
+        (parse_slot if info.field_name == "slot" else parse_bytes)(value)
         return value
 
     @field_validator("regions")

@@ -22,7 +22,7 @@ ACCOUNT = "111122223333"  # the account of AWS's own examples
 FILE = "TESTS_AWS_CALLS"  # environment variable: where calls are noted
 TESTS = str(Path(__file__).resolve().parent) + os.sep
 
-# Operations without an action of the same name (Service Authorization Reference of S3 and DynamoDB).
+# Operations without an action of the same name (Service Authorization Reference of S3, DynamoDB and SQS).
 _ACTIONS = {
     "s3:CompleteMultipartUpload": ["s3:PutObject"],
     "s3:CopyObject": ["s3:GetObject", "s3:PutObject"],
@@ -38,6 +38,7 @@ _ACTIONS = {
     "s3:ListParts": ["s3:ListMultipartUploadParts"],
     "s3:UploadPart": ["s3:PutObject"],
     "s3:UploadPartCopy": ["s3:GetObject", "s3:PutObject"],
+    "sqs:DeleteMessageBatch": ["sqs:DeleteMessage"],
 }
 # Operations on one version of an object have actions of their own.
 _VERSIONED = {
@@ -86,6 +87,8 @@ def _resource(service: str, params: dict[str, Any], region: str) -> str:
         tables = {entry["TableName"] for entry in [params, *entries] if "TableName" in entry}
         tables |= set(params.get("RequestItems", ()))
         return ",".join(f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/{table}" for table in sorted(tables))
+    if service == "sqs" and "QueueUrl" in params:
+        return f"arn:aws:sqs:{region}:{ACCOUNT}:{params['QueueUrl'].rpartition('/')[2]}"
     return ""
 
 

@@ -88,7 +88,8 @@ def watches_html(watches: Sequence[dict[str, Any]], theme: str = "") -> str:
         run = str(one.get("run") or "")
         link = _run_link(run, theme) if run else "none yet"
         heard = f"{_WATCH[state]}, heard of {lasted(max(0.0, time.time() - float(one['heartbeat'])))} ago"
-        rows.append([", ".join(one.get("sources") or []), heard, f"{float(one['every']):g} s", link, detail])
+        often = f"{float(one['every']):g} s{', and after S3 events' if one.get('listens') else ''}"
+        rows.append([", ".join(one.get("sources") or []), heard, often, link, detail])
     return style.table(["Sources", "State", "A look every", "Last run", "Detail"], rows)
 
 

@@ -1,6 +1,6 @@
 """Runs: stages in order, the ledger that makes them resumable, and what they cost.
 
-Only for itself: drift, former, meter, moving, pipeline, watching. Tests: tests/runs.
+Only for itself: drift, former, meter, moving, pipeline, waking, watching. Tests: tests/runs.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ _SAME_JOB = (
 WHERE = (
     *("compute", "workers", "worker_memory", "block_size", "heartbeat_timeout", "namespace", "image", "cluster_name"),
     *("worker_cpus", "scheduler_cpus", "scheduler_memory", "idle_timeout", "prices", "regions", "active_region"),
+    "queue",
 )
 
 

@@ -16,6 +16,7 @@ from taxidask.runs.ledger import _owner, _stamp, placed, settings_key
 from taxidask.runs.look import is_watching
 from taxidask.runs.pipeline import run
 from taxidask.runs.stages import rules_of
+from taxidask.runs.waking import Queue
 from taxidask.settings import Settings, resolve
 from taxidask.trips import Source
 from taxidask.trips.sources import Unusable
@@ -41,6 +42,7 @@ class Watch:
         self.settings, self.every, self.stopped, self.say = settings, every, stopped, say
         self.store: Store = open_store(settings.store)
         self.lake = Lake(settings.lake)
+        self.queue = Queue(settings.queue, say) if settings.queue else None
         self.key = settings_key(settings)
         self.owner = _owner()
         self.taken_over = False
@@ -66,6 +68,7 @@ class Watch:
             "sources": self.settings.sources[:LISTED],
             "lake": self.settings.lake,
             "every": self.every,
+            "listens": self.queue is not None,
             "timeout": self.settings.heartbeat_timeout,
             "since": _stamp(time.time()),
             "state": "looking",
@@ -135,6 +138,9 @@ def watch(
     about as good as in their backtest, and better than last week's counts, and fitted anew otherwise. A file that is
     still being written waits. What the watch does is told in the store, and shown by the app.
 
+    Where the settings name a `queue` of S3 events, each of its messages wakes a look; what is taken is found by the
+    look alone, so that nothing depends on what messages say, or on whether they come.
+
     Parameters
     ----------
     settings : Settings, optional
@@ -149,7 +155,7 @@ def watch(
     progress : bool
         Say on standard error what is being done.
     stopped : threading.Event, optional
-        Set it to stop before the next look.
+        Set it to stop before the next look; with a queue this is seen within 20 s.
 
     Raises
     ------
@@ -177,7 +183,8 @@ def watch(
     try:
         if begun := it.begin():
             beating.start()
-            say(f"watching {', '.join(map(escaped, settings.sources[:5]))}, a look every {seconds:g} s")
+            heard = f" and after each message in {escaped(settings.queue)}" if settings.queue else ""
+            say(f"watching {', '.join(map(escaped, settings.sources[:5]))}, a look every {seconds:g} s{heard}")
             _go_round(it, looks, client, progress)
     except KeyboardInterrupt:
         say("stopping")
@@ -195,6 +202,7 @@ def _go_round(it: Watch, looks: int | None, client: Client | None, progress: boo
     said = ""
     while not it.stopped.is_set():
         pause = it.every
+        moving: list[str] = []
         try:
             steady, moving, some = it.look()
             if moving:
@@ -212,6 +220,8 @@ def _go_round(it: Watch, looks: int | None, client: Client | None, progress: boo
             if now != said:
                 it.say(now)
             said = now
+            if it.queue:
+                it.queue.looked()
         except TaxidaskError as error:
             it.say(f"error: {error}; looking again in {pause:g} s")
             said = ""
@@ -220,7 +230,10 @@ def _go_round(it: Watch, looks: int | None, client: Client | None, progress: boo
             looks -= 1
             if looks <= 0:
                 return
-        it.stopped.wait(pause)
+        if it.queue and not moving:
+            it.queue.wait(pause, it.stopped)
+        else:
+            it.stopped.wait(pause)
 
 
 def _names(urls: list[str]) -> str:

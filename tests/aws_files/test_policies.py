@@ -30,6 +30,7 @@ from aws_calls import ACCOUNT, Call
 from aws_rights import FREE, NOT_FOR_PODS
 from botocore import xform_name
 from cloudformation import Template, lines, listed
+from queues import FakeSqs
 
 import taxidask as td
 from taxidask import doctor, replicas
@@ -38,6 +39,7 @@ from taxidask.app.quoting import load_fares
 from taxidask.app.snapshot import cell_names, read_curves, read_snapshot
 from taxidask.asking import add_trip, ask_trips, load_file, loading, question
 from taxidask.compute.executors import ThreadExecutor
+from taxidask.runs import watch
 from taxidask.runs.ledger import open_run
 from taxidask.runs.look import request_cancel
 from taxidask.storage import backends, default_storage, join
@@ -278,6 +280,9 @@ def _everything(patch: pytest.MonkeyPatch, bucket: str, table: str, folder: Path
     run = td.run(settings, client=Workers(2), resume="last", progress=False)
     assert run.state == "done"
     assert td.run(settings, client=Workers(2), resume=run.id, progress=False).id == run.id
+    with FakeSqs() as sqs:
+        sqs.send("an event")
+        watch(settings.model_copy(update={"queue": sqs.url}), every="1h", looks=2, client=Workers(2), progress=False)
     _identities(settings, folder)
     for check in (doctor._settings_sources, doctor._lake, doctor._store, doctor._report, doctor._regions):
         check(settings)
@@ -409,7 +414,7 @@ def _in_source() -> set[str]:
     session = botocore.session.get_session()
     known = {
         xform_name(operation): f"{service}:{operation}"
-        for service in ("s3", "dynamodb", "sts")
+        for service in ("s3", "dynamodb", "sqs", "sts")
         for operation in session.get_service_model(service).operation_names
     }
     found = set()

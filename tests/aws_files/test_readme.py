@@ -80,6 +80,8 @@ def test_the_overlay_names_what_the_templates_make() -> None:
         assert f"s3://{bucket}/{folder}" in text
     assert "dkr.ecr.us-east-1.amazonaws.com/taxidask" in text
     settings = yaml.safe_load((overlay / "settings.yaml").read_text())["data"]
+    (queue,) = Template(ROOT / "k8s" / "aws" / "bucket.yaml").resources("AWS::SQS::Queue").values()
+    assert settings["TAXIDASK_QUEUE"] == f"https://sqs.us-east-1.amazonaws.com/111122223333/{queue['QueueName']}"
     home, other = json.loads(settings["TAXIDASK_REGIONS"])
     there = Template(ROOT / "k8s" / "aws" / "bucket.yaml", region=other["name"]).resources("AWS::S3::Bucket")
     assert home == {"name": settings["AWS_DEFAULT_REGION"]}

@@ -93,9 +93,32 @@ def test_a_first_bucket_waits_for_no_twin(folder: Path) -> None:
 
 
 def test_nobody_reaches_a_bucket_or_the_queue_without_tls(folder: Path) -> None:
-    for name in ("bucket.yaml", "platform.yaml"):
-        refusals = [s for _, s in Template(folder / name).statements() if s["Effect"] == "Deny"]
-        assert {"Bool": {"aws:SecureTransport": "false"}} in [s["Condition"] for s in refusals]
+    for name, policies in (
+        ("bucket.yaml", {"BucketPolicy", "FilesPolicy"}),
+        ("platform.yaml", {"InterruptionsPolicy"}),
+    ):
+        refusals = [(owner, s) for owner, s in Template(folder / name).statements() if s["Effect"] == "Deny"]
+        plain = {owner for owner, s in refusals if s["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}}
+        assert plain == policies
+
+
+def test_the_queue_hears_of_new_files_from_its_bucket_alone(folder: Path) -> None:
+    template = Template(folder / "bucket.yaml", "us-west-2")
+    (bucket,) = template.resources("AWS::S3::Bucket").values()
+    (told,) = bucket["NotificationConfiguration"]["QueueConfigurations"]
+    assert (told["Event"], told["Queue"]) == ("s3:ObjectCreated:*", "Files.Arn")
+    # not of the lake: what a run writes would wake the watch that made it
+    assert told["Filter"]["S3Key"]["Rules"] == [{"Name": "prefix", "Value": "trips/"}]
+    assert template.resources("AWS::SQS::Queue")["Files"]["QueueName"] == "taxidask-files"
+    assert template.body["Resources"]["Bucket"]["DependsOn"] == "FilesPolicy"
+    statements = [one for name, one in template.statements() if name == "FilesPolicy"]
+    assert {one["Resource"] for one in statements} == {"Files.Arn"}
+    (sends,) = (one for one in statements if one["Effect"] == "Allow")
+    assert (sends["Principal"], sends["Action"]) == ({"Service": "s3.amazonaws.com"}, "sqs:SendMessage")
+    assert sends["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": f"arn:aws:s3:::{bucket['BucketName']}"},
+        "StringEquals": {"aws:SourceAccount": "111122223333"},
+    }
 
 
 # --- table and registry ----------------------------------------------------------------------------------------------
