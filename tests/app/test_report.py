@@ -34,7 +34,7 @@ class Stub(Starter):
 
     def _start(self, what: str, words: Any, settings: Settings, *, seconds: float | None = None) -> Started:
         self.asked = words, settings, seconds
-        begun = Started(what, "20260101T000000Z-0123abcd.log", Process())
+        begun = Started(what, "20260101T000000Z-0123abcd.log", Process(), command=words[0])
         self.started.append(begun)
         return begun
 
@@ -80,13 +80,38 @@ def test_it_is_built_by_an_operator_and_what_came_of_it_is_told(filled: Store, p
     other = looked(filled, tmp_path)
     other.app = page.app
     asyncio.run(other._build(None))
-    assert "is being built at this moment" in other.notice.object
+    assert "The report is being built" in other.notice.object, "as the other began it"
+    assert len(page.app.starter.started) == 1
     page.app.starter.started[0].process.code = 1
     page.app.starter.folder.mkdir(parents=True, exist_ok=True)
     (page.app.starter.folder / "20260101T000000Z-0123abcd.log").write_text("error: cell 3 failed\n")
     asyncio.run(page.refresh())
     assert "could not be built: error: cell 3 failed" in page.notice.object
     assert not page.build.disabled
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_build_is_followed_by_all_who_look_and_its_error_is_told_to_who_began_it(
+    filled: Store, pdf: Path, tmp_path: Path, code: int
+) -> None:
+    page = looked(filled, tmp_path)
+    reader = Report(AppState(filled, Settings(store=filled.url), starter=page.app.starter, local=False))
+    other = Report(page.app)
+    asyncio.run(page._build(None))
+    for one in (other, reader):
+        asyncio.run(one.refresh())
+        assert "The report is being built" in one.notice.object
+        assert one.build.disabled
+    asyncio.run(other._build(None))
+    assert len(page.app.starter.started) == 1
+    page.app.starter.started[0].process.code = code
+    for one in (page, other, reader):
+        asyncio.run(one.refresh())
+    told = "The report is built." if code == 0 else "began came to nothing: the report is what it was"
+    assert told in other.notice.object
+    assert told in reader.notice.object
+    assert ("could not be built" if code else told) in page.notice.object
+    assert [one.build.disabled for one in (page, other, reader)] == [False, False, True]
 
 
 def test_who_only_reads_builds_nothing(filled: Store, pdf: Path, tmp_path: Path) -> None:

@@ -27,9 +27,10 @@ _CSS = "object { width: 100%; height: min(80vh, 1100px); border: 0; border-radiu
 
 @dataclass(frozen=True)
 class Found:
-    """The report's place, and the end of the log of one that is being built."""
+    """The report's place; the process that builds it, whoever began that, and the end of its log."""
 
     place: Place
+    building: Started | None = None
     log: str | None = None
 
 
@@ -43,6 +44,7 @@ class Report(AppPage):
         super().__init__(app)
         self.found: Found | None = None
         self._building: Started | None = None
+        self._mine = False  # whether this visitor began it
         self._stale = True  # what the notice says is not of what the visitor did
         refusal = in_a_pod()
         self._may_build = app.may_write(self.user) and refusal is None
@@ -62,8 +64,11 @@ class Report(AppPage):
         return [self.card, self.preview_card]
 
     def read(self, _asked: Any) -> Found:
+        starter = self.app.starter
+        at_work = next((one for one in starter.at_work() if one.command == "report"), None)
+        building = self._building or at_work
         place = self.app.shared("report", lambda: place_of(self.app.store), seconds=2)
-        return Found(place, self.app.starter.tail(self._building.log, 4_000) if self._building else None)
+        return Found(place, building, starter.tail(building.log, 4_000) if building else None)
 
     def show_error(self, error: TaxidaskError) -> None:
         self._stale = True
@@ -84,25 +89,35 @@ class Report(AppPage):
         style.put(self.told, place_html(found.place))
         if found.place.size:
             style.put(self.preview, preview_html(found.place))
-        building = self._building
+        building = found.building
         if building is None:
             return
+        if self._building is None and building.code is None:
+            self._follow(building, mine=False)
         if building.code is None:
             style.put(self.log, f"<pre tabindex='0' aria-label='Log'>{html.escape((found.log or '').strip())}</pre>")
             return
-        self._building = None
+        mine = self._mine
+        self._building, self._mine = None, False
         self._free()
         style.put(self.log, "")
         if building.code == 0:
             self.app.forget("report")
             self.say("done", "The report is built.")
+        elif not mine:
+            self.say("info", "What another visitor began came to nothing: the report is what it was.")
         else:
             why = (found.log or "").strip().splitlines()[-1:] or [f"it ended with code {building.code}"]
             late = f"it took more than {BUILD_SECONDS / 60:.0f} min" if building.overdue else why[0]
             self.say("error", f"The report could not be built: {late}")
 
+    def _follow(self, building: Started, *, mine: bool) -> None:
+        self._building, self._mine = building, mine
+        self.build.param.update(loading=True, disabled=True)
+        self.say("info", "The report is being built, which takes a minute or two …")
+
     def _free(self) -> None:
-        self.build.param.update(loading=False, disabled=False)
+        self.build.param.update(loading=False, disabled=not self._may_build)
 
     async def _build(self, _: Any) -> None:
         run = self.found.place.run if self.found else ""
@@ -115,9 +130,9 @@ class Report(AppPage):
         except TaxidaskError as error:
             self.apply(partial(self.say, "error", error.message, error.remedy or ""))
             self.apply(self._free)
+            await self.refresh()  # another may have begun it at the same moment
             return
-        self._building = building
-        self.apply(partial(self.say, "info", "The report is being built, which takes a minute or two …"))
+        self.apply(partial(self._follow, building, mine=True))
         await self.refresh()
 
 
