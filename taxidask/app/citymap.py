@@ -10,6 +10,7 @@ from bokeh import models, palettes, plotting
 from bokeh.models import ColumnDataSource
 
 from taxidask.app.style import FONT
+from taxidask.space import Zones
 
 if TYPE_CHECKING:
     from taxidask.results.geometry import Geometry
@@ -170,6 +171,24 @@ class CityMap:
                 self.source.selected.indices = []  # so that the same cell can be clicked again
 
         self.source.selected.on_change("indices", tapped)
+
+
+def zones_of_centres(geometry: Geometry) -> list[str]:
+    """The name of the TLC's taxi zone that each cell's centre is in; empty where it is in none.
+
+    To be called in a thread: the first call reads the zones' outlines.
+
+    Examples
+    --------
+    >>> from taxidask.results.drawing.geometry import bodies_of, geometry_of
+    >>> from taxidask.space import Grid
+    >>> grid = Grid(1, 2, west=-73.80, south=40.63, east=-73.70, north=40.65)
+    >>> zones_of_centres(geometry_of(bodies_of(grid), grid.key))
+    ['JFK Airport', '']
+    """
+    zones = Zones()
+    found = zones.locate(geometry.centres[:, 0], geometry.centres[:, 1])
+    return [(zones.names[cell] or "") if cell >= 0 else "" for cell in found.tolist()]
 
 
 def tick_values(top: float, *, signed: bool, whole: bool = False) -> list[float]:

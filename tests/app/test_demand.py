@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ def test_the_last_day_is_shown_as_counted(filled: Store, cube: td.Cube) -> None:
     # the same colours all day, up to the busiest slot's
     assert page.map.mapper.high**2 == pytest.approx(cube.counts[-48:, :, 0].max())
     assert page.table.object.index("Cell 4") < page.table.object.index("Cell 2") < page.table.object.index("Cell 0")
+    assert re.findall(r"Cell \d</td><td class='text'>([^<]*)", page.table.object)[0] == "East Village"
     assert list(page.day.options)[:3] == ["Tue 2 Feb 2016, forecast", "Mon 1 Feb 2016, forecast", "Sun 31 Jan 2016"]
     page.page()
 

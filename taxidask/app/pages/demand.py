@@ -13,7 +13,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from taxidask.app import charts, style
-from taxidask.app.citymap import CityMap
+from taxidask.app.citymap import CityMap, zones_of_centres
 from taxidask.app.days import Day, clock, read_day, told
 from taxidask.app.shell import AppPage
 from taxidask.app.snapshot import CITY, Curves, Snapshot, read_curves, read_snapshot
@@ -42,6 +42,7 @@ class View:
     other: Day | None = None
     curves: Curves | None = None
     cell: int | None = None
+    around: list[str] | None = None  # for cells of a grid: the taxi zone that each one's centre is in
 
     def same(self, other: View) -> bool:
         """Whether another shows the same: what all visitors share is one object until it is read anew."""
@@ -150,7 +151,11 @@ class Demand(AppPage):
         chosen = cell if isinstance(cell, int) and 0 <= cell < geometry.cells else None
         place: int | str = CITY if chosen is None else chosen
         curves = shared(("curves", *run, place), lambda: read_curves(store, latest, place), seconds=3600)
-        return View(snapshot, geometry, days, whole(day), whole(other) if other in known else None, curves, chosen)
+        beside = whole(other) if other in known else None
+        around = None
+        if geometry.ids is None:
+            around = shared(("around", space), lambda: zones_of_centres(geometry), seconds=86_400)
+        return View(snapshot, geometry, days, whole(day), beside, curves, chosen, around)
 
     # -- showing -------------------------------------------------------------------------------------------------------
 
@@ -249,7 +254,8 @@ class Demand(AppPage):
                 names["other"] = told(view.other.day, year=False) + (", expected" if ahead else "")
             self.day_chart.update(curves, names=names, direction=direction, unit=unit)
             name = "The whole area" if view.cell is None else view.geometry.label(view.cell)
-            style.put(self.cell_told, cell_html(name, view.day.day))
+            around = "" if view.cell is None or view.around is None else view.around[view.cell]
+            style.put(self.cell_told, cell_html(name, view.day.day, around))
             for chart in self.ahead.values():
                 chart.plot.visible = chart.direction == direction
         self.day_chart.mark(slot)
@@ -326,19 +332,22 @@ def top_html(view: View, slot: int, what: str, direction: str, values: np.ndarra
     else:
         whole = {name: view.day.shown(name, direction)[slot] for name in ("actual", "forecast", "error")}
         columns = {head: whole[name] for head, name in _WHATS.items() if np.isfinite(whole[name]).any()}
+    around = view.around if view.around is not None and any(view.around) else None
     rows = [
-        [geometry.label(cell),
+        [geometry.label(cell), *([] if around is None else [around[cell] or "–"]),
          *(_text(float(column[cell]), signed=head in ("Error", "Difference")) for head, column in columns.items())]
         for cell in order
     ]  # fmt: skip
-    return style.table(["Cell", *columns], rows, numeric=list(columns), caption=caption)
+    heads = ["Cell", *([] if around is None else ["Centre in"]), *columns]
+    return style.table(heads, rows, numeric=list(columns), caption=caption)
 
 
-def cell_html(name: str, day: str) -> str:
+def cell_html(name: str, day: str, around: str = "") -> str:
     """What the curves below are of."""
+    centre = f" The centre of the cell is in {html.escape(around)}." if around else ""
     return (
         f"<p><strong>{html.escape(name)}</strong> on {told(day)}, and below it in the last days with what is expected "
-        "next. Click a cell on the map for its curves, or choose one here.</p>"
+        f"next.{centre} Click a cell on the map for its curves, or choose one here.</p>"
     )
 
 
