@@ -385,6 +385,41 @@ main()
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "interrupted\n")
 
 
+PENDING = """
+import atexit, io, threading, time
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq
+from taxidask.cli import command, main
+
+begun = threading.Event()
+
+class File(io.BytesIO):
+    def read(self, *size):
+        if "Dummy" in threading.current_thread().name:  # Arrow's own
+            begun.set()
+            time.sleep(1)
+        return super().read(*size)
+
+def run(_):
+    sink = io.BytesIO()
+    pq.write_table(pa.table({f"c{i}": np.arange(100_000) for i in range(8)}), sink, row_group_size=10_000)
+    reader = pq.ParquetFile(pa.PythonFile(File(sink.getvalue()), mode="r"), pre_buffer=True)
+    threading.Thread(target=lambda: list(reader.iter_batches()), daemon=True).start()
+    assert begun.wait(60)
+    threading.Thread(target=lambda: (time.sleep(0.1), print("thread"))).start()
+    atexit.register(print, "at exit")
+    print("answer")
+    return 3
+
+command.run = run
+main()
+"""
+
+
+def test_a_process_ends_with_its_code_while_arrow_still_reads() -> None:
+    ended = subprocess.run([sys.executable, "-c", PENDING], capture_output=True, text=True, check=False, timeout=120)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "answer\nthread\nat exit\n", "")
+
+
 def test_a_full_standard_output_is_an_error_in_words(sample) -> None:
     td.Lake("lake").ingest(str(sample))
     command = [sys.executable, "-c", "from taxidask.cli import main; main()", "trips", "query", "--json"]

@@ -9,9 +9,14 @@ Results go to standard output, everything said on the way to standard error.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import gc
 import os
 import signal
 import sys
+import threading
+from typing import NoReturn
 
 INTERRUPTED = 130
 
@@ -28,9 +33,28 @@ def main(arguments: list[str] | None = None) -> None:
     # Kubernetes ends a pod so, whose process 1 this may be: what is under way is left as after Ctrl-C.
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        sys.exit(run(arguments))
+        code = run(arguments)
+        if arguments is None:  # the process is the command's own
+            _end(code)
+        sys.exit(code)
     except KeyboardInterrupt:  # before the command itself minds it
         _leave()
+
+
+def _end(code: int) -> NoReturn:
+    """End this process as Python does, but for taking the interpreter down.
+
+    A thread of Arrow may let go of a Python file only after its answer has been used. Where it asks for the interpreter
+    that is being taken down, Python before 3.14 unwinds it through C++ that does not allow it: the process would abort
+    with its work done.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for those that are no daemons
+    atexit._run_exitfuncs()
+    gc.collect()  # closes what was left open, as a store's file
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+            stream.flush()
+    os._exit(code)
 
 
 def _leave(*_: object) -> None:
