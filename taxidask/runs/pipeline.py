@@ -271,8 +271,10 @@ def _stages(
         job.ledger.check()
         head = f"[{number}/{len(PIPELINE)}] {stage.title}"
         inputs = stage.inputs(job)
-        if is_there(job, stage, inputs):
+        if is_there(job, stage, inputs) or (hold_models and is_there(job, stage, held(inputs))):
             job.say(f"{head}: already there ({job.ledger.stage(stage.name).get('detail')})")
+            if former and stage.name == "ingest" and "publish" not in kept:  # it ended before that was judged, or after
+                holding = _judge(job, former, hold_models=hold_models)
             continue
         if former and stage.name in kept | holding:
             record = former.stage(stage.name)

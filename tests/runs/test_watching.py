@@ -18,11 +18,12 @@ import pandas as pd
 import pytest
 
 import taxidask as td
+from taxidask import report
 from taxidask.errors import RunError, SettingsError, StoreError
 from taxidask.results import Store
 from taxidask.results.drawing.maps import DayMap
 from taxidask.runs import drift, pipeline, stages, watch, watching
-from taxidask.runs.ledger import settings_key
+from taxidask.runs.ledger import Ledger, settings_key
 from taxidask.runs.look import is_watching
 
 
@@ -180,6 +181,41 @@ def test_models_stay_while_their_forecasts_are_good(
     assert all("unchanged_since" in record for record in again.stages.values()), "nothing new"
     plain = td.run(whole, progress=False)
     assert "unchanged_since" not in plain.stages["demand"], "a plain run fits what was only kept"
+
+
+def test_models_that_are_kept_stay_so_wherever_the_run_is_interrupted(
+    whole: td.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "backtest", lambda *_, **__: pd.DataFrame({"mae": [1.5]}))
+    come("03")
+    first = td.run(whole, progress=False)
+    monkeypatch.setattr(drift, "ALLOWED", 100.0)
+    monkeypatch.setattr(drift, "same_slot_last_week", lambda counts, *_, **__: np.full((4, *counts.shape[1:]), np.nan))
+    for kind in (td.DemandModel, td.FareModel):
+        monkeypatch.setattr(kind, "fit", lambda *_, **__: pytest.fail("it was kept"))
+    come("04")
+
+    def interrupted(owner: Any, name: str, when: Any) -> None:
+        inner = getattr(owner, name)
+
+        def call(*given: Any, **more: Any) -> Any:
+            if when(*given):
+                raise KeyboardInterrupt
+            return inner(*given, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, call)
+            with pytest.raises(KeyboardInterrupt):
+                td.run(whole, resume="last", refit="drift", progress=False)
+
+    interrupted(pipeline, "publish_counts", lambda *_: True)
+    interrupted(Ledger, "keep_stage", lambda _, name, *__: name == "fare")
+    interrupted(Store, "put_forecast", lambda *_: True)
+    interrupted(report, "build", lambda *_: True)  # by then what it published is the newest
+    done = td.run(whole, resume="last", refit="drift", progress=False)
+    assert [run["state"] for run in td.open_store(done.store).list_runs()] == ["done", "done"]
+    assert [done.stages[kind]["unchanged_since"] for kind in ("demand", "fare")] == [first.id] * 2
+    assert "unchanged_since" not in done.stages["publish"]
 
 
 class Foreseen:
