@@ -18,6 +18,7 @@ from taxidask.runs.pipeline import run
 from taxidask.runs.stages import rules_of
 from taxidask.runs.waking import Queue
 from taxidask.settings import Settings, resolve
+from taxidask.storage import regions_of
 from taxidask.trips import Source
 from taxidask.trips.sources import Unusable
 from taxidask.units import is_whole, parse_seconds
@@ -40,8 +41,9 @@ class Watch:
 
     def __init__(self, settings: Settings, every: float, stopped: threading.Event, say: Callable[[str], None]) -> None:
         self.settings, self.every, self.stopped, self.say = settings, every, stopped, say
-        self.store: Store = open_store(settings.store)
-        self.lake = Lake(settings.lake)
+        regions = regions_of(settings)
+        self.store: Store = open_store(settings.store, regions=regions)
+        self.lake = Lake(settings.lake, regions=regions)
         self.queue = Queue(settings.queue, say) if settings.queue else None
         self.key = settings_key(settings)
         self.owner = _owner()

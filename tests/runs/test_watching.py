@@ -311,6 +311,14 @@ def test_trouble_is_told_and_the_next_look_tries_again(
     assert the_watch(store)["error"] == "the store is busy; wait"
 
 
+def test_a_watch_looks_and_notes_in_the_regions_of_its_settings() -> None:
+    west = {"name": "us-west-2", "places": {"s3://taxis": "s3://taxis-west"}}
+    settings = td.Settings(lake="s3://taxis/lake", store="dynamodb://taxis", regions=[{"name": "us-east-1"}, west])
+    it = watching.Watch(settings, 1.0, threading.Event(), print)
+    for regions in (it.store.regions, it.lake.storage.regions):
+        assert [region.name for region in regions.regions] == ["us-east-1", "us-west-2"]
+
+
 @pytest.mark.parametrize("given", [{"every": 0}, {"every": "8 days"}, {"every": "soon"}, {"looks": 0}])
 def test_nonsense_is_refused(job: td.Settings, given: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=r"length of time|whole number from 1"):
