@@ -194,6 +194,10 @@ class Ledger:
         if reason := self.reason:
             raise RunError(f"run {self.id} was {reason}", f"go on with: {resume_line(self.item)}")
 
+    def has_moved(self) -> RegionDarkError | None:
+        """Why the run is elsewhere than where its stage began; None where it is not."""
+        return None
+
     def moved_on(self, dark: RegionDarkError) -> str:
         """Go on elsewhere, where there is an elsewhere."""
         raise dark

@@ -8,17 +8,19 @@ word in its own region lets go.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taxidask.errors import RegionDarkError
+from taxidask.errors import RegionDarkError, StoreError, TaxidaskError
 from taxidask.results import Store
 from taxidask.runs.ledger import Ledger, _stamp
 from taxidask.storage import Regions
 
 MOST_FAULTS = 20  # that the run's item names
 MOST_MOVES = 20
+PATIENCE = 30.0  # seconds for which the last region that is left may be busy
 
 
 class MovingLedger(Ledger):
@@ -88,6 +90,11 @@ class MovingLedger(Ledger):
                 else:
                     return
 
+    def has_moved(self) -> RegionDarkError | None:
+        with contextlib.suppress(TaxidaskError):  # what it is asked about counts
+            self.note()  # a worker may know what this process has yet to find out
+        return self._moved
+
     def moved_on(self, dark: RegionDarkError) -> str:
         """Go over to the next region, if that has not been done yet; what to say of it.
 
@@ -108,16 +115,33 @@ class MovingLedger(Ledger):
         if self._moves > MOST_MOVES:
             raise dark
         left = self.region
-        if self.regions.active.name == left:
-            self.regions.go_over(dark)
-        self.region = self.regions.active.name
+        try:
+            if self.regions.active.name == left:
+                self.regions.go_over(dark)
+        except RegionDarkError as nowhere:
+            self._wait(nowhere)
+            moved = f"waited until {left}, the last that was left, answered again"
+        else:
+            self.region = self.regions.active.name
+            moved = f"went over from {left} to {self.region}"
         self._moved = dark
-        moved = f"{_stamp(time.time())} went over from {left} to {self.region}: {dark.message}"
-        self.item.update(region=self.region, faults=self._faults(moved))
+        self.item.update(region=self.region, faults=self._faults(f"{_stamp(time.time())} {moved}: {dark.message}"))
         try:
             self._come_in()
         except RegionDarkError as too:
             self._go_over(too)
+
+    def _wait(self, nowhere: RegionDarkError) -> None:
+        """Wait until the active region takes a word again: it may have been busy, and there is no other to go on in."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self._come_in()
+                return
+            except (RegionDarkError, StoreError):
+                if time.monotonic() > until:
+                    raise nowhere from None
+            time.sleep(0.5)
 
     def _come_in(self) -> None:
         """Write the run into the region, as this driver knows it, unless another has taken it over there since."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from taxidask.compute import connect
 from taxidask.compute.workers import repeated
 from taxidask.credentials import hidden
-from taxidask.errors import RegionDarkError, RunError, SettingsError
+from taxidask.errors import RegionDarkError, RunError, SettingsError, TaxidaskError
 from taxidask.lake import Lake
 from taxidask.progress import say as say_line
 from taxidask.results import Store, open_store
@@ -244,7 +244,11 @@ def run(
                         job.renew(without)
                     _stages(job, former, kept, stack, meter, cores, hold_models=refit == "drift")
                     break
-                except RegionDarkError as dark:
+                except TaxidaskError as error:
+                    # what failed for a region that is dark may not fail where the run is now
+                    dark = error if isinstance(error, RegionDarkError) else ledger.has_moved()
+                    if dark is None:
+                        raise
                     say(ledger.moved_on(dark))
                     moved = True
             total = meter.cost()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from replica_items import NAMES, Tables, tables
 
 from taxidask.errors import RegionDarkError, RunError
 from taxidask.results import open_store
+from taxidask.runs import moving
 from taxidask.runs.ledger import Ledger, open_run
 from taxidask.runs.look import describe, find, request_cancel
 from taxidask.runs.moving import MovingLedger, ledger_of
@@ -92,6 +94,30 @@ def test_a_region_that_was_dark_and_not_needed_is_named_too(made: Tables):
         ledger.close("done")
     (fault,) = store.get_run(item["id"])["faults"]
     assert "us-west-2: dynamodb went dark, went on without it" in fault
+
+
+def test_where_no_other_region_is_left_the_last_one_is_waited_for(made: Tables, monkeypatch: pytest.MonkeyPatch):
+    store, patient = made.store(), SETTINGS.model_copy(update={"heartbeat_timeout": 60.0})
+    item, _ = open_run(store, patient, None, quiet)
+    with held(store, item, patient) as ledger:
+        made.east.off()
+        ledger.start_stage("ingest", "x")
+        ledger.moved_on(RegionDarkError("again", region="us-east-1"))
+        made.west.off()
+        with pytest.raises(RegionDarkError) as busy:
+            store.staying().put_card("demand", {"mae": 1.5})
+        threading.Timer(2.0, made.west.on).start()
+        assert "goes on in us-west-2" in ledger.moved_on(busy.value)
+        ledger.end_stage("ingest", state="done")
+        made.west.off()
+        monkeypatch.setattr(moving, "PATIENCE", 1.0)
+        with pytest.raises(RegionDarkError, match="no region is left to go over to from us-west-2"):
+            ledger.moved_on(busy.value)
+        made.west.on()
+        until(lambda: store.put_card("demand", {"mae": 1.5}) or True, "the west", 20)
+        ledger.close("done")
+    faults = store.get_run(item["id"])["faults"]
+    assert any("waited until us-west-2, the last that was left, answered again" in fault for fault in faults)
 
 
 def test_both_sides_of_a_cut_finish_and_the_last_state_is_a_finished_one(made: Tables, sides: dict[str, Any]):
