@@ -18,6 +18,7 @@ TIME = ["hour", "weekday", "hour_of_week", "day_of_year", "day", "passengers"]
 PLACE = [
     *("straight", "grid", "along", "across", "bearing"),
     *("along0", "across0", "along1", "across1"),
+    *("east0", "north0", "east1", "north1"),
     *(f"{name}{end}" for name in AIRPORTS for end in (0, 1)),
     "flat",
 ]
@@ -80,6 +81,7 @@ def _place(rides: Rides) -> dict[str, NDArray]:
         "flat": flat_fare(rides),
     }
     columns |= {"along0": along0, "across0": across0, "along1": along1, "across1": across1}
+    columns |= {"east0": x0, "north0": y0, "east1": x1, "north1": y1}
     for name, airport in AIRPORTS.items():
         x, y = (airport.lon - _MIDDLE[0]) * MILES_EAST, (airport.lat - _MIDDLE[1]) * MILES_NORTH
         columns[f"{name}0"] = np.hypot(x0 - x, y0 - y)

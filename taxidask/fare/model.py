@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from taxidask.errors import ModelError
+from taxidask.fare.bands import Band
 from taxidask.fare.features import feature_names
 from taxidask.fare.naive import naive_fare
 from taxidask.fare.rides import (
@@ -26,8 +27,8 @@ from taxidask.fare.rides import (
     where_given,
     zones_of,
 )
-from taxidask.fare.tasks import Lessons, Past, ask, fit_pasts, load_boosters
-from taxidask.fare.training import Band, Learned, Options, spread
+from taxidask.fare.tasks import Lessons, Past, ask, fit_pasts, load_boosters, load_forests
+from taxidask.fare.training import Learned, Options, spread
 from taxidask.fare.why import parts_of
 from taxidask.units import is_whole
 
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from taxidask.fare.quote import Quote
+    from taxidask.models.forest import Forest
     from taxidask.space import Space, Zones
 
-_CHUNK = 200_000
-_TEXTS = ("fare", "low", "high")
+_TEXTS = ("fare", "median", "low", "high")
 COLUMNS = ["fare", "tolls", "price", "low", "high"]
 
 
@@ -87,9 +88,9 @@ class FareModel:
         *,
         interval: float = 0.8,
         space: Space | None = None,
-        rounds: int = 300,
-        learning_rate: float = 0.12,
-        leaves: int = 63,
+        rounds: int = 200,
+        learning_rate: float = 0.1,
+        leaves: int = 255,
         max_rows: int = 1_500_000,
         seed: int = 0,
         num_threads: int | None = None,
@@ -99,7 +100,8 @@ class FareModel:
         self._centers: Centers | None = None
         self._card: dict[str, Any] | None = None
         self._texts: dict[str, str] = {}
-        self._boosters: dict[str, Any] | None = None
+        self._forests: dict[str, Forest] | None = None
+        self._boosters: list[Any] | None = None
 
     @property
     def card(self) -> dict[str, Any]:
@@ -157,7 +159,7 @@ class FareModel:
         """Be the model that learned this of all lessons."""
         zones, time = lessons.zones, spread(lessons.rides.time, self.options.max_rows)
         self._centers = Centers.from_zones(zones) if zones is not None else None
-        self._texts, self._boosters = learned.texts, None
+        self._texts, self._forests, self._boosters = learned.texts, None, None
         self._card = {
             "created": created,
             "data": {
@@ -200,10 +202,7 @@ class FareModel:
         frame = as_frame(trips)
         rides = self._rides(frame)
         out = np.full((len(frame), len(COLUMNS)), np.nan)
-        good = np.flatnonzero(rides.usable)
-        for begin in range(0, len(good), _CHUNK):
-            rows = good[begin : begin + _CHUNK]
-            out[rows] = self._ask(rides.take(rows))
+        out[rides.usable] = self._ask(rides.take(rides.usable))
         return pd.DataFrame(out, columns=COLUMNS, index=frame.index)
 
     def _rides(self, trips: pd.DataFrame) -> Rides:
@@ -224,10 +223,18 @@ class FareModel:
         return zones if data["places"] == "points" or zones.key == data["zones"] else None
 
     def _ask(self, rides: Rides) -> NDArray[np.float64]:
+        from dask.system import CPU_COUNT
+
+        if self._forests is None:
+            self._forests = load_forests(self._texts)
+        band, threads = Band(**self.card["band"]), self.options.num_threads or CPU_COUNT
+        return ask(self._forests, self.card["features"], band, rides, threads)
+
+    def _fare_boosters(self) -> list[Any]:
         if self._boosters is None:
-            self._boosters = load_boosters(self._texts, self.card["features"], "the fitted model")
-        band, threads = Band(**self.card["band"]), self.options.num_threads or 0
-        return ask(self._boosters, self.card["features"], band, rides, threads)
+            texts = {name: self._texts[name] for name in ("fare", "median")}
+            self._boosters = list(load_boosters(texts, self.card["features"], "the fitted model").values())
+        return self._boosters
 
     def quote(self, *, pickup: Any, dropoff: Any, at: Any, passengers: int = 1) -> Quote:
         """The price of one trip, before it.
@@ -284,7 +291,7 @@ class FareModel:
             int(passengers),
             self.options.interval,
             "; ".join(notes),
-            parts_of((self._boosters or {})["fare"], card["features"], rides, fare, tolls),
+            parts_of(self._fare_boosters(), card["features"], rides, fare, tolls),
         )
 
     def save(self, url: str) -> str:
@@ -328,11 +335,11 @@ class FareModel:
                 "give the zones that it was fitted on",
             )
         model._card, model._texts = card, texts
-        model._boosters = load_boosters(texts, names, url)
+        load_boosters(texts, names, url)
         return model
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_boosters": None}
+        return {**self.__dict__, "_forests": None, "_boosters": None}
 
     def __repr__(self) -> str:
         if self._card is None:

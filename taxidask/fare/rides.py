@@ -43,7 +43,7 @@ class Rides:
     zone0, zone1 : int arrays
         TLC zones of zone rides; 0 where there is none.
     passengers : float array
-        NaN where unknown.
+        1 where unknown.
     usable : bool array
     reasons : dict
         Unusable rows by the first reason that applies.
@@ -148,7 +148,7 @@ def read_rides(
     """
     known, other = (POINTS, IDS) if places == "points" else (IDS, POINTS)
     placed = (centers if places == "points" else space) is not None and set(other) <= set(trips.columns)
-    need_columns(trips, ["pickup_datetime", *(() if placed else known), "passenger_count"])
+    need_columns(trips, ["pickup_datetime", *(() if placed else known)])
     if target:
         need_columns(trips, ["fare_amount"])
     n = len(trips)
@@ -194,7 +194,7 @@ def read_rides(
         if count:
             reasons[name] = count
         usable &= good
-    passengers = np.where(odd, np.nan, passengers)
+    passengers = np.where(odd | np.isnan(passengers), 1.0, passengers)
     lon0, lat0, lon1, lat1 = points
     return Rides(time, lon0, lat0, lon1, lat1, zone0, zone1, passengers, fare, tolls, usable, reasons)
 

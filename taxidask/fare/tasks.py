@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,20 @@ from numpy.typing import NDArray
 
 from taxidask.compute import executor
 from taxidask.errors import TooFewError
+from taxidask.fare.bands import Band, reach
 from taxidask.fare.features import feature_names, features
 from taxidask.fare.naive import day_prices, naive_fare
 from taxidask.fare.rides import Rides
-from taxidask.fare.training import MIN_ROWS, Band, Learned, Lesson, Options, learn, reach, spread
+from taxidask.fare.training import MIN_ROWS, Learned, Lesson, Options, learn, spread
+from taxidask.models.forest import Forest, forest_of, walk
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from taxidask.space import Zones
+
+
+_CHUNK = 50_000  # rides asked about at once, by each thread
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,8 @@ class FitFares:
         x, naive = features(rides, self.names), naive_fare(rides)
         lesson = Lesson(x, self.names, rides.fare, rides.tolls, of.flag, of.unit, of.crossing, naive)
         learned = learn(lesson, self.options, threads)
-        boosters = load_boosters(learned.texts, self.names, "the fitted model") if past.end > past.known else {}
-        return learned, ask(boosters, self.names, learned.band, self.rides.take(slice(past.known, past.end)), threads)
+        forests = load_forests(learned.texts) if past.end > past.known else {}
+        return learned, ask(forests, self.names, learned.band, self.rides.take(slice(past.known, past.end)), threads)
 
 
 def fit_pasts(
@@ -97,22 +103,36 @@ def fit_pasts(
     return [results[number] for number in range(len(pasts))]
 
 
-def ask(boosters: dict[str, Any], names: list[str], band: Band, rides: Rides, threads: int) -> NDArray[np.float64]:
+def ask(forests: Mapping[str, Forest], names: list[str], band: Band, rides: Rides, threads: int) -> NDArray[np.float64]:
     """Fare, tolls, price, low and high of rides, a column each, in USD."""
-    if not len(rides):
-        return np.empty((0, 5))
+    edges = range(0, len(rides), _CHUNK)
+    parts = (rides.take(slice(begin, begin + _CHUNK)) for begin in edges)
+    if len(edges) < 2 or threads < 2:
+        said = [_ask(forests, names, band, part) for part in parts]
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            said = list(pool.map(lambda part: _ask(forests, names, band, part), parts))
+    return np.concatenate([np.empty((0, 5)), *said])
+
+
+def _ask(forests: Mapping[str, Forest], names: list[str], band: Band, rides: Rides) -> NDArray[np.float64]:
     x = features(rides, names)
-    units = {name: booster.predict(x, num_threads=threads) for name, booster in boosters.items()}
     of = day_prices(rides.time)
+    units = dict(zip(forests, walk(list(forests.values()), x, 1), strict=True))
     toll = np.clip(units["tolls"], 0, None) * of.crossing if "tolls" in units else np.zeros(len(rides))
     toll[toll < 0.005] = 0.0
-    fare = np.clip(units["fare"], 0, None)
+    fare = np.clip(units["fare"] + units["median"], 0, None)
     middle = fare + toll / of.unit
     edges = [middle + units[name] * reach(middle) for name in ("low", "high")]
     low, high = band.apply(middle, *edges)
     usd = of.flag + fare * of.unit
     edges = [of.flag + np.clip(edge, 0, None) * of.unit for edge in (low, high)]
     return np.column_stack([usd, toll, usd + toll, *edges])
+
+
+def load_forests(texts: Mapping[str, str]) -> dict[str, Forest]:
+    """The boosters of their texts, by name, as they are asked."""
+    return {name: forest_of(text) for name, text in texts.items()}
 
 
 def load_boosters(texts: dict[str, str], names: list[str], where: str) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Fitting the boosters: arrays in order of time in, LightGBM's text, bands and metrics out.
 
 The fare is learned in units of the meter, (fare - flag) / unit, which a new tariff leaves as they are; tolls in
-multiples of the day's E-ZPass toll at the city's crossings. The newest rides, the tail, are held out: on its first half
-the number of rounds is decided and the band calibrated, on its second half the metrics are taken, so that these are of
-rides that nothing was decided on. Then the band is calibrated on the whole tail.
+multiples of the day's E-ZPass toll at the city's crossings. The newest rides, the tail, are held out at first: on its
+first half the number of rounds is decided and the edges of the band are learned, on its third quarter these are
+calibrated, on its last the metrics are taken, of rides that nothing was decided on. Then the band is calibrated on
+both quarters, and fares and tolls are learned anew, for as many rounds, of all rides.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,20 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taxidask.errors import ModelError
+from taxidask.fare.bands import Band, reach
 from taxidask.fare.features import categorical
 from taxidask.models import metrics
+from taxidask.models.forest import forest_of, walk
 from taxidask.models.options import check_common
 from taxidask.units import is_whole
 
 MIN_ROWS = 1_000
 _TAIL_SHARE, _TAIL_ROWS = 0.2, 60_000
-_MOST_ROWS = 100_000  # the edges of a band and tolls need fewer rides than its middle
+_MOST_ROWS = 200_000  # tolls need fewer rides than fares
 _CHECK_ROWS = 30_000  # that say how many rounds are of use
 _HUBER = 15.0  # units, about 7 USD: beyond, an error is a detour or a slip and counts in proportion only
 _PATIENCE = 25
 _TOLD = 100  # rides whose tolls are known, without which a part of them says nothing about tolls
-_REACH = 10.0  # units, added so that the shortest trip has a band too
-_BINS = 4
+_SMALL, _EDGE_ROUNDS = 31, 60  # trees of tolls and of the edges of a band: little is left to tell
+MIDDLE = ("fare", "median", "tolls")
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,9 @@ class Options:
     """What `FareModel` can be told; see there."""
 
     interval: float = 0.8
-    rounds: int = 300
-    learning_rate: float = 0.12
-    leaves: int = 63
+    rounds: int = 200
+    learning_rate: float = 0.1
+    leaves: int = 255
     max_rows: int = 1_500_000
     seed: int = 0
     num_threads: int | None = None
@@ -83,46 +87,8 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Band:
-    """How far the band's edges move outward, in shares of its width, by the size of the price."""
-
-    edges: list[float]
-    widen: list[float]
-
-    def apply(
-        self, middle: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Calibrated edges; the middle always lies between them."""
-        low, high = np.minimum(low, high), np.maximum(low, high)
-        move = np.asarray(self.widen)[np.searchsorted(self.edges, middle, side="right")] * (high - low + 1.0)
-        return np.minimum(low - move, middle), np.maximum(high + move, middle)
-
-    @classmethod
-    def calibrate(
-        cls,
-        price: NDArray[np.float64],
-        middle: NDArray[np.float64],
-        low: NDArray[np.float64],
-        high: NDArray[np.float64],
-        interval: float,
-    ) -> Band:
-        """The smallest widening that would have held `interval` of these prices (split conformal prediction)."""
-        low, high = np.minimum(low, high), np.maximum(low, high)
-        score = np.maximum(low - price, price - high) / (high - low + 1.0)
-        bins = _BINS if len(price) >= 500 * _BINS else 1
-        edges = np.quantile(middle, np.arange(1, bins) / bins)
-        group = np.searchsorted(edges, middle, side="right")
-        widen = []
-        for number in range(bins):
-            scores = np.sort(score[group == number])
-            rank = min(int(np.ceil((len(scores) + 1) * interval)), len(scores))
-            widen.append(float(scores[rank - 1]) if len(scores) else 0.0)
-        return cls(edges.tolist(), widen)
-
-
-@dataclass(frozen=True)
 class Learned:
-    """Boosters as text by name (fare, low, high, and tolls if known), their rounds, the band, the metrics."""
+    """Boosters as text by name (fare, median, low, high, and tolls if known), their rounds, the band, the metrics."""
 
     texts: dict[str, str]
     rounds: dict[str, int]
@@ -131,68 +97,58 @@ class Learned:
 
 
 def learn(lesson: Lesson, options: Options, threads: int) -> Learned:
-    """Fit on everything before the tail; calibrate and measure on the tail."""
+    """Decide, calibrate and measure on the tail what was fitted on everything before it; then fit as much on all."""
     n = len(lesson.fare)
     tail = min(int(n * _TAIL_SHARE), _TAIL_ROWS)
     first = n - tail
-    half = first + tail // 2
-    learnt, tested = np.arange(first), np.arange(half, n)
-    checked = first + spread(np.arange(half - first), _CHECK_ROWS)
+    edged, half, late = np.arange(first, n - tail // 2), n - tail // 2, n - tail // 4
     known = np.isfinite(lesson.tolls)
     # Tolls are learned where enough of them are known in every part; else a price is the fare alone.
-    with_tolls = known.sum() >= MIN_ROWS and all(known[part].sum() >= _TOLD for part in (learnt, checked, tested))
+    parts = (np.arange(first), edged, np.arange(half, late), np.arange(late, n))
+    with_tolls = known.sum() >= MIN_ROWS and all(known[part].sum() >= _TOLD for part in parts)
     priced = known if with_tolls else np.ones(n, bool)
     tolls = np.where(priced & known, lesson.tolls, 0.0)
-    units = (lesson.fare - lesson.flag) / lesson.unit
-    price = units + tolls / lesson.unit
-    trainer = _Trainer(lesson, learnt, checked, options, threads)
-    few = spread(learnt[priced[learnt]], _MOST_ROWS)
-    boosters = {"fare": trainer.boost(units, {"objective": "huber", "alpha": _HUBER}, learnt)}
-    if with_tolls:
-        boosters["tolls"] = trainer.boost(tolls / lesson.crossing, {"objective": "regression"}, few, priced)
+    price = (lesson.fare - lesson.flag + tolls) / lesson.unit
+    before = _Trainer(lesson, first, options, threads)
+    texts, rounds = before.middle(known[:first] if with_tolls else None, edged)
+    rest = np.arange(first, n)
+    x = lesson.x[rest]
+    fare, toll = told(texts, x, lesson.crossing[rest], threads)
+    middle = np.full(n, np.nan)
+    middle[rest] = fare + toll / lesson.unit[rest]
 
-    def ask(name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        return boosters[name].predict(lesson.x[rows], num_threads=threads)
-
-    # The edges of the band are learned as distances from its middle: little is then left to learn about the price.
-    wanted = np.concatenate([few, np.arange(first, n)])
-    fare = np.full(n, np.nan)
-    fare[wanted] = np.clip(ask("fare", wanted), 0, None)
-    middle = fare.copy()
-    if "tolls" in boosters:
-        toll = np.clip(ask("tolls", wanted), 0, None) * lesson.crossing[wanted]
-        middle[wanted] += toll / lesson.unit[wanted]
+    # The edges of the band are learned of rides that the middle was not, as distances from it.
     alpha = (1 - options.interval) / 2
+    rows = edged[priced[edged]]
+    away = (price - middle) / reach(middle)
     for name, share in (("low", alpha), ("high", 1 - alpha)):
-        boosters[name] = trainer.boost(
-            (price - middle) / reach(middle), {"objective": "quantile", "alpha": share}, few, priced
-        )
-
-    kept = first + np.flatnonzero(priced[first:])
-    low, high = (middle[kept] + ask(name, kept) * reach(middle[kept]) for name in ("low", "high"))
+        texts[name], rounds[name] = before.edge(rows, away, share)
+    kept = half + np.flatnonzero(priced[half:])
     paid, between = price[kept], middle[kept]
-    cut = int(priced[first:half].sum())
+    outward = walk([forest_of(texts[name]) for name in ("low", "high")], lesson.x[kept], threads)
+    low, high = (between + edge * reach(between) for edge in outward)
+    cut = int(priced[half:late].sum())
     early = Band.calibrate(paid[:cut], between[:cut], low[:cut], high[:cut], options.interval)
-    late = kept[cut:]
+    tested, scored = np.arange(late, n), kept[cut:]
     edges = early.apply(between[cut:], low[cut:], high[cut:])
     measured = measure(
         lesson.fare[tested],
-        lesson.flag[tested] + fare[tested] * lesson.unit[tested],
+        lesson.flag[tested] + fare[late - first :] * lesson.unit[tested],
         lesson.naive[tested],
-        lesson.fare[late] + tolls[late],
-        *(lesson.flag[late] + np.clip(edge, 0, None) * lesson.unit[late] for edge in edges),
+        lesson.fare[scored] + tolls[scored],
+        *(lesson.flag[scored] + np.clip(edge, 0, None) * lesson.unit[scored] for edge in edges),
     )
-    return Learned(
-        {name: booster.model_to_string() for name, booster in boosters.items()},
-        {name: booster.num_trees() for name, booster in boosters.items()},
-        Band.calibrate(paid, between, low, high, options.interval),
-        measured,
-    )
+    after = _Trainer(lesson, n, options, threads)
+    texts |= after.middle(known if with_tolls else None, rounds=rounds)[0]
+    return Learned(texts, rounds, Band.calibrate(paid, between, low, high, options.interval), measured)
 
 
-def reach(middle: NDArray[np.float64]) -> NDArray[np.float64]:
-    """In what the edges of a band are told: the dearer a trip, the farther its price may be from the expected one."""
-    return middle + _REACH
+def told(
+    texts: Mapping[str, str], x: NDArray[np.float32], crossing: NDArray[np.float64], threads: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The fare in units and the tolls in USD."""
+    trunk, head, *toll = walk([forest_of(texts[name]) for name in MIDDLE if name in texts], x, threads)
+    return np.clip(trunk + head, 0, None), np.clip(toll[0], 0, None) * crossing if toll else np.zeros(len(x))
 
 
 def measure(
@@ -225,63 +181,105 @@ def spread(rows: NDArray[Any], most: int) -> NDArray[Any]:
 
 
 class _Trainer:
-    """Boosters of several targets on the same rides, whose features are sorted into bins once."""
+    """Boosters of several targets on the first so many rides, whose features are sorted into bins once."""
 
-    def __init__(
-        self,
-        lesson: Lesson,
-        learnt: NDArray[np.int64],
-        checked: NDArray[np.int64],
-        options: Options,
-        threads: int,
-    ) -> None:
+    def __init__(self, lesson: Lesson, learnt: int, options: Options, threads: int) -> None:
         from taxidask.models.boosting import lightgbm as lgb
 
-        self._learnt, self._checked, self._options = learnt, checked, options
+        self._lesson, self._learnt, self._options, self._threads = lesson, learnt, options, threads
+        self._units = (lesson.fare - lesson.flag) / lesson.unit
         self._bins = {
             "verbosity": -1,
-            "max_bin": 127,
+            "max_bin": 255,
             "bin_construct_sample_cnt": 50_000,
             "num_threads": threads,
+            "seed": options.seed,
         }
-        columns: Any = {"feature_name": lesson.names, "categorical_feature": categorical(lesson.names)}
-        self._data = lgb.Dataset(lesson.x[learnt], params=self._bins, **columns).construct()
-        self._held = lgb.Dataset(lesson.x[checked], reference=self._data, params=self._bins, **columns).construct()
+        self._columns: Any = {"feature_name": lesson.names, "categorical_feature": categorical(lesson.names)}
+        self._data = lgb.Dataset(lesson.x[:learnt], params=self._bins, **self._columns).construct()
 
-    def boost(
+    def middle(
         self,
-        target: NDArray[np.float64],
-        objective: dict[str, Any],
-        rows: NDArray[np.int64],
-        told: NDArray[np.bool_] | None = None,
+        tolled: NDArray[np.bool_] | None,
+        checked: NDArray[np.int64] | None = None,
+        rounds: Mapping[str, int] | None = None,
+    ) -> tuple[dict[str, str], dict[str, int]]:
+        """What a ride will cost, with its tolls where it is told of which rides they are known: in as many rounds as
+        are told, or as are of use on rides that are `checked`.
+
+        Of the fare, trees come near the mean, which far-off rides pull, and others go on from there to the median.
+        """
+        told = rounds or {}
+        texts, found = {}, {}
+        if tolled is not None:  # before the others: what these begin from would stay with the data
+            target = self._lesson.tolls / self._lesson.crossing
+            rows = spread(np.flatnonzero(tolled), _MOST_ROWS)
+            data = self._data.subset(rows.tolist()).construct()
+            data.set_label(target[rows])
+            held = None
+            if checked is not None:
+                some = checked[np.isfinite(target[checked])]
+                held = self._held(spread(some, _CHECK_ROWS), target)
+            of_tolls = {"objective": "regression", "num_leaves": _SMALL}
+            texts["tolls"], found["tolls"] = self._boost(data, of_tolls, held, told.get("tolls"))
+        base, held = np.zeros(len(self._units)), None
+        for name, objective in (("fare", {"objective": "huber", "alpha": _HUBER}), ("median", {"objective": "l1"})):
+            self._data.set_label(self._units[: self._learnt])
+            if name == "median":
+                [base] = walk([forest_of(texts["fare"])], self._lesson.x, self._threads)
+                self._data.set_init_score(base[: self._learnt])
+            if checked is not None:
+                held = self._held(spread(checked, _CHECK_ROWS), self._units, base if name == "median" else None)
+            texts[name], found[name] = self._boost(self._data, objective, held, told.get(name))
+        return texts, found
+
+    def edge(self, rows: NDArray[np.int64], target: NDArray[np.float64], share: float) -> tuple[str, int]:
+        """Below what this share of the targets of these rides lies."""
+        data = self._held(rows, target)
+        few = {"num_leaves": _SMALL, "min_data_in_leaf": max(20, min(200, len(rows) // 50)), "learning_rate": 0.1}
+        return self._boost(data, {"objective": "quantile", "alpha": share, **few}, None, _EDGE_ROUNDS)
+
+    def _held(
+        self, rows: NDArray[np.int64], target: NDArray[np.float64], base: NDArray[np.float64] | None = None
     ) -> Any:
-        """Fit one target on these of the rides learnt; where it is `told`, held-out rides say how many rounds."""
+        from taxidask.models.boosting import lightgbm as lgb
+
+        return lgb.Dataset(
+            self._lesson.x[rows],
+            target[rows],
+            init_score=None if base is None else base[rows],
+            reference=self._data,
+            params=self._bins,
+            **self._columns,
+        ).construct()
+
+    def _boost(self, data: Any, objective: dict[str, Any], held: Any, rounds: int | None) -> tuple[str, int]:
         from taxidask.models.boosting import lightgbm as lgb
 
         # Few rides are soon learnt by heart: smaller trees, each on a share of them.
-        options, few = self._options, len(rows) < 20_000
+        options, few = self._options, data.num_data() < 20_000
         parameters = {
-            **objective,
             **self._bins,
             "metric": "l1" if objective["objective"] == "huber" else objective["objective"],
             "learning_rate": options.learning_rate,
             "num_leaves": min(options.leaves, 31) if few else options.leaves,
-            "min_data_in_leaf": 20 if few else 60,
+            "min_data_in_leaf": 20 if few else 40,
             "lambda_l2": 1.0,
             "bagging_fraction": 0.8 if few else 1.0,
             "bagging_freq": 1 if few else 0,
-            "feature_fraction": 0.8,
+            "feature_fraction": 0.6,
             "cat_smooth": 20.0,
-            "seed": options.seed,
             "deterministic": True,  # together with row-wise histograms: the same model for any number of threads
             "force_row_wise": True,
+            **objective,
         }
-        data, held, check = self._data, self._held, self._checked
-        if told is not None and not told[check].all():
-            held, check = held.subset(np.flatnonzero(told[check]).tolist()).construct(), check[told[check]]
-        if len(rows) < len(self._learnt):
-            data = data.subset(np.searchsorted(self._learnt, rows).tolist()).construct()
-        data.set_label(target[rows])
-        held.set_label(target[check])
-        stop = lgb.early_stopping(_PATIENCE, verbose=False, min_delta=0.0)
-        return lgb.train(parameters, data, options.rounds, valid_sets=[held], callbacks=[stop])
+        stop: list[Any] = [lgb.early_stopping(_PATIENCE, verbose=False, min_delta=0.0)] if held is not None else []
+        booster = lgb.train(
+            parameters,
+            data,
+            min(rounds or options.rounds, options.rounds),
+            valid_sets=[held] if held is not None else None,
+            callbacks=stop,
+        )
+        best = booster.best_iteration if held is not None else booster.current_iteration()
+        return booster.model_to_string(num_iteration=best), booster.num_trees() if held is None else best

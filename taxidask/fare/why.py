@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -23,13 +24,13 @@ GROUPS = {
 _OF = {name: group for group, names in GROUPS.items() for name in names}
 
 
-def parts_of(booster: Any, names: list[str], ride: Rides, fare: float, tolls: float) -> dict[str, float]:
+def parts_of(boosters: Sequence[Any], names: list[str], ride: Rides, fare: float, tolls: float) -> dict[str, float]:
     """What the price of one ride is made of, in USD, in the order in which it is told; the sum is fare + tolls.
 
     Parameters
     ----------
-    booster : lightgbm.Booster
-        Of the fare, which is told in units of the meter.
+    boosters : list of lightgbm.Booster
+        Whose sum is the fare, which is told in units of the meter.
     names : list of str
         Its features.
     ride : Rides
@@ -45,7 +46,8 @@ def parts_of(booster: Any, names: list[str], ride: Rides, fare: float, tolls: fl
     """
     of = day_prices(ride.time)
     flag, unit = float(of.flag[0]), float(of.unit[0])
-    told = booster.predict(features(ride, names), pred_contrib=True, num_threads=1)[0] * unit
+    x = features(ride, names)
+    told = sum(booster.predict(x, pred_contrib=True, num_threads=1)[0] for booster in boosters) * unit
     parts = {FLAG: flag, AVERAGE: float(told[-1]), **dict.fromkeys(GROUPS, 0.0)}
     for name, usd in zip(names, told[:-1].tolist(), strict=True):
         parts[_OF[name]] += usd

@@ -15,8 +15,8 @@ import pytest
 import taxidask as td
 from taxidask.errors import ModelError, SpaceError
 from taxidask.fare import tariff_fare
+from taxidask.fare.bands import Band
 from taxidask.fare.rides import POINTS
-from taxidask.fare.training import Band
 from taxidask.models import files as modelfiles
 
 TIMES_SQUARE, JFK, SOHO = (-73.985, 40.758), (-73.782, 40.644), (-74.000, 40.723)
@@ -329,7 +329,7 @@ def test_save_and_load(
 def test_files_are_text(model: td.FareModel, tmp_path: Path) -> None:
     model.save(str(tmp_path))
     names = sorted(path.name.split("-")[1] if "-" in path.name else path.name for path in tmp_path.iterdir())
-    assert names == ["card.json", "fare", "high", "low", "tolls"]
+    assert names == ["card.json", "fare", "high", "low", "median", "tolls"]
     for path in tmp_path.glob("model-*.txt"):
         assert path.read_text().startswith("tree\nversion=")
     model.save(str(tmp_path))  # of the same again, the former files go
@@ -340,7 +340,7 @@ def test_a_new_model_replaces_the_former(model: td.FareModel, march: pd.DataFram
     model.save(str(tmp_path))
     other = td.FareModel(rounds=5, seed=1).fit(march)
     other.save(str(tmp_path))
-    assert len(list(tmp_path.glob("model-*.txt"))) == 4
+    assert len(list(tmp_path.glob("model-*.txt"))) == 5
     pd.testing.assert_frame_equal(
         td.FareModel.load(str(tmp_path)).predict(march.head(50)), other.predict(march.head(50))
     )

@@ -100,12 +100,14 @@ def test_columns_of_other_types() -> None:
         assert (rides.lon0 == plain.lon0).all()
 
 
-def test_passengers_unknown_are_no_fault() -> None:
+def test_passengers_unknown_are_one() -> None:
     trips = table({"passenger_count": None}, {"passenger_count": "many"})
     assert read(trips).usable.all()
     odd = read(table({"passenger_count": 0}, {"passenger_count": 99}), target=False)
     assert odd.usable.all()
-    assert np.isnan(odd.passengers).all()
+    assert odd.passengers.tolist() == [1, 1]
+    assert read(trips).passengers.tolist() == [1, 1]
+    assert read(trips.drop(columns="passenger_count")).passengers.tolist() == [1, 1]
 
 
 def test_tolls_out_of_reason_are_unknown() -> None:

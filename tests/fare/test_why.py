@@ -66,7 +66,7 @@ def test_a_meter_that_would_show_less_than_nothing_is_a_part_of_its_own(model: t
         def predict(self, x: np.ndarray, **_: object) -> np.ndarray:
             return np.array([[*([-1.0] * len(names)), 4.0]])
 
-    parts = parts_of(Trees(), names, ride, 2.5, 0.0)
+    parts = parts_of([Trees()], names, ride, 2.5, 0.0)
     assert parts[FLOOR] == pytest.approx((len(names) - 4) * 0.5)
     assert sum(parts.values()) == pytest.approx(2.5)
 
