@@ -30,6 +30,10 @@ class Prices:
         State tax and surcharges of every trip; the last for trips in Manhattan south of 96th Street.
     crossing, hudson : int
         What E-ZPass pays at the city's large bridges and tunnels, and over the Hudson.
+    laguardia, access : int
+        Surcharge of trips to and from LaGuardia; fee of trips that begin at LaGuardia or Kennedy Airport.
+    zone : int
+        Charge of trips that touch Manhattan's congestion relief zone, south of 60th Street.
     """
 
     flag: int = 250
@@ -44,11 +48,18 @@ class Prices:
     congestion: int = 0
     crossing: int = 415
     hudson: int = 800
+    laguardia: int = 0
+    access: int = 0
+    zone: int = 0
 
 
 # (first day, what it changed). Fares and surcharges: TLC rules on taximeter rates of fare (35 RCNY §58-26), as adopted
 # for 2004-05-03 (in force in 2009), 2012-09-04 and 2022-12-19; MTA tax of 2009-11-01; improvement surcharge of
-# 2015-01-01; congestion surcharge of 2019-02-02. Tolls: MTA Bridges and Tunnels and Port Authority, E-ZPass, peak.
+# 2015-01-01; congestion surcharge of 2019-02-02; LaGuardia's with the rules of 2022-12-19. Tolls: MTA Bridges and
+# Tunnels and Port Authority, E-ZPass, peak; those over the Hudson since 2024 as announced for 2024-01-07 and 2025-01-05
+# (newsday.com) and for 2026-01-04 (shorenewsnetwork.com). Airport access fee: Port Authority, begun 2021-04-05
+# (tlcrentalmarketplace.com), raised two years later as its board resolved in 2019 (amny.com), and on 2026-03-15
+# (blackcarnews.com). Congestion relief zone: MTA, 0.75 USD for taxis from 2025-01-05 (timeout.com, 2025-01-08).
 STEPS: tuple[tuple[str, dict[str, int]], ...] = (
     ("2009-07-12", {"crossing": 457}),
     ("2009-11-01", {"mta": 50}),
@@ -67,11 +78,17 @@ STEPS: tuple[tuple[str, dict[str, int]], ...] = (
     ("2019-02-02", {"congestion": 250}),
     ("2019-03-31", {"crossing": 612}),
     ("2020-01-05", {"hudson": 1375}),
+    ("2021-04-05", {"access": 125}),
     ("2021-04-11", {"crossing": 655}),
     ("2022-12-19", {"flag": 300, "unit": 70, "jfk": 7000, "newark": 2000, "night": 100, "rush": 250}),
-    ("2022-12-19", {"jfk_rush": 500, "improvement": 100}),
+    ("2022-12-19", {"jfk_rush": 500, "improvement": 100, "laguardia": 500}),
     ("2023-01-08", {"hudson": 1475}),
+    ("2023-04-05", {"access": 175}),
     ("2023-08-06", {"crossing": 694}),
+    ("2024-01-07", {"hudson": 1538}),
+    ("2025-01-05", {"hudson": 1606, "zone": 75}),
+    ("2026-01-04", {"hudson": 1679}),
+    ("2026-03-15", {"access": 200}),
 )
 
 

@@ -1,6 +1,6 @@
 """What a ride costs: the city's tariff on the straight line, and the model that tells a price before the trip.
 
-Only for itself: backtests, bands, features, landmarks, model, naive, quote, rides, tasks, told, training.
+Only for itself: backtests, bands, features, landmarks, model, naive, quote, rides, surcharges, tasks, told, training.
 Tests: tests/fare.
 """
 

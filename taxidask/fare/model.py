@@ -27,6 +27,7 @@ from taxidask.fare.rides import (
     where_given,
     zones_of,
 )
+from taxidask.fare.surcharges import surcharges_of
 from taxidask.fare.tasks import Lessons, Past, ask, fit_pasts, load_boosters, load_forests
 from taxidask.fare.training import Learned, Options, spread
 from taxidask.fare.why import parts_of
@@ -292,6 +293,7 @@ class FareModel:
             self.options.interval,
             "; ".join(notes),
             parts_of(self._fare_boosters(), card["features"], rides, fare, tolls),
+            surcharges_of(rides),
         )
 
     def save(self, url: str) -> str:

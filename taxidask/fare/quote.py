@@ -41,6 +41,9 @@ class Quote:
         What to keep in mind, if anything.
     parts : dict
         What the price is made of; `why` gives it as a table.
+    surcharges : dict
+        What is owed on top by the rules of that date and hour, USD by name; `total` is the price with them, before a
+        tip.
     """
 
     fare: float
@@ -56,6 +59,12 @@ class Quote:
     interval: float = 0.8
     note: str = ""
     parts: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
+    surcharges: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        """What is to be paid, in USD, before a tip: the price and the surcharges."""
+        return self.price + sum(self.surcharges.values())
 
     def why(self) -> pd.DataFrame:
         """What the price is made of, in USD: the parts add up to it.
@@ -89,6 +98,8 @@ class Quote:
             f"Quote: {self.price:.2f} USD ({parts}), {self.interval:.0%} of such rides between {self.low:.2f} and "
             f"{self.high:.2f} USD; {self.pickup} to {self.dropoff}, {self.at:%a %Y-%m-%d %H:%M}"
         )
+        if self.surcharges:
+            text += f"; {self.total:.2f} USD with surcharges"
         if self.tariff == self.tariff:
             text += f"; tariff on the straight line {self.tariff:.2f} USD"
         return text + (f"; {self.note}" if self.note else "")
@@ -99,6 +110,8 @@ class Quote:
             (f"{self.interval:.0%} of such rides", f"{self.low:.2f} to {self.high:.2f} USD"),
             ("Fare", f"{self.fare:.2f} USD"),
             ("Tolls", f"{self.tolls:.2f} USD"),
+            *((f"Surcharge: {html.escape(name)}", f"{usd:.2f} USD") for name, usd in self.surcharges.items()),
+            ("Total", f"{self.total:.2f} USD"),
             ("Tariff on the straight line", f"{self.tariff:.2f} USD" if self.tariff == self.tariff else "unknown"),
             ("From", html.escape(self.pickup)),
             ("To", html.escape(self.dropoff)),
