@@ -110,5 +110,5 @@ def watched(address: str) -> Iterator[Watched]:
         watch = Watched(browser, address)
         yield watch
         browser.close()
-    assert watch.complaints == []
-    assert watch.elsewhere == []
+    assert not watch.complaints, watch.complaints
+    assert not watch.elsewhere, watch.elsewhere

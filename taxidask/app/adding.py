@@ -194,7 +194,11 @@ class Upload:
     async def load(self, *_: Any) -> None:
         """Add the file that was uploaded."""
         arrived, page = self.file.arrived, self.page
-        if arrived is None or self.file.disabled:
+        if arrived is None:
+            return
+        if self.file.disabled:  # chosen before the browser was told that it is
+            arrived.file.close()
+            self._say("error", "The file was not taken: another one is being added", "choose it again after that")
             return
         self.file.disabled = True
         self._read = 0
@@ -208,9 +212,9 @@ class Upload:
             page.apply(partial(self._say, "error", f"{type(error).__name__}: {error}", "the server's log has more"))
         else:
             page.apply(partial(self._show, loaded))
-            await page.refresh()
         finally:
-            page.apply(self._end)
+            page.apply(partial(self._end, arrived))
+        await page.refresh()
 
     def _coming(self, arrived: Arrived, pieces: int) -> None:
         """Say how much of a file has arrived."""
@@ -218,7 +222,7 @@ class Upload:
         self._begin(words, min(100, round(100 * arrived.pieces / max(pieces, 1))))
 
     def _refused(self, why: str) -> None:
-        self._end()
+        self.doing.visible = self.file.disabled
         self._say("error", f"The file was not taken: {why}", command("taxidask trips load", "FILE", **self._places()))
 
     def _places(self) -> dict[str, str]:
@@ -229,12 +233,10 @@ class Upload:
         self.doing.visible = True
         self._show_progress(share, words)
 
-    def _end(self) -> None:
-        self.doing.visible = False
-        if self.file.arrived is not None:
-            self.file.arrived.file.close()  # which deletes it
+    def _end(self, arrived: Arrived) -> None:
+        arrived.file.close()  # which deletes it
+        self.doing.visible = self.file.disabled = False
         self.file.arrived = None
-        self.file.disabled = False
 
     def _write(self, arrived: Arrived) -> Loaded:
         app, user = self.page.app, self.page.user

@@ -85,7 +85,7 @@ class Loaded:
         why = ", ".join(f"{reason} {count:,}" for reason, count in self.rejected.items() if count)
         left = f", {sum(self.rejected.values()):,} rejected ({why})" if why else ""
         note = f"; {self.note}" if self.note else ""
-        added = f"{quantity(self.kept, 'trip')} of {self.rows:,} rows added {where}"
+        added = f"{quantity(self.kept, 'trip')} of {quantity(self.rows, 'row')} added {where}"
         return f"{shortened(self.name, 200)}: {added}{left}{note}"
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import taxidask as td
 from taxidask.app.pages.trips import ROWS, Trips
 from taxidask.app.state import AppState
-from taxidask.asking import add_trip
+from taxidask.asking import add_trip, load_file
 from taxidask.lake import totals
 from taxidask.results import Store, open_store
 from taxidask.settings import Settings
@@ -222,7 +223,7 @@ def test_a_file_is_added_once_and_tells_what_it_rejected(page, tmp_path):
     rejects = pd.read_csv(page.upload._rejects())
     assert rejects["reason"].tolist() == ["fare_out_of_range"]
     assert not page.upload.doing.visible
-    assert "2 added and not in the lake yet" in page.numbers.object
+    assert "2 added and not in the lake yet" in refreshed(page).numbers.object
     upload(page, data, "again.csv")
     assert "nothing added: the same content was added at" in page.upload.told.object
     assert HOSTILE not in page.upload.told.object
@@ -230,6 +231,36 @@ def test_a_file_is_added_once_and_tells_what_it_rejected(page, tmp_path):
     upload(page, b"what is this?", "x.csv")
     assert "error" in page.upload.told.object
     assert not page.upload.file.disabled
+
+
+def test_a_file_that_comes_while_another_is_being_added_is_refused_in_words(page, store, tmp_path, monkeypatch):
+    told, of = [], threading.Event()
+
+    def held(*given, **more):
+        assert of.wait(30)
+        return load_file(*given, **more)
+
+    monkeypatch.setattr("taxidask.app.adding.load_file", held)
+    data = [write(tmp_path / f"{at}.csv", [line(at, fare=33)]).read_bytes() for at in (1, 2)]
+
+    async def choose() -> None:
+        file = page.upload.file
+        for each in data:
+            about = {"name": "a.csv", "chunk": 1, "total_chunks": 1, "mime_type": "text/csv"}
+            for message in ({"status": "initializing"}, {"status": "upload_event", "data": each, **about}):
+                file._handle_msg(message)
+            file._handle_msg({"status": "finished"})
+            while not file.disabled:
+                await asyncio.sleep(0.01)
+        while "another one is being added" not in page.upload.told.object:
+            await asyncio.sleep(0.01)
+        of.set()
+        while file.disabled:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(choose(), 60))
+    assert "1 trip of 1 row added to the store" in page.upload.told.object
+    assert [item["pickup_datetime"].minute for item in store.added_trips()] == [1]
 
 
 @pytest.mark.parametrize(
