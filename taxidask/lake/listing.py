@@ -109,7 +109,7 @@ def described(lake: str, storage: Storage, manifests: Manifests) -> str:
     days = [pd.Timestamp(day, unit="us") for one in counting for day in (one.first, one.last) if day is not None]
     span = f", {min(days):%Y-%m-%d} to {max(days):%Y-%m-%d}" if days else ""
     return (
-        f"{quantity(len(counting), 'source')}, {kept:,} trips of {rows:,} rows{span}, "
+        f"{quantity(len(counting), 'source')}, {quantity(kept, 'trip')} of {quantity(rows, 'row')}{span}, "
         f"slots of {layout.slot_seconds // 60} min, {space!r}"
     )
 
