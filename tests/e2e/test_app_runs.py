@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from app.conftest import run_item
 from browsers import Watched, needs_chromium, photograph, served, watched
 
 import taxidask as td
@@ -135,6 +137,43 @@ def test_a_run_is_started_watched_cancelled_and_resumed(app: Watched, home: Path
     expect(page.get_by_text("The report is built")).to_be_visible(timeout=300_000)
     assert (home / "report.pdf").read_bytes().startswith(b"%PDF-")
     page.close()
+
+
+@pytest.mark.timeout(600)
+def test_two_visitors_look_at_the_workers_of_two_runs(app: Watched, home: Path, store: Store) -> None:
+    from distributed import LocalCluster
+    from playwright.sync_api import expect
+
+    def workers(page: Any) -> Any:
+        return page.locator("tbody tr")
+
+    quiet: Any = {"threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(n_workers=1, **quiet) as one, LocalCluster(n_workers=2, **quiet) as two:
+        here = f"{socket.gethostname()}:1:ab"
+        for name, cluster in (("one", one), ("two", two)):
+            dashboard = f"http://127.0.0.1:{cluster.scheduler.services['dashboard'].port}/status"
+            lives = {"state": "running", "owner": here, "heartbeat": time.time() + 3600, "dashboard": dashboard}
+            store.create_run(run_item(name, **lives))
+        ann, bob = opened(app, "/cluster"), opened(app, "/cluster")
+        for page in (ann, bob):
+            expect(workers(page)).to_have_count(3, timeout=WAIT)
+        ann.get_by_role("combobox", name="Workers of").select_option("run one")
+        expect(workers(ann)).to_have_count(1, timeout=WAIT)
+        expect(ann).to_have_url(re.compile("[?&]of=run"))
+        one.scale(3)
+        expect(workers(ann)).to_have_count(3, timeout=WAIT)
+        expect(workers(bob)).to_have_count(5, timeout=WAIT)
+        assert "of=run" not in bob.url
+        photograph(ann, "cluster-one", home)
+        photograph(bob, "cluster-all", home)
+        two.close()
+        expect(bob.get_by_role("alert")).to_contain_text("no Dask dashboard answered at", timeout=WAIT)
+        expect(workers(bob)).to_have_count(3)
+        expect(workers(ann)).to_have_count(3)
+        expect(ann.get_by_role("alert")).to_have_count(0)
+        photograph(bob, "cluster-silent", home)
+        for page in (ann, bob):
+            page.close()
 
 
 @pytest.mark.timeout(600)
