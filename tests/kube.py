@@ -1,4 +1,4 @@
-"""A real Kubernetes for tests: `kubectl` with deadlines, pods of the image, programs that start clusters."""
+"""A real Kubernetes for tests: `kubectl` with deadlines, pods of the image, programs that start clusters, runs."""
 
 from __future__ import annotations
 
@@ -181,6 +181,68 @@ class Drivers:
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
+
+
+class Job:
+    """A Job like those of the CronJob, with settings of its own."""
+
+    def __init__(self, kubectl: Kubectl, name: str, **settings: str) -> None:
+        self.kubectl, self.name = kubectl, name
+        made = kubectl("create", "job", name, "--from=cronjob/run", "--dry-run=client", "-o", "json")
+        body = json.loads(made)
+        del body["metadata"]["ownerReferences"]
+        [container] = body["spec"]["template"]["spec"]["containers"]
+        container["env"] = [{"name": f"TAXIDASK_{key.upper()}", "value": value} for key, value in settings.items()]
+        kubectl.apply(body)
+        self.killed: list[str] = []
+
+    def pods(self, component: str) -> list[str]:
+        """Its running pods: the driver's, or those of the clusters that it made."""
+        if component == "driver":
+            found = self.kubectl.get("pods", "-l", f"job-name={self.name}")["items"]
+        else:
+            found = self.kubectl.get("pods", "-l", f"dask.org/component={component},dask.org/cluster-name")["items"]
+        return [
+            one["metadata"]["name"]
+            for one in found
+            if one["status"].get("phase") == "Running"
+            and "deletionTimestamp" not in one["metadata"]
+            and one["metadata"]["name"] not in self.killed
+        ]
+
+    def kill(self, component: str, after: Callable[[], Any], what: str) -> None:
+        """Remove one of its pods by force, once something has happened."""
+        self.wait(after, what, 420)
+        victim = self.wait(lambda: self.pods(component), f"a running {component}", 240)[0]
+        self.kubectl("delete", "pod", victim, "--force", "--grace-period=0")
+        self.killed.append(victim)
+
+    def state(self) -> str:
+        status = self.kubectl.get("job", self.name)["status"]
+        done = [one["type"] for one in status.get("conditions", ()) if one["status"] == "True"]
+        return "Complete" if "Complete" in done else "Failed" if "Failed" in done else ""
+
+    def log(self) -> str:
+        return str(self.kubectl.run("logs", "-l", f"job-name={self.name}", "--tail=60", "--prefix").stdout)
+
+    def wait(self, condition: Callable[[], Any], what: str, seconds: float) -> Any:
+        """The condition's first true value, unless the Job fails before."""
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}; its pods said:\n{self.log()}"
+            assert self.state() != "Failed", f"the Job failed; its pods said:\n{self.log()}"
+            time.sleep(0.3)
+        return value
+
+
+def put(aws: Any, folder: str, name: str, data: bytes) -> None:
+    """Write an object into a folder of the overlay's bucket, and its copy into the other region's."""
+    import boto3
+
+    for region, bucket in (("us-east-1", NAMESPACE), ("us-west-2", f"{NAMESPACE}-west")):
+        s3 = boto3.client("s3", region_name=region, endpoint_url=aws.s3[region])
+        s3.put_object(Bucket=bucket, Key=f"{folder}/{name}", Body=data)
+        s3.close()
 
 
 def deploy(kubectl: Kubectl) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from halves import halves
 from links import Link
 
 import taxidask as td
@@ -45,17 +46,6 @@ def home(two: Any, aws: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
         yield s3, table
 
 
-def _halves() -> dict[str, Any]:
-    """The city as two zones: what is published of each cell does not matter here."""
-
-    def zone(number: int, west: float, east: float) -> dict[str, Any]:
-        ring = [[west, 40.5], [east, 40.5], [east, 41.0], [west, 41.0], [west, 40.5]]
-        shape = {"type": "Polygon", "coordinates": [ring]}
-        return {"type": "Feature", "properties": {"LocationID": number}, "geometry": shape}
-
-    return {"type": "FeatureCollection", "features": [zone(1, -74.3, -74.0), zone(2, -74.0, -73.7)]}
-
-
 def answers(two: Any, place: Any) -> tuple[pd.DataFrame, pd.DataFrame, Any]:
     """What a region says by itself: trips, sources and counted demand."""
     lake = two.lake(place)
@@ -74,7 +64,7 @@ def test_over_and_back(
         return out
 
     zones = tmp_path / "zones.geojson"
-    zones.write_text(json.dumps(_halves()))
+    zones.write_text(json.dumps(halves()))
     monkeypatch.setenv("TAXIDASK_SPACE", str(zones))
     for model in (td.DemandModel, td.FareModel):
         monkeypatch.setitem(model.__init__.__kwdefaults__, "rounds", 5)

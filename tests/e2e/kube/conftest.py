@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -13,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kube import IMAGE, NAMESPACE, ROOT, Drivers, Kubectl, deploy
+from halves import halves
+from kube import IMAGE, NAMESPACE, ROOT, Drivers, Kubectl, deploy, put, until
 
 
 def _context() -> str:
@@ -113,6 +116,30 @@ def cluster(kubectl: Kubectl, shared: Path, aws_servers: Any) -> Iterator[Kubect
     deploy(kubectl)
     yield kubectl
     kubectl("delete", "pods", "-l", "tests=e2e", "--wait=false", check=False)
+
+
+@pytest.fixture
+def folder(cluster: Kubectl, aws: Any) -> str:
+    """A folder of its own in S3, and its copy in the other region, with the city as two zones in it."""
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    put(aws, name, "zones.geojson", json.dumps(halves()).encode())
+    return f"s3://{NAMESPACE}/{name}"
+
+
+@pytest.fixture
+def app_address(cluster: Kubectl) -> Iterator[str]:
+    """Host and port at which a pod of the app answers here."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    forward = cluster.start("port-forward", "service/app", f"{address.rpartition(':')[2]}:80")
+
+    try:
+        until(lambda: _answers(f"http://{address}/healthz"), "the port-forward", 60)
+        yield address
+    finally:
+        forward.kill()
+        forward.communicate()
 
 
 @pytest.fixture

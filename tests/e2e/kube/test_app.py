@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,28 +165,6 @@ with td.connect(settings(workers=2, cluster_name=NAME), timeout=150) as client:
     until(lambda: os.path.exists(f"{FOLDER}/end"), "the page to be read", 120)
     del working
 """
-
-
-@pytest.fixture
-def app_address(cluster: Kubectl) -> Iterator[str]:
-    """Host and port at which a pod of the app answers here."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    forward = cluster.start("port-forward", "service/app", f"{address.rpartition(':')[2]}:80")
-
-    def answers() -> bool:
-        try:
-            return urllib.request.urlopen(f"http://{address}/healthz", timeout=5).status == 200
-        except OSError:
-            return False
-
-    try:
-        until(answers, "the port-forward", 60)
-        yield address
-    finally:
-        forward.kill()
-        forward.communicate()
 
 
 def numbers(page: Any) -> dict[str, tuple[str, str]]:

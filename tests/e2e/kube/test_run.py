@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import uuid
@@ -13,6 +12,7 @@ from typing import Any
 import boto3
 import pytest
 from finished import Finished, assert_same_numbers, run
+from kube import Job
 
 import taxidask as td
 from taxidask.runs.ledger import STAGES
@@ -52,58 +52,6 @@ def expected(folder: str, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return run(f"{folder}/trips/*.csv", str(home / "lake"), f"sqlite:///{home / 'results.db'}", home / "report.pdf")
 
 
-class Job:
-    """A Job like those of the CronJob, with settings of its own."""
-
-    def __init__(self, kubectl: Any, name: str, **settings: str) -> None:
-        self.kubectl, self.name = kubectl, name
-        made = kubectl("create", "job", name, "--from=cronjob/run", "--dry-run=client", "-o", "json")
-        body = json.loads(made)
-        del body["metadata"]["ownerReferences"]
-        [container] = body["spec"]["template"]["spec"]["containers"]
-        container["env"] = [{"name": f"TAXIDASK_{key.upper()}", "value": value} for key, value in settings.items()]
-        kubectl.apply(body)
-        self.killed: list[str] = []
-
-    def pods(self, component: str) -> list[str]:
-        """Its running pods: the driver's, or those of the clusters that it made."""
-        if component == "driver":
-            found = self.kubectl.get("pods", "-l", f"job-name={self.name}")["items"]
-        else:
-            found = self.kubectl.get("pods", "-l", f"dask.org/component={component},dask.org/cluster-name")["items"]
-        return [
-            one["metadata"]["name"]
-            for one in found
-            if one["status"].get("phase") == "Running"
-            and "deletionTimestamp" not in one["metadata"]
-            and one["metadata"]["name"] not in self.killed
-        ]
-
-    def kill(self, component: str, after: Callable[[], Any], what: str) -> None:
-        """Remove one of its pods by force, once something has happened."""
-        wait(after, what, 420, self)
-        victim = wait(lambda: self.pods(component), f"a running {component}", 240, self)[0]
-        self.kubectl("delete", "pod", victim, "--force", "--grace-period=0")
-        self.killed.append(victim)
-
-    def state(self) -> str:
-        status = self.kubectl.get("job", self.name)["status"]
-        done = [one["type"] for one in status.get("conditions", ()) if one["status"] == "True"]
-        return "Complete" if "Complete" in done else "Failed" if "Failed" in done else ""
-
-    def log(self) -> str:
-        return str(self.kubectl.run("logs", "-l", f"job-name={self.name}", "--tail=60", "--prefix").stdout)
-
-
-def wait(condition: Callable[[], Any], what: str, seconds: float, job: Job) -> Any:
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}; its pods said:\n{job.log()}"
-        assert job.state() != "Failed", f"the Job failed; its pods said:\n{job.log()}"
-        time.sleep(0.3)
-    return value
-
-
 @pytest.fixture
 def order(folder: str, cluster: Any, tmp_path: Path) -> Any:
     """Makes a Job with a lake, a store and a report of its own, and removes it."""
@@ -126,7 +74,7 @@ def order(folder: str, cluster: Any, tmp_path: Path) -> Any:
 
 def finished(job: Job, lake: str, store: str, tmp_path: Path) -> Finished:
     """What the Job left, once it is complete."""
-    wait(lambda: job.state() == "Complete", "the Job to be complete", 1200, job)
+    job.wait(lambda: job.state() == "Complete", "the Job to be complete", 1200)
     report = tmp_path / "report.pdf"
     boto3.client("s3").download_file(BUCKET, f"{lake}.pdf".removeprefix(f"s3://{BUCKET}/"), str(report))
     opened = td.open_store(store)
