@@ -157,6 +157,52 @@ def test_a_trip_that_one_visitor_adds_is_there_for_both(app: Watched) -> None:
 
 
 @pytest.mark.timeout(900)
+def test_a_report_that_one_visitor_builds_is_whole_for_the_other_before_and_after(app: Watched, home: Path) -> None:
+    from playwright.sync_api import expect
+
+    def kept(page: Any) -> bytes:
+        with page.expect_download(timeout=WAIT) as download:
+            page.get_by_role("link", name="Download").click()
+        return Path(download.value.path()).read_bytes()
+
+    def previewed(page: Any) -> str:
+        return str(page.locator("object").get_attribute("data"))
+
+    file = home / "report.pdf"
+    first = file.read_bytes()
+    ann, bob = opened(app, "/report"), opened(app, "/report")
+    before = previewed(ann)
+    assert previewed(bob) == before
+    builds = [page.get_by_role("button", name="Build it anew") for page in (ann, bob)]
+    builds[0].click()
+    for page, build in zip((ann, bob), builds, strict=True):
+        expect(page.get_by_text("The report is being built")).to_be_visible(timeout=WAIT)
+        expect(build).to_be_disabled()
+        expect(page.get_by_role("alert")).to_have_count(0)
+    photograph(bob, "report-being-built", home)
+    assert kept(bob) == first, "until the new one is whole"
+    for page, build in zip((ann, bob), builds, strict=True):
+        expect(page.get_by_text("The report is built.")).to_be_visible(timeout=3 * WAIT)
+        expect(build).to_be_enabled()
+        expect(page.locator("object")).not_to_have_attribute("data", before, timeout=WAIT)
+        new = kept(page)
+        assert new.startswith(b"%PDF-")
+        assert new == file.read_bytes()
+    assert previewed(ann) == previewed(bob)
+
+    for build in builds:  # both at once
+        build.evaluate("button => button.click()")
+    for page in (ann, bob):
+        expect(page.get_by_text("The report is being built")).to_be_visible(timeout=WAIT)
+        expect(page.get_by_role("alert")).to_have_count(0, timeout=WAIT)
+    for page in (ann, bob):
+        expect(page.get_by_text("The report is built.")).to_be_visible(timeout=3 * WAIT)
+        expect(page.get_by_role("alert")).to_have_count(0)
+        assert kept(page) == file.read_bytes()
+    leave(ann, bob)
+
+
+@pytest.mark.timeout(900)
 def test_a_run_that_one_visitor_starts_is_cancelled_by_another(app: Watched, home: Path) -> None:
     from playwright.sync_api import expect
 
