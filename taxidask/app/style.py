@@ -31,6 +31,7 @@ th { text-align: left; font-weight: 600; color: var(--muted); border-bottom: 1px
 td { border-bottom: 1px solid var(--line); padding: 6px 12px 6px 0; vertical-align: top; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td.number { white-space: nowrap; }
+.number + .text { padding-left: 12px; }
 td.text { max-width: 32em; overflow-wrap: break-word; }
 .state { white-space: nowrap; font-weight: 600; }
 .notice { border: 1px solid var(--line); border-left: 6px solid #0b57d0; border-radius: 6px; padding: 12px 16px;
