@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
+import signal
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +83,8 @@ def execute(
             resources={"metadata": {"path": str(folder or scratch)}},
         )
         client.on_notebook_complete = lambda **_: _fetch_requests(client)
+        handlers = _handlers()
+        client.on_notebook_start = lambda **_: _handle(handlers)
         try:
             client.execute(env=environment)
         except CellExecutionError as error:
@@ -98,9 +102,24 @@ def execute(
         except RuntimeError as error:
             raise ReportError(f"the report's kernel did not start: {error}", "is ipykernel installed?") from error
         finally:
+            _handle(handlers)
             with contextlib.suppress(Exception):
                 client._cleanup_kernel()
     return client.nb
+
+
+def _handlers() -> dict[int, Any]:
+    """What this process does when it is told to stop; of a thread, which nbclient leaves alone, nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    return {number: handler for number, handler in known.items() if handler is not None}  # None: not Python's
+
+
+def _handle(handlers: dict[int, Any]) -> None:
+    """Do that again: nbclient ends the kernel instead, and afterwards leaves the system's default."""
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 async def _fetch_requests(client: NotebookClient) -> None:
