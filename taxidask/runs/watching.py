@@ -208,7 +208,7 @@ def _go_round(it: Watch, looks: int | None, client: Client | None, progress: boo
         try:
             steady, moving, some = it.look()
             if moving:
-                pause = min(pause, SETTLE)
+                pause = SETTLE  # also where looks come faster
                 now = f"waiting until {quantity(len(moving), 'file')} stay as they are: {_names(moving)}"
             else:
                 now = "nothing new" if some else f"no file of trips yet behind {_names(it.settings.sources)}"

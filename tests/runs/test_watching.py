@@ -84,6 +84,23 @@ def test_files_are_taken_as_they_come_and_nothing_is_done_twice(
     assert len(td.Lake(job.lake).sources()) == 2
 
 
+def test_two_looks_at_a_new_file_are_far_enough_apart_however_often_it_looks(
+    job: td.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float | None] = []
+
+    class Waits(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            asked.append(timeout)
+            return super().wait(0)
+
+    monkeypatch.setattr(watching, "SETTLE", 7.0)
+    come("03")
+    watch(job, every=0.1, looks=2, stopped=Waits(), progress=False)
+    assert asked == [7.0]
+    assert len(td.Lake(job.lake).sources()) == 1
+
+
 def test_a_file_that_is_being_written_waits_and_the_others_do_not(job: td.Settings) -> None:
     come("03")
     growing = come("04")
