@@ -85,7 +85,8 @@ class FitFares:
         rides = self.rides.take(spread(np.arange(past.known), self.options.max_rows))
         of = day_prices(rides.time)
         x, naive = features(rides, self.names), naive_fare(rides)
-        lesson = Lesson(x, self.names, rides.fare, rides.tolls, of.flag, of.unit, of.crossing, naive)
+        day = rides.time.astype("datetime64[D]")
+        lesson = Lesson(x, self.names, rides.fare, rides.tolls, of.flag, of.unit, of.crossing, naive, day)
         learned = learn(lesson, self.options, threads)
         forests = load_forests(learned.texts) if past.end > past.known else {}
         return learned, ask(forests, self.names, learned.band, self.rides.take(slice(past.known, past.end)), threads)

@@ -1,16 +1,16 @@
 """Fitting the boosters: arrays in order of time in, LightGBM's text, bands and metrics out.
 
 The fare is learned in units of the meter, (fare - flag) / unit, which a new tariff leaves as they are; tolls in
-multiples of the day's E-ZPass toll at the city's crossings. The newest rides, the tail, are held out at first: on its
-first half the number of rounds is decided and the edges of the band are learned, on its third quarter these are
-calibrated, on its last the metrics are taken, of rides that nothing was decided on. Then the band is calibrated on
-both quarters, and fares and tolls are learned anew, for as many rounds, of all rides.
+multiples of the day's E-ZPass toll at the city's crossings. The newest rides, and whole days before them, are held
+out at first: on half of them the number of rounds is decided and the edges of the band are learned, on others these are
+calibrated, and on the newest the metrics are taken, of rides that nothing was decided on. Then the band is calibrated
+on both, and fares and tolls are learned anew, for as many rounds, of all rides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from taxidask.units import is_whole
 MIN_ROWS = 1_000
 _TAIL_SHARE, _TAIL_ROWS = 0.2, 60_000
 _MOST_ROWS = 200_000  # tolls need fewer rides than fares
+_DAYS = 60  # of which some may be held out from among the others
 _CHECK_ROWS = 30_000  # that say how many rounds are of use
 _HUBER = 15.0  # units, about 7 USD: beyond, an error is a detour or a slip and counts in proportion only
 _PATIENCE = 25
@@ -74,6 +75,7 @@ class Lesson:
         The tariff of each ride's day in USD.
     naive : float array
         The tariff on straight-line distance, USD; NaN where it cannot be told.
+    day : datetime64[D] array
     """
 
     x: NDArray[np.float32]
@@ -84,6 +86,14 @@ class Lesson:
     unit: NDArray[np.float64]
     crossing: NDArray[np.float64]
     naive: NDArray[np.float64]
+    day: NDArray[np.datetime64]
+
+    def take(self, which: NDArray[np.int64]) -> Lesson:
+        """The rides of an index."""
+        parts: dict[str, Any] = {
+            part.name: getattr(self, part.name)[which] for part in fields(self) if part.name != "names"
+        }
+        return Lesson(names=self.names, **parts)
 
 
 @dataclass(frozen=True)
@@ -97,11 +107,11 @@ class Learned:
 
 
 def learn(lesson: Lesson, options: Options, threads: int) -> Learned:
-    """Decide, calibrate and measure on the tail what was fitted on everything before it; then fit as much on all."""
+    """Decide, calibrate and measure on rides held out what was fitted on the others; then fit as much on all."""
     n = len(lesson.fare)
-    tail = min(int(n * _TAIL_SHARE), _TAIL_ROWS)
-    first = n - tail
-    edged, half, late = np.arange(first, n - tail // 2), n - tail // 2, n - tail // 4
+    order, first, half, late = held_out(lesson.day)
+    lesson = lesson.take(order)
+    edged = np.arange(first, half)
     known = np.isfinite(lesson.tolls)
     # Tolls are learned where enough of them are known in every part; else a price is the fare alone.
     parts = (np.arange(first), edged, np.arange(half, late), np.arange(late, n))
@@ -141,6 +151,29 @@ def learn(lesson: Lesson, options: Options, threads: int) -> Learned:
     after = _Trainer(lesson, n, options, threads)
     texts |= after.middle(known if with_tolls else None, rounds=rounds)[0]
     return Learned(texts, rounds, Band.calibrate(paid, between, low, high, options.interval), measured)
+
+
+def held_out(day: NDArray[np.datetime64]) -> tuple[NDArray[np.int64], int, int, int]:
+    """An order of rides given in order of time, and where in it those begin that the edges of the band are learned of,
+    that they are calibrated on, and that the metrics are of.
+
+    The last are the newest. The others are whole days, so that none is told by rides of the same hour: a third of all
+    that are held out is of the newest, the rest evenly spread over the time, whose streets and prices may have been
+    others. Of less than `_DAYS` days, all are the newest.
+    """
+    n = len(day)
+    held = min(int(n * _TAIL_SHARE), _TAIL_ROWS)
+    days, number = np.unique(day, return_inverse=True)
+    if len(days) < _DAYS:
+        return np.arange(n), n - held, n - held // 2, n - held // 4
+    newest, late = n - held // 3, n - held // 6
+    every = max(2, newest // (held - held // 3))
+    out = (number % every == every // 2) | (np.arange(n) >= newest)
+    turn = np.where(np.arange(n) < newest, number // every, number) % 2
+    before = np.arange(n) < late
+    parts = [np.flatnonzero(part) for part in (~out, out & before & (turn == 0), out & before & (turn == 1), ~before)]
+    first, half, last = np.cumsum([len(part) for part in parts[:3]]).tolist()
+    return np.concatenate(parts), first, half, last
 
 
 def told(
