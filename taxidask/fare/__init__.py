@@ -1,7 +1,7 @@
 """What a ride costs: the city's tariff on the straight line, and the model that tells a price before the trip.
 
-Only for itself: backtests, bands, features, landmarks, model, naive, quote, rides, surcharges, tasks, told, training.
-Tests: tests/fare.
+Only for itself: backtests, bands, doubts, features, landmarks, model, naive, quote, rides, surcharges, tasks, told,
+training. Tests: tests/fare.
 """
 
 from __future__ import annotations

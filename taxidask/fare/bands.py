@@ -19,18 +19,28 @@ def reach(middle: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Band:
-    """How far the band's edges move outward, in shares of its width, by the size of the price."""
+    """How far the band's edges move outward, in shares of its width, by the size of the price; and the band of any
+    price, in units, for rides of whose places too little is known."""
 
     edges: list[float]
     widen: list[float]
+    any: list[float]
 
     def apply(
-        self, middle: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
+        self,
+        middle: NDArray[np.float64],
+        low: NDArray[np.float64],
+        high: NDArray[np.float64],
+        doubtful: NDArray[np.bool_] | bool = False,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Calibrated edges; the middle always lies between them."""
         low, high = np.minimum(low, high), np.maximum(low, high)
         move = np.asarray(self.widen)[np.searchsorted(self.edges, middle, side="right")] * (high - low + 1.0)
-        return np.minimum(low - move, middle), np.maximum(high + move, middle)
+        low, high = np.minimum(low - move, middle), np.maximum(high + move, middle)
+        return (
+            np.where(doubtful, np.minimum(low, self.any[0]), low),
+            np.where(doubtful, np.maximum(high, self.any[1]), high),
+        )
 
     @classmethod
     def calibrate(
@@ -51,7 +61,8 @@ class Band:
             scores = np.sort(score[group == number])
             rank = min(int(np.ceil((len(scores) + 1) * interval)), len(scores))
             widen.append(float(scores[rank - 1]) if len(scores) else 0.0)
-        return cls(edges.tolist(), widen)
+        alpha = (1 - interval) / 2
+        return cls(edges.tolist(), widen, np.quantile(price, [alpha, 1 - alpha]).tolist() if len(price) else [0.0, 0.0])
 
 
 def _edges(middle: NDArray[np.float64]) -> NDArray[np.float64]:

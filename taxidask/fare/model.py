@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from dataclasses import fields
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from taxidask.errors import ModelError
 from taxidask.fare.bands import Band
+from taxidask.fare.doubts import doubts
 from taxidask.fare.features import feature_names
 from taxidask.fare.naive import naive_fare
 from taxidask.fare.rides import (
@@ -177,7 +178,7 @@ class FareModel:
             "settings": self.options.to_dict(),
             "features": feature_names(lessons.places),
             "rounds": learned.rounds,
-            "band": {"edges": learned.band.edges, "widen": learned.band.widen},
+            "band": asdict(learned.band),
             "centers": self._centers.to_dict() if self._centers is not None else None,
             "metrics": {key: _plain(value) for key, value in learned.metrics.items()},
             "versions": {name: version(name) for name in ("taxidask", "lightgbm", "numpy")},
@@ -189,17 +190,22 @@ class FareModel:
 
         Parameters
         ----------
-        trips : DataFrame or pyarrow.Table
-            With pickup_datetime, the places as points or as zone ids, and passenger_count (empty or odd where unknown).
-            Other columns are not looked at. A model fitted on zones takes a row's zones, else looks up its points; one
-            fitted on points takes a row's points, else a point in the middle of its zones (`Zones.center`).
+        trips : DataFrame, pyarrow.Table, polars or Dask DataFrame
+            With pickup_datetime, the places as points or as zone ids, and passenger_count, which is 1 where it is
+            missing or odd. Other columns are not looked at. A model fitted on zones takes a row's zones, else looks up
+            its points; one fitted on points takes a row's points, else a point in the middle of its zones
+            (`Zones.center`).
 
         Returns
         -------
         DataFrame
             Columns fare, tolls, price = fare + tolls, low and high in USD; one row per row of `trips`, in its order and
-            with its index; NaN for a row whose time or place is missing, unreadable or outside the city.
+            with its index; NaN for a row whose time or place is missing, unreadable or outside the city. A place in no
+            taxi zone, or a ride that ends at the very point where it begins, has a band as wide as any ride's. Of a
+            Dask DataFrame a Dask DataFrame, which asks partition by partition.
         """
+        if hasattr(trips, "map_partitions"):
+            return trips.map_partitions(self.predict, meta=pd.DataFrame(columns=COLUMNS, dtype=np.float64))
         frame = as_frame(trips)
         rides = self._rides(frame)
         out = np.full((len(frame), len(COLUMNS)), np.nan)
@@ -274,7 +280,7 @@ class FareModel:
                 "give zones, or points inside the city (longitude -74.3 to -73.7, latitude 40.5 to 41)",
             )
         fare, tolls, price, low, high = (float(value) for value in self._ask(rides)[0])
-        notes = []
+        notes = [f"{doubt}: the band is that of any ride" for doubt, is_so in doubts(rides).items() if is_so[0]]
         if not card["data"]["tolls_known"]:
             notes.append("tolls come on top: the trips fitted on did not tell them")
         if moment > pd.Timestamp(card["data"]["end"]) + pd.Timedelta(days=92):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from taxidask.compute import executor
 from taxidask.errors import TooFewError
 from taxidask.fare.bands import Band, reach
+from taxidask.fare.doubts import doubts
 from taxidask.fare.features import feature_names, features
 from taxidask.fare.naive import day_prices, naive_fare
 from taxidask.fare.rides import Rides
@@ -124,8 +125,8 @@ def _ask(forests: Mapping[str, Forest], names: list[str], band: Band, rides: Rid
     toll[toll < 0.005] = 0.0
     fare = np.clip(units["fare"] + units["median"], 0, None)
     middle = fare + toll / of.unit
-    edges = [middle + units[name] * reach(middle) for name in ("low", "high")]
-    low, high = band.apply(middle, *edges)
+    low, high = (middle + units[name] * reach(middle) for name in ("low", "high"))
+    low, high = band.apply(middle, low, high, np.any(list(doubts(rides).values()), axis=0))
     usd = of.flag + fare * of.unit
     edges = [of.flag + np.clip(edge, 0, None) * of.unit for edge in (low, high)]
     return np.column_stack([usd, toll, usd + toll, *edges])

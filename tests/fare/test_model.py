@@ -91,6 +91,40 @@ def test_shape_order_and_index(model: td.FareModel, march: pd.DataFrame) -> None
     )
 
 
+def test_frames_of_other_libraries(model: td.FareModel, march: pd.DataFrame) -> None:
+    dd, pl = pytest.importorskip("dask.dataframe"), pytest.importorskip("polars")
+    trips = march[ASKED].head(100)
+    told = model.predict(trips)
+    pd.testing.assert_frame_equal(model.predict(pl.from_pandas(trips)), told.reset_index(drop=True))
+    lazy = model.predict(dd.from_pandas(trips, npartitions=3))
+    assert not isinstance(lazy, pd.DataFrame)
+    pd.testing.assert_frame_equal(lazy.compute(), told)
+
+
+def test_passengers_that_are_not_told_are_one(model: td.FareModel, march: pd.DataFrame) -> None:
+    trips = march.head(100).assign(passenger_count=1)
+    told = model.predict(trips)
+    pd.testing.assert_frame_equal(model.predict(trips.assign(passenger_count=None)), told)
+    pd.testing.assert_frame_equal(model.predict(trips.drop(columns="passenger_count")), told)
+
+
+@pytest.mark.parametrize(
+    ("pickup", "dropoff", "note"),
+    [
+        ((-73.93, 40.52), TIMES_SQUARE, "the pick-up lies in no taxi zone"),
+        (TIMES_SQUARE, (-73.93, 40.52), "the drop-off lies in no taxi zone"),
+        (SOHO, SOHO, "it ends at the very point where it begins"),
+    ],
+)
+def test_a_place_of_which_little_is_known(model: td.FareModel, march: pd.DataFrame, pickup, dropoff, note: str) -> None:
+    quote = model.quote(pickup=pickup, dropoff=dropoff, at="2015-03-30 09:00")
+    assert note in quote.note
+    paid = march["fare_amount"] + march["tolls_amount"]
+    assert quote.low < paid.quantile(0.2)
+    assert quote.high > paid.quantile(0.8)
+    assert "band" not in model.quote(pickup=TIMES_SQUARE, dropoff=SOHO, at="2015-03-30 09:00").note
+
+
 def test_no_rows(model: td.FareModel, march: pd.DataFrame) -> None:
     empty = model.predict(march.iloc[:0])
     assert empty.shape == (0, 5)
