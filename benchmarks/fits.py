@@ -30,12 +30,14 @@ PARTS: list[tuple[Any, str, str]] = [
     (backtests, "naive_fare", "the tariff beside it"),
     (lightgbm.Dataset, "construct", "sorting features into bins"),
     (lightgbm, "train", "boosting"),
-    (lightgbm.Booster, "predict", "prediction"),
+    (training, "walk", "prediction"),
+    (tasks, "walk", "prediction"),
     (lightgbm.Booster, "model_to_string", "models as text"),
-    (tasks, "load_boosters", "models of text"),
+    (tasks, "forest_of", "models of text"),
+    (training, "forest_of", "models of text"),
     (training.Band, "calibrate", "calibration"),
 ]
-NAMES = {"huber": "of fares", "regression": "of tolls", "quantile": "of an edge of the band"}
+NAMES = {"huber": "of fares, to the mean", "l1": "of fares, to the median", "regression": "of tolls", "quantile": "of an edge of the band"}
 
 
 def main(trips: int) -> None:
