@@ -4,7 +4,7 @@ Three splits: the meter on random rows of `fares`, fitted on the others; the met
 on all before; the price, tolls included, on random rows of `trips`, fitted on the others. Each year and both airports
 apart, then how many prices the bands hold, then the seconds of each fit and the prices told in a second.
 
-    python benchmarks/fare.py DATA [--test FILE]
+    python benchmarks/fare.py DATA [--only fares|newest|trips | --test FILE]
 
 DATA holds fares/*.parquet and trips/*.csv with TLC's columns. FILE, Parquet or CSV, is a table that a reader has: then
 the model is fitted on all of DATA and asked about that one alone; its price counts where tolls_amount is known, and
@@ -149,7 +149,10 @@ def main(splits: list[Split], models: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--test", type=Path)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", choices=EXPLORED, help="one of the splits: each takes minutes")
+    which.add_argument("--test", type=Path)
     parser.add_argument("--prices", type=int, default=500_000, help="how many are asked for to see how many a second")
     asked = parser.parse_args()
-    main([given(asked.data, asked.test)] if asked.test else splits(asked.data), asked.prices)
+    of_data = [given(asked.data, asked.test)] if asked.test else splits(asked.data)
+    main([split for split in of_data if asked.only in (None, split.name)], asked.prices)

@@ -37,7 +37,12 @@ PARTS: list[tuple[Any, str, str]] = [
     (training, "forest_of", "models of text"),
     (training.Band, "calibrate", "calibration"),
 ]
-NAMES = {"huber": "of fares, to the mean", "l1": "of fares, to the median", "regression": "of tolls", "quantile": "of an edge of the band"}
+NAMES = {
+    "huber": "of fares, to the mean",
+    "l1": "of fares, to the median",
+    "regression": "of tolls",
+    "quantile": "of an edge of the band",
+}
 
 
 def main(trips: int) -> None:
