@@ -47,6 +47,7 @@ COPY taxidask/space space
 COPY taxidask/sample sample
 COPY taxidask/cube cube
 COPY taxidask/trips trips
+COPY taxidask/models/__init__.py taxidask/models/forest.py models/
 COPY k8s/image/warm.py /opt/taxidask/
 RUN python -B /opt/taxidask/warm.py
 

@@ -1,4 +1,4 @@
-"""Compile the kernels for the image: read and count a few rows of every era, with a grid and with zones.
+"""Compile the kernels for the image: read and count a few rows of every era, with a grid and with zones; walk a tree.
 
 numba keeps what it compiles under NUMBA_CACHE_DIR, by the path and content of the source and by the processor that it
 compiles for (NUMBA_CPU_NAME). Prints how many kernels came from there and how many had to be compiled.
@@ -12,8 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from numba.core.dispatcher import Dispatcher
 
+from taxidask.models.forest import Forest, walk
 from taxidask.sample import make_sample
 from taxidask.space import Grid, Zones
 from taxidask.storage import default_storage
@@ -44,6 +46,8 @@ def work(folder: Path) -> None:
                         count_block(block, storage=storage, space=space, slot_seconds=1800)
         for url in (f"{file}.gz", str(quoted)):
             read_trips(url, month=month)
+    leaf = [np.zeros(1, kind) for kind in (np.int32, np.int32, np.float32, np.int32, np.int8, np.int32, np.float64)]
+    walk([Forest(*leaf, np.zeros(1, np.int32), np.empty(0, np.uint32))], np.zeros((8, 1), np.float32), 1)
 
 
 def counts() -> tuple[int, int]:

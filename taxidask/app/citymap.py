@@ -13,7 +13,7 @@ from taxidask.app.style import FONT
 from taxidask.space import Zones
 
 if TYPE_CHECKING:
-    from taxidask.results.geometry import Geometry
+    from taxidask.results.drawing.geometry import Geometry
 
 _KM = 111.195  # of a degree along a meridian
 _CHOSEN = "#E91E63"

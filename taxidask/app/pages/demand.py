@@ -21,7 +21,7 @@ from taxidask.results.summary import slot_of
 from taxidask.words import command
 
 if TYPE_CHECKING:
-    from taxidask.results.geometry import Geometry
+    from taxidask.results.drawing.geometry import Geometry
 
 _RUN = "taxidask run --sources 'trips/*.csv'"
 _WORDS = {"pickup": "pickups", "dropoff": "drop-offs"}
