@@ -7,7 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["STEPS", "Prices", "prices"]
+__all__ = ["FIRST_DAY", "STEPS", "Prices", "prices"]
+
+FIRST_DAY = "2009-01-01"
 
 
 @dataclass(frozen=True)

@@ -246,6 +246,7 @@ def test_a_quote_between_places_by_name_id_or_point(sample: Path, capsys: pytest
     when = ("--at", "2015-03-20 10:00")
     assert call("quote", "--pickup", "jfk airport", "--dropoff", "-73.985,40.758", *when, "--json") == 0
     quote = json.loads(capsys.readouterr().out)
+    assert quote["total"] == pytest.approx(quote["price"] + sum(quote["surcharges"].values()))
     assert (quote["pickup"], quote["dropoff"], quote["tariff"]) == ("JFK Airport (132)", "(-73.9850, 40.7580)", 52.0)
     assert sum(quote["parts"].values()) == pytest.approx(quote["price"])
     assert call("quote", "--pickup", "132", "--dropoff", "Midtown Center", *when) == 0

@@ -241,15 +241,19 @@ class Upload:
     def _write(self, arrived: Arrived) -> Loaded:
         app, user = self.page.app, self.page.user
         app.write(user, f"add the file {shortened(arrived.name, 200)} of {arrived.bytes:,} bytes")
-        loaded = load_file(
-            arrived.file.name,
-            store=app.store,
-            lake=Lake(app.settings.lake),
-            name=arrived.name,
-            who=user or LOCAL_USER,
-            rules=rules_of(app.settings),
-            progress=self._tell,
-        )
+        try:
+            loaded = load_file(
+                arrived.file.name,
+                store=app.store,
+                lake=Lake(app.settings.lake),
+                name=arrived.name,
+                who=user or LOCAL_USER,
+                rules=rules_of(app.settings),
+                progress=self._tell,
+            )
+        except TaxidaskError as error:  # where it lies here says nothing to who sent it
+            error.message = error.message.replace(arrived.file.name, shortened(arrived.name, 200))
+            raise
         app.forget_all("trips")
         return loaded
 

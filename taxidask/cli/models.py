@@ -114,7 +114,7 @@ def quote(
         result = model.quote(pickup=pickup, dropoff=dropoff, at=at, passengers=passengers)
     except (ModelError, SpaceError) as error:  # of what was asked: the model is loaded and whole
         raise SettingsError(error.message, error.remedy) from error
-    output(dumps(vars(result)) if json else result)
+    output(dumps(vars(result) | {"total": result.total}) if json else result)
     if why and not json:
         for part, usd in zip(result.parts, in_cents(result.parts), strict=True):
             output(f"  {part:<30} {usd:+8.2f} USD")

@@ -32,6 +32,7 @@ from taxidask.fare.surcharges import surcharges_of
 from taxidask.fare.tasks import Lessons, Past, ask, fit_pasts, load_boosters, load_forests
 from taxidask.fare.training import Learned, Options, spread
 from taxidask.fare.why import parts_of
+from taxidask.tariff import FIRST_DAY
 from taxidask.units import is_whole
 
 if TYPE_CHECKING:
@@ -285,6 +286,8 @@ class FareModel:
             notes.append("tolls come on top: the trips fitted on did not tell them")
         if moment > pd.Timestamp(card["data"]["end"]) + pd.Timedelta(days=92):
             notes.append(f"fitted on trips until {card['data']['end'][:10]}; the tariff is that of the day")
+        if moment < pd.Timestamp(FIRST_DAY):
+            notes.append(f"no tariff before {FIRST_DAY} is known: it is that of then")
         return Quote(
             fare,
             tolls,

@@ -99,7 +99,8 @@ class Quote:
             f"{self.high:.2f} USD; {self.pickup} to {self.dropoff}, {self.at:%a %Y-%m-%d %H:%M}"
         )
         if self.surcharges:
-            text += f"; {self.total:.2f} USD with surcharges"
+            named = ", ".join(f"{name} {usd:.2f}" for name, usd in self.surcharges.items())
+            text += f"; {self.total:.2f} USD with surcharges ({named})"
         if self.tariff == self.tariff:
             text += f"; tariff on the straight line {self.tariff:.2f} USD"
         return text + (f"; {self.note}" if self.note else "")

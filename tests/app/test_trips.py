@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -228,8 +229,10 @@ def test_a_file_is_added_once_and_tells_what_it_rejected(page, tmp_path):
     assert "nothing added: the same content was added at" in page.upload.told.object
     assert HOSTILE not in page.upload.told.object
     assert not page.upload.rejects.visible
-    upload(page, b"what is this?", "x.csv")
+    upload(page, b"what is this?", f"x{HOSTILE}.csv")
     assert "error" in page.upload.told.object
+    assert "x&lt;img" in page.upload.told.object
+    assert tempfile.gettempdir() not in page.upload.told.object
     assert not page.upload.file.disabled
 
 

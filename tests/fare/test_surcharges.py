@@ -80,7 +80,9 @@ def test_a_quote_adds_them_up(model: td.FareModel) -> None:
     quote = model.quote(pickup=MIDTOWN, dropoff=SOHO, at="2015-03-30 17:00")
     assert quote.surcharges == {"rush hour": 1.0} | ALWAYS
     assert quote.total == pytest.approx(quote.price + 1.8)
-    assert f"{quote.total:.2f} USD with surcharges" in repr(quote)
+    assert f"{quote.total:.2f} USD with surcharges (rush hour 1.00, " in repr(quote)
+    before = model.quote(pickup=MIDTOWN, dropoff=SOHO, at="2008-12-31 17:00")
+    assert "no tariff before 2009-01-01 is known" in before.note
     assert "Surcharge: rush hour" in quote._repr_html_()
     later = model.quote(pickup=LAGUARDIA, dropoff="SoHo", at="2025-03-31 22:00")
     assert later.total - later.price == pytest.approx(1 + 0.5 + 1 + 2.5 + 0.75 + 5 + 1.75)
