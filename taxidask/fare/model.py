@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from taxidask.models.forest import Forest
     from taxidask.space import Space, Zones
 
+_NEAR = pd.Timedelta(days=92)  # of the trips fitted on: no word of how old they are
 _TEXTS = ("fare", "median", "low", "high")
 COLUMNS = ["fare", "tolls", "price", "low", "high"]
 
@@ -284,8 +285,9 @@ class FareModel:
         notes = [f"{doubt}: the band is that of any ride" for doubt, is_so in doubts(rides).items() if is_so[0]]
         if not card["data"]["tolls_known"]:
             notes.append("tolls come on top: the trips fitted on did not tell them")
-        if moment > pd.Timestamp(card["data"]["end"]) + pd.Timedelta(days=92):
-            notes.append(f"fitted on trips until {card['data']['end'][:10]}; the tariff is that of the day")
+        start, end = (pd.Timestamp(card["data"][name]) for name in ("start", "end"))
+        if not start - _NEAR < moment < end + _NEAR:
+            notes.append(f"fitted on trips from {start:%Y-%m-%d} to {end:%Y-%m-%d}; the tariff is that of the day")
         if moment < pd.Timestamp(FIRST_DAY):
             notes.append(f"no tariff before {FIRST_DAY} is known: it is that of then")
         return Quote(

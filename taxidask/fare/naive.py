@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taxidask.space import Zones
 
 UNIT_MILES = 0.2
+_FLAT_UNITS = 99.0  # that the flat fare of Kennedy Airport stood for from 2012-09-04 to 2022-12-18
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,15 @@ def flat_fare(rides: Rides) -> NDArray[np.bool_]:
     begin, end = taxi_zones(rides.lon0, rides.lat0), taxi_zones(rides.lon1, rides.lat1)
     jfk = AIRPORTS["jfk"].zone
     return (in_manhattan(begin) & (end == jfk)) | ((begin == jfk) & in_manhattan(end))
+
+
+def meter_prices(rides: Rides) -> DayPrices:
+    """`day_prices` of the meter; where the flat fare holds, of one whose units make that of the day, whatever the year.
+
+    So what was learned of flat fares under one tariff tells those of every other.
+    """
+    of = day_prices(rides.time)
+    return replace(of, unit=np.where(flat_fare(rides), (of.jfk - of.flag) / _FLAT_UNITS, of.unit))
 
 
 def naive_fare(rides: Rides) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from taxidask.errors import TooFewError
 from taxidask.fare.bands import Band, reach
 from taxidask.fare.doubts import doubts
 from taxidask.fare.features import feature_names, features
-from taxidask.fare.naive import day_prices, naive_fare
+from taxidask.fare.naive import meter_prices, naive_fare
 from taxidask.fare.rides import Rides
 from taxidask.fare.training import MIN_ROWS, Learned, Lesson, Options, learn, spread
 from taxidask.models.forest import Forest, forest_of, walk
@@ -84,7 +84,7 @@ class FitFares:
 
         past, threads = numbered[1], min(self.threads, CPU_COUNT)
         rides = self.rides.take(spread(np.arange(past.known), self.options.max_rows))
-        of = day_prices(rides.time)
+        of = meter_prices(rides)
         x, naive = features(rides, self.names), naive_fare(rides)
         day = rides.time.astype("datetime64[D]")
         lesson = Lesson(x, self.names, rides.fare, rides.tolls, of.flag, of.unit, of.crossing, naive, day)
@@ -119,7 +119,7 @@ def ask(forests: Mapping[str, Forest], names: list[str], band: Band, rides: Ride
 
 def _ask(forests: Mapping[str, Forest], names: list[str], band: Band, rides: Rides) -> NDArray[np.float64]:
     x = features(rides, names)
-    of = day_prices(rides.time)
+    of = meter_prices(rides)
     units = dict(zip(forests, walk(list(forests.values()), x, 1), strict=True))
     toll = np.clip(units["tolls"], 0, None) * of.crossing if "tolls" in units else np.zeros(len(rides))
     toll[toll < 0.005] = 0.0

@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from taxidask.fare.features import PLACE, ZONES, features
-from taxidask.fare.naive import day_prices
+from taxidask.fare.naive import meter_prices
 from taxidask.fare.rides import Rides
 
 FLAG, AVERAGE, TOLLS, FLOOR = "flag fall", "average ride", "tolls", "no less than the flag fall"
@@ -44,7 +44,7 @@ def parts_of(boosters: Sequence[Any], names: list[str], ride: Rides, fare: float
     that of an average ride among those learned from, over all orders in which the features could become known. A unit
     costs what the day's tariff says. Tolls are one part.
     """
-    of = day_prices(ride.time)
+    of = meter_prices(ride)
     flag, unit = float(of.flag[0]), float(of.unit[0])
     x = features(ride, names)
     told = sum(booster.predict(x, pred_contrib=True, num_threads=1)[0] for booster in boosters) * unit

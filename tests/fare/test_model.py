@@ -272,7 +272,7 @@ def test_quote(model: td.FareModel) -> None:
     aware = model.quote(pickup=TIMES_SQUARE, dropoff=JFK, at="2015-03-30T13:00Z", passengers=2)
     assert aware.price == quote.price
     later = model.quote(pickup=TIMES_SQUARE, dropoff=SOHO, at="2023-06-01 09:00")
-    assert "fitted on trips until 2015-03-31" in later.note
+    assert "to 2015-03-31; the tariff is that of the day" in later.note
     assert later.fare > model.quote(pickup=TIMES_SQUARE, dropoff=SOHO, at="2015-06-01 09:00").fare
 
 

@@ -86,3 +86,11 @@ def test_a_quote_adds_them_up(model: td.FareModel) -> None:
     assert "Surcharge: rush hour" in quote._repr_html_()
     later = model.quote(pickup=LAGUARDIA, dropoff="SoHo", at="2025-03-31 22:00")
     assert later.total - later.price == pytest.approx(1 + 0.5 + 1 + 2.5 + 0.75 + 5 + 1.75)
+
+
+@pytest.mark.parametrize(("at", "law"), [("2010-06-01 12:00", 45), ("2015-03-20 12:00", 52), ("2025-03-04 12:00", 70)])
+def test_the_flat_fare_is_that_of_the_day_whatever_was_learned_from(model: td.FareModel, at: str, law: float) -> None:
+    quote = model.quote(pickup="JFK Airport", dropoff=MIDTOWN, at=at)
+    assert quote.fare == pytest.approx(law, rel=0.02)
+    assert sum(quote.parts.values()) == pytest.approx(quote.price)
+    assert bool(quote.note) == (at[:4] != "2015")
