@@ -285,9 +285,9 @@ class FareModel:
         notes = [f"{doubt}: the band is that of any ride" for doubt, is_so in doubts(rides).items() if is_so[0]]
         if not card["data"]["tolls_known"]:
             notes.append("tolls come on top: the trips fitted on did not tell them")
-        start, end = (pd.Timestamp(card["data"][name]) for name in ("start", "end"))
-        if not start - _NEAR < moment < end + _NEAR:
-            notes.append(f"fitted on trips from {start:%Y-%m-%d} to {end:%Y-%m-%d}; the tariff is that of the day")
+        first, last = (pd.Timestamp(card["data"][name]) for name in ("start", "end"))
+        if not first - _NEAR < moment < last + _NEAR:
+            notes.append(f"fitted on trips from {first:%Y-%m-%d} to {last:%Y-%m-%d}; the tariff is that of the day")
         if moment < pd.Timestamp(FIRST_DAY):
             notes.append(f"no tariff before {FIRST_DAY} is known: it is that of then")
         return Quote(
