@@ -108,6 +108,7 @@ def test_a_folder_that_another_cluster_cleared_away_is_no_news(tmp_path, caplog,
     logger = logging.getLogger("distributed.diskutils")
     monkeypatch.setattr(logger, "filters", [])
     monkeypatch.setattr(logger, "handlers", [caplog.handler])  # whatever else was done to it and those above
+    caplog.set_level(logging.ERROR, logger=logger.name)
     node._quiet()
     space = WorkSpace(str(tmp_path / "scratch"))
     space._purge_directory(str(tmp_path / "gone"))
