@@ -160,7 +160,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(key)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    # told to stop, each does what a process of its own does: a server of an earlier test may have taken that over
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for mark in item.iter_markers("program"):
         if shutil.which(mark.args[0]) is None:
             pytest.skip(f"needs the program {mark.args[0]}, which is not here")
@@ -172,14 +177,6 @@ def pytest_configure(config: pytest.Config) -> None:
         from aws_rights import Rights
 
         config.pluginmanager.register(Rights(), "aws-rights")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    """Each test is told to stop as a process of its own is; a server of an earlier one may have taken that over."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
