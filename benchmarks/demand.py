@@ -17,19 +17,20 @@ import argparse
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import taxidask as td
-from taxidask.demand.baselines import mean_four_weeks, same_slot_last_week
+from taxidask.demand import baselines
 from taxidask.models import metrics
 
 LEARNED, DAY = 30, 48
 LEADS = (1, 2, 4, 8, 16, 32, 48)
 BUSY = 10
+NAIVE = {"last_week": "last week", "four_weeks": "mean of four weeks"}
 LAGS = [1, 2, 3, 4, 48, 336]
 # RMSE and MAPE of starts on the test half, as published; the first two in Yao et al., AAAI 2019, TGNet by Lee et al.,
 # arXiv 1905.10709.
@@ -57,11 +58,10 @@ def of_busy(actual: np.ndarray, mean: np.ndarray) -> str:
     return " | ".join(cells)
 
 
-def naive(cube: td.Cube, first: int) -> Iterator[tuple[str, np.ndarray]]:
-    target = np.arange(first, len(cube))
-    lead = np.ones_like(target)
-    for name, ask in (("last week", same_slot_last_week), ("mean of four weeks", mean_four_weeks)):
-        yield name, ask(cube.counts, cube.missing, target, lead, week=7 * DAY)
+def naive(cube: td.Cube, target: np.ndarray) -> dict[str, np.ndarray]:
+    """The baselines' forecasts of slots, each from the one before."""
+    lead, day = np.ones_like(target), round(pd.Timedelta(days=1) / cube.slot)
+    return baselines.naive(cube.counts, cube.missing, target, lead, day=day, weekly=True)
 
 
 def boosted(cube: td.Cube, first: int) -> np.ndarray:
@@ -107,11 +107,11 @@ def next_half_hour(cube: td.Cube, first: int) -> td.DemandModel:
     begin = time.perf_counter()
     forecast = model.predict_rolling(cube, start=cube.times[first])
     asking = (time.perf_counter() - begin) / (len(cube) - first)
-    actual = cube.counts[first:]
+    actual, naively = cube.counts[first:], naive(cube, np.arange(first, len(cube)))
     print("| next 30 minutes, counts above 10 | start RMSE | MAPE | end RMSE | MAPE |\n|---|---:|---:|---:|---:|")
     print(f"| DemandModel() | {of_busy(actual, forecast.mean)} |")
-    for name, mean in naive(cube, first):
-        print(f"| {name} | {of_busy(actual, mean)} |")
+    for name, mean in naively.items():
+        print(f"| {NAIVE[name]} | {of_busy(actual, mean)} |")
     peer("LightGBM, mlforecast", lambda: of_busy(actual, boosted(cube, first)))
     for name, figures in PUBLISHED.items():
         print(f"| {name}, as published, on the test half | {' | '.join(figures)} | | |")
@@ -120,8 +120,8 @@ def next_half_hour(cube: td.Cube, first: int) -> td.DemandModel:
     print("| the city's total | pickups RMSE | dropoffs RMSE |\n|---|---:|---:|")
     total = actual.sum(1)
     print(f"| DemandModel() | {of_total(total, forecast.mean.sum(1))} |")
-    for name, mean in naive(cube, first):
-        print(f"| {name} | {of_total(total, mean.sum(1))} |")
+    for name, mean in naively.items():
+        print(f"| {NAIVE[name]} | {of_total(total, mean.sum(1))} |")
     each = [cube.counts[..., direction].sum(1) for direction in (0, 1)]
     peer(
         "AutoETS, statsforecast",
@@ -189,11 +189,7 @@ def years(folder: Path) -> None:
         f = model.predict_rolling(cube, start=start)
         target = np.asarray((f.times - cube.start) // cube.slot)
         seen = ~cube.missing[target]
-        lead = np.ones_like(target)
-        week = [
-            metrics.rmse(cube.counts[target][seen], ask(cube.counts, cube.missing, target, lead, week=168)[seen])
-            for ask in (same_slot_last_week, mean_four_weeks)
-        ]
+        week = [metrics.rmse(cube.counts[target][seen], mean[seen]) for mean in naive(cube, target).values()]
         y = cube.counts[target][seen]
         held = np.mean((y >= f.low[seen]) & (y <= f.high[seen]))
         print(
