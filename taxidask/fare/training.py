@@ -315,4 +315,4 @@ class _Trainer:
             callbacks=stop,
         )
         best = booster.best_iteration if held is not None else booster.current_iteration()
-        return booster.model_to_string(num_iteration=best), booster.num_trees() if held is None else best
+        return booster.model_to_string(num_iteration=best), best
